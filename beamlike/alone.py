@@ -1,0 +1,52 @@
+"""The router of a node that has no others: each of them is unreachable, and says so by `noconnection`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from beamlike import signals
+from beamlike.hot.ids import Pid, Ref
+
+
+class NoOtherNodes:
+    """The router of a node that is alone: every other node is unreachable."""
+
+    def send(self, destination: Pid, message: Any) -> None:
+        """Dropped."""
+
+    def send_named(self, name: str, node: str, message: Any) -> None:
+        """Dropped."""
+
+    def reply(self, caller: Pid, ref: Ref, value: Any) -> None:
+        """Dropped."""
+
+    def exit(self, sender: Pid, destination: Pid, reason: Any) -> None:
+        """Dropped."""
+
+    def exit_linked(self, sender: Pid, destination: Pid, reason: Any) -> None:
+        """Dropped."""
+
+    def link(self, sender: Pid, destination: Pid) -> None:
+        """`noconnection` at once (E11)."""
+        signals.exit_from_afar(destination, sender, "noconnection")
+
+    def unlink(self, sender: Pid, destination: Pid) -> None:
+        """Nothing to undo."""
+
+    def monitor(self, sender: Pid, ref: Ref, target: Any) -> None:
+        """`noconnection` at once (E13)."""
+        signals.down_from_afar(sender, ref, "noconnection")
+
+    def demonitor(self, sender: Pid, ref: Ref, target: Any) -> None:
+        """Nothing to undo."""
+
+    def down(self, watcher: Pid, ref: Ref, target: Any, reason: Any) -> None:
+        """Dropped."""
+
+    async def process_info(self, pid: Pid) -> Any:
+        """Nobody can know."""
+        return None
+
+    async def spawn(self, node: Any, fn: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Pid:
+        """There is no such node."""
+        raise ValueError(f"spawn_at: there is no node {node!r}: this node runs alone (nodes.run starts several)")

@@ -1,0 +1,56 @@
+"""Dead letters: messages that a bounded mailbox refused, counted by receiver and reason, the last ones kept to look at (M9)."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from typing import Any, NamedTuple
+
+from beamlike.hot.ids import Pid
+
+MOST_KEPT = 100
+
+log = logging.getLogger("beamlike.dead_letters")
+
+
+class DeadLetter(NamedTuple):
+    """One of them."""
+
+    receiver: Pid
+    message: Any
+    reason: str
+
+
+_last: deque[DeadLetter] = deque(maxlen=MOST_KEPT)
+_counts: Counter[tuple[Pid, str]] = Counter()
+
+
+def count(receiver: Pid, message: Any, reason: str) -> None:
+    """One more. The first of a receiver and reason is logged, and then each time their number doubles."""
+    _last.append(DeadLetter(receiver, message, reason))
+    _counts[receiver, reason] += 1
+    number = _counts[receiver, reason]
+    if number & (number - 1) == 0:
+        log.warning("%s: %d message(s) dropped from its full mailbox (%s)", receiver, number, reason, extra={"pid": receiver, "reason": reason})
+
+
+def dead_letters() -> list[DeadLetter]:
+    """The last ones of this node, oldest first."""
+    return list(_last)
+
+
+def dead_letter_counts() -> dict[tuple[Pid, str], int]:
+    """How many there were, by receiver and reason (`drop_new`, `drop_old`, `exit`)."""
+    return dict(_counts)
+
+
+def forget(receiver: Pid) -> None:
+    """The receiver has ended: the counts go with it."""
+    for reason in ("drop_new", "drop_old", "exit"):
+        _counts.pop((receiver, reason), None)
+
+
+def clear() -> None:
+    """A node opens or closes."""
+    _last.clear()
+    _counts.clear()

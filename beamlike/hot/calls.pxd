@@ -1,0 +1,37 @@
+from beamlike.hot cimport scheduler
+from beamlike.hot.ids cimport Pid, Ref
+from beamlike.hot.native cimport poll_type, set_pending
+from beamlike.hot.process cimport Process
+from beamlike.hot.scheduler cimport deliver, make_ref, now, wake
+from beamlike.hot.values cimport copy_value
+
+cdef int RUNNABLE, WAITING
+cdef double INFINITY
+cdef object PARK
+
+cdef class Caller:
+    cdef readonly Pid pid
+    cdef readonly Ref ref
+
+cdef class Call:
+    cdef readonly Caller caller
+    cdef readonly object request
+
+cdef class Cast:
+    cdef readonly object request
+
+cdef class Wait:
+    cdef public Process process
+    cdef public object server
+    cdef public object request, value, event
+    cdef public Ref ref
+    cdef public int state
+    cdef public double timeout
+    cpdef void begin(self) except *
+    cpdef void refuse_cycle(self, Process server) except *
+    cpdef void answer(self, object value) except *
+    cpdef void fail(self, object reason) except *
+    cpdef void go_on(self) except *
+    cpdef void end(self) except *
+
+cdef object _poll_wait(object awaitable)

@@ -1,0 +1,266 @@
+"""Calls: a request to a server and the wait for its answer.
+
+A call watches the server while it waits, so it cannot hang on one that dies (G1). The answer does not go through the mailbox: it is
+put into the `Wait` that the caller's record holds under the call's ref, and where there is none (any more) it is dropped (M5). So a call costs
+the same however many messages wait.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from beamlike.hot import scheduler
+from beamlike.hot.ids import Pid, Ref
+from beamlike.hot.process import INFINITY, RUNNABLE, WAITING, Process
+from beamlike.hot.portable import PARK
+from beamlike.hot.scheduler import check_timeout, deliver, make_ref, now, wake
+from beamlike.hot.values import copy_value
+
+try:
+    import cython
+except ImportError:
+    from beamlike.hot import nocython as cython
+
+DEFAULT_TIMEOUT = 5.0  # seconds, as gen_server:call
+NEW, BEGUN, ANSWERED, FAILED = 0, 1, 2, 3
+
+
+class Caller:
+    """Whom to answer: what `handle_call` gets, and `reply` takes. Can be kept and sent."""
+
+    __slots__ = ("pid", "ref")
+    __match_args__ = ("pid", "ref")
+
+    def __init__(self, pid: Pid, ref: Ref) -> None:
+        self.pid = pid
+        self.ref = ref
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Caller and self.ref == other.ref and self.pid == other.pid
+
+    def __hash__(self) -> int:
+        return hash(self.ref)
+
+    def __repr__(self) -> str:
+        return f"Caller({self.pid}, {self.ref})"
+
+
+class Call:
+    """The message of a call. A process that is no GenServer may receive it, too, and `reply(call.caller, …)`."""
+
+    __slots__ = ("caller", "request")
+    __match_args__ = ("caller", "request")
+
+    def __init__(self, caller: Caller, request: Any) -> None:
+        self.caller = caller
+        self.request = request
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Call and self.caller == other.caller and bool(self.request == other.request)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Call({self.caller}, {self.request!r})"
+
+
+class Cast:
+    """The message of a cast."""
+
+    __slots__ = ("request",)
+    __match_args__ = ("request",)
+
+    def __init__(self, request: Any) -> None:
+        self.request = request
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Cast and bool(self.request == other.request)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Cast({self.request!r})"
+
+
+class Wait:
+    """One call in flight: what `call` gives to await. The request leaves when it is first awaited."""
+
+    __slots__ = ("event", "process", "ref", "request", "server", "state", "timeout", "value")
+
+    def __init__(self, process: Process, server: Any, request: Any, timeout: float) -> None:
+        self.process = process
+        self.server: Pid = server  # or a name, until the call begins
+        self.request = request
+        self.timeout = timeout
+        self.state = NEW
+        self.value: Any = None  # the answer, or the reason
+        self.event: Any = None  # trio.Event in trio mode
+
+    def __await__(self) -> Any:
+        return self
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        outcome = _poll_wait(self)
+        if outcome is PARK:
+            return PARK
+        raise StopIteration(outcome)
+
+    def begin(self) -> None:
+        """Send the request and watch the server."""
+        me = self.process
+        pid: Pid = self.server
+        self.ref = make_ref()
+        if me.calls is None:
+            me.calls = {}
+        me.calls[self.ref] = self
+        self.state = BEGUN
+        server: Process | None = pid.process
+        if server is None:
+            scheduler.hooks_or_error().call_elsewhere(self)
+            return
+        if server is me or server.calling is not None:
+            self.refuse_cycle(server)
+            if self.state == FAILED:
+                return
+        if server.monitored_by is None:
+            server.monitored_by = {}
+        server.monitored_by[self.ref] = me.pid
+        if self.event is None:
+            me.calling = server
+        deliver(server, Call(Caller(me.pid, self.ref), self.request))
+
+    def refuse_cycle(self, server: Process) -> None:
+        """Fail at once if the server waits, through calls, for this caller (G7)."""
+        chain = [self.process.pid]
+        other: Process | None = server
+        while other is not None:
+            chain.append(other.pid)
+            if other is self.process:
+                self.fail(("calling_itself", tuple(chain)))
+                return
+            other = other.calling
+
+    def answer(self, value: Any) -> None:
+        """The reply has come."""
+        self.value = value
+        self.state = ANSWERED
+        self.go_on()
+
+    def fail(self, reason: Any) -> None:
+        """There will be no reply."""
+        self.value = reason
+        self.state = FAILED
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Let the caller look."""
+        me = self.process
+        if self.event is not None:
+            self.event.set()
+        elif me.state == WAITING and me.task is None:
+            wake(me)
+
+    def end(self) -> None:
+        """Switch the reply address off (M5) and watch the server no longer."""
+        me = self.process
+        me.calling = None
+        if me.calls is not None:
+            me.calls.pop(self.ref, None)
+            if not me.calls:
+                me.calls = None
+        server: Process | None = self.server.process
+        if server is not None:
+            if server.monitored_by is not None:
+                server.monitored_by.pop(self.ref, None)
+        elif self.state != FAILED:
+            scheduler.hooks_or_error().call_ended_elsewhere(self)
+
+
+def _poll_wait(awaitable: Any) -> Any:
+    """The answer, or PARK."""
+    wait: Wait = awaitable
+    me = wait.process
+    if wait.state == NEW:
+        wait.begin()
+        if wait.state == BEGUN:
+            if wait.timeout != INFINITY:
+                scheduler.arm(me, now() + wait.timeout)
+            if me.state == RUNNABLE:
+                me.state = WAITING
+            return PARK
+    elif wait.state == BEGUN:
+        if now() < me.deadline:
+            if me.state == RUNNABLE:
+                me.state = WAITING
+            return PARK
+    me.deadline = INFINITY
+    wait.end()
+    if wait.state == ANSWERED:
+        return wait.value
+    raise scheduler.hooks_or_error().call_error(wait)
+
+
+def call(server: Any, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
+    """Await the answer of a server to a request (G1).
+
+    It never hangs on a server that is dead, dies, or is lost with its node; nor on one that waits for the caller (G7). The server
+    gets a value of its own, and so does the caller (M7). A checkpoint; after a timeout a late answer is dropped (M5), but the server may have done
+    what was asked.
+
+    Args:
+        server: a pid, a registered name, or `(name, node)`.
+        request: a `Request[R]` tells a type checker that the answer is an `R`.
+        timeout: seconds; None waits for ever.
+
+    Raises:
+        CallError: no answer; `reason` says why: `noproc`, `noconnection`, `(calling_itself, …)`, what the server ended with. CallTimeoutError,
+            which is also a TimeoutError: `timeout`.
+        BadNameError: nobody has that name.
+        TypeError, ValueError: the request cannot be sent, or an argument is not what it should be.
+        RuntimeError: outside a process.
+    """
+    process = scheduler.current_process()
+    seconds = check_timeout(timeout)
+    if type(server) is not Pid:
+        server = scheduler.hooks_or_error().resolve(server)
+    wait = Wait(process, server, copy_value(request), INFINITY if seconds is None else seconds)
+    if process is scheduler.stepped():
+        return wait
+    return scheduler.hooks_or_error().call_in_trio(wait)
+
+
+def cast(server: Any, request: Any) -> None:
+    """Send a request that wants no answer. As `send`; a GenServer gets it in `handle_cast`."""
+    scheduler.send(server, Cast(copy_value(request)))
+
+
+def reply(caller: Caller, value: Any) -> None:
+    """Answer a call, from any process (G2). Dropped if the caller waits no longer (M5).
+
+    Raises: TypeError if `caller` is no Caller, or the value cannot be sent.
+    """
+    if type(caller) is not Caller:
+        raise TypeError(f"reply expects the Caller that handle_call() got, not {caller!r}")
+    value = copy_value(value)
+    process: Process | None = caller.pid.process
+    if process is None:
+        scheduler.hooks_or_error().reply_elsewhere(caller, value)
+    elif process.calls is not None:
+        wait: Wait | None = process.calls.get(caller.ref)
+        if wait is not None:
+            wait.answer(value)
+
+
+def release_caller(caller: Caller) -> None:
+    """The server answers later, or somebody else does: it is no part of a cycle of calls meanwhile (G7)."""
+    process: Process | None = caller.pid.process
+    if process is not None and process.calls is not None and caller.ref in process.calls:
+        process.calling = None
+
+
+if cython.compiled:
+    set_pending(PARK)  # type: ignore[name-defined]  # noqa: F821
+    poll_type(Wait, 1, _poll_wait)  # type: ignore[name-defined]  # noqa: F821

@@ -1,0 +1,12 @@
+cdef class NodeId:
+    cdef readonly str name
+    cdef readonly long incarnation
+
+cdef class Pid:
+    cdef readonly NodeId origin
+    cdef readonly long serial
+    cdef public object process
+
+cdef class Ref:
+    cdef readonly NodeId origin
+    cdef readonly long serial

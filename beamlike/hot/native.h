@@ -1,0 +1,51 @@
+/* What the compiled hot path says in C because Python has no word for it. The pure-Python twin is portable.py. */
+#ifndef BEAMLIKE_NATIVE_H
+#define BEAMLIKE_NATIVE_H
+#include <Python.h>
+
+/* The object that says "the coroutine returned"; set once at import. */
+static PyObject *bl_finished = NULL;
+static inline void bl_set_finished(PyObject *finished) { Py_XINCREF(finished); Py_XSETREF(bl_finished, finished); }
+
+/* Step `coro` once inside `context`. Returns what it yielded, or `bl_finished` (its result is dropped). */
+static inline PyObject *bl_resume(PyObject *coro, PyObject *context) {
+    PyObject *yielded = NULL;
+    if (PyContext_Enter(context) < 0) return NULL;
+    PySendResult outcome = PyIter_Send(coro, Py_None, &yielded);
+    /* Exit sets an exception only if the context is not the current one, which would be our own mistake. */
+    if (outcome == PYGEN_ERROR) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        if (PyContext_Exit(context) < 0) PyErr_WriteUnraisable(context);
+        PyErr_Restore(type, value, traceback);
+        return NULL;
+    }
+    if (PyContext_Exit(context) < 0) { Py_XDECREF(yielded); return NULL; }
+    if (outcome == PYGEN_RETURN) { Py_DECREF(yielded); return Py_NewRef(bl_finished); }
+    return yielded;
+}
+
+/* `await` on one of our awaitables without raising StopIteration: the type's am_send calls `poll(awaitable)`, which answers
+   `pending` to wait on and anything else as the result. CPython 3.11 asks am_send; later ones ask __next__. */
+typedef PyObject *(*bl_poll)(PyObject *);
+static PyObject *bl_pending = NULL;
+static inline void bl_set_pending(PyObject *pending) { Py_XINCREF(pending); Py_XSETREF(bl_pending, pending); }
+
+static inline PySendResult bl_send_with(bl_poll poll, PyObject *self, PyObject **result) {
+    *result = poll(self);
+    if (*result == NULL) return PYGEN_ERROR;
+    return *result == bl_pending ? PYGEN_NEXT : PYGEN_RETURN;
+}
+#define BL_MAX_POLLED 4
+static bl_poll bl_polls[BL_MAX_POLLED];
+static PySendResult bl_send_0(PyObject *s, PyObject *a, PyObject **r) { (void)a; return bl_send_with(bl_polls[0], s, r); }
+static PySendResult bl_send_1(PyObject *s, PyObject *a, PyObject **r) { (void)a; return bl_send_with(bl_polls[1], s, r); }
+static const sendfunc bl_sends[] = {bl_send_0, bl_send_1};
+
+static inline void bl_poll_type(PyObject *type, int slot, bl_poll poll) {
+    PyAsyncMethods *methods = ((PyTypeObject *)type)->tp_as_async;
+    bl_polls[slot] = poll;
+    if (methods != NULL) methods->am_send = bl_sends[slot];
+    PyType_Modified((PyTypeObject *)type);
+}
+#endif

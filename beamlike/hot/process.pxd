@@ -1,0 +1,27 @@
+from beamlike.hot.ids cimport Pid
+
+cdef int MOST_ANCESTORS
+cdef double _infinity
+
+cdef class Empty:
+    pass
+
+cdef class Process:
+    cdef public Pid pid
+    cdef public object coro, context
+    cdef public tuple layers
+    cdef public int state
+    cdef public bint trap_exit
+    cdef public long reductions
+    cdef public object first
+    cdef public object mailbox
+    cdef public object bounds
+    cdef public double deadline, timer_at
+    cdef public object task, greenlet
+    cdef public dict calls
+    cdef public Process calling
+    cdef public set links
+    cdef public dict monitors, monitored_by
+    cdef public str name
+    cdef public tuple ancestors, lineage
+    cdef public object extra

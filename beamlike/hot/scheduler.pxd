@@ -1,0 +1,49 @@
+from beamlike.hot.ids cimport NodeId, Pid, Ref
+from beamlike.hot.native cimport get_ident, poll_type, resume, set_finished, set_pending
+from beamlike.hot.process cimport Process
+from beamlike.hot.timers cimport Timer, Timers
+from beamlike.hot.values cimport copy_argument, copy_value
+
+cdef int DEAD, EXITING, PREEMPTED, RECEIVING, RUNNABLE, WAITING
+cdef double INFINITY
+cdef object EMPTY, PARK, FINISHED
+cdef object deque, copy_context, rng, clock
+cdef int MESSAGES_A_STEP, MOST_STEPS_A_LOOK
+cdef double LOOK_PERIOD
+
+cdef object hooks
+cdef NodeId origin
+cdef dict processes
+cdef Timers timers
+cdef Process current
+cdef object runq
+cdef int messages_left, no_preempt
+cdef bint is_idle
+cdef long last_serial, steps
+cdef unsigned long thread
+
+cpdef Process current_process()
+cpdef bint is_stepping() except -1
+cpdef Pid self_pid()
+cpdef Ref make_ref()
+cpdef double now() except? -1
+cpdef Process new_process(object coro, tuple layers, Process parent)
+cpdef object start_coroutine(object fn, tuple args)
+cpdef void enqueue(Process process) except *
+cpdef void deliver(Process process, object message) except *
+cpdef void wake(Process process) except *
+cpdef object take(Process process)
+cdef object _poll_receive(object waiter)
+cpdef object take_matching(Process process, object matches, object scanned)
+cpdef long mailbox_length(Process process) except -1
+cpdef void fire_timers(double time) except *
+cpdef Process run_slice(double seconds)
+cpdef void finish(Process process) except *
+cpdef void bury(Process process) except *
+cpdef void set_current(Process process) except *
+
+cdef class Receive:
+    cdef Process process
+
+cdef class Park:
+    cdef bint yielded

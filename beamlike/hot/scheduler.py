@@ -1,0 +1,784 @@
+"""The scheduler of this node: a run queue that steps coroutines, and what moves processes in and out of it.
+
+Theory of operation. A process is a coroutine; `run_slice` takes the oldest runnable one and sends it None. It runs until it awaits
+something that is not there yet; then the primitive it called writes into the record what it waits for (`state`, `deadline`) and
+yields PARK, and the process is out of the queue until `wake`. Nothing is allocated to park or to wake. While a process is
+stepped, `current` is its record: that is how `send`, `receive` and `spawn` know who calls.
+
+There is one node an interpreter, so its state is this module's; `open_node` and `close_node` set it up and take it down. All of it belongs
+to the thread that opened the node. What is rare is not decided here but by the `Hooks` that the node installs: a process
+that ended, a yield that is no PARK, a pid that is not here, a call from another thread or from trio mode.
+"""
+
+from __future__ import annotations
+
+import types
+from collections import deque
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Protocol
+
+from beamlike.hot.ids import NodeId, Pid, Ref
+from beamlike.hot.process import DEAD, EMPTY, EXITING, INFINITY, PREEMPTED, RECEIVING, RUNNABLE, WAITING, Process
+from beamlike.hot.timers import Timer, Timers
+from beamlike.hot.values import copy_argument, copy_value
+
+try:
+    import cython
+except ImportError:
+    from beamlike.hot import nocython as cython
+
+if not cython.compiled:
+    from beamlike.hot.portable import get_ident, resume
+from beamlike.hot.portable import FINISHED as _FINISHED
+from beamlike.hot.portable import PARK as _PARK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from random import Random
+
+FINISHED = _FINISHED
+PARK = _PARK
+MESSAGES_A_STEP = 1000  # messages a process may take before the others get their turn (the BEAM: 4000 reductions)
+MOST_STEPS_A_LOOK = 64  # steps between two looks at the clock, at most
+LOOK_PERIOD = 0.0001  # seconds between two looks that the number of steps aims at
+
+
+class Hooks(Protocol):
+    """What the node decides, not the scheduler. Called in the node's thread, except the two that say otherwise."""
+
+    def process_ended(self, process: Process, failure: BaseException | None) -> None:
+        """The coroutine returned (None) or raised."""
+
+    def foreign_yield(self, process: Process, yielded: Any) -> None:
+        """The process yielded what is not PARK: it enters trio mode, or awaited somebody else's awaitable."""
+
+    def step_exiting(self, process: Process) -> None:
+        """A process that is EXITING has its turn."""
+
+    def timer_fired(self, timer: Any) -> None:
+        """A `Timer` (not a deadline) is due."""
+
+    def became_ready(self) -> None:
+        """The queue, or the heap, got something while nobody was to look at them."""
+
+    def destination_elsewhere(self, destination: Any, message: Any) -> None:
+        """`send` to what is not a live local pid; the message is copied. Any thread if it is not a Pid."""
+
+    def current_elsewhere(self) -> Process | None:
+        """The process on whose behalf this trio task or thread runs. Any thread."""
+
+    def send_from_thread(self, destination: Any, message: Any) -> None:
+        """`send` outside the node's thread. Any thread."""
+
+    def receive_in_trio(self, match: Any, timeout: float | None) -> Any:
+        """`receive` outside a step: an awaitable."""
+
+    def spawn(self, parent: Process, fn: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Pid:
+        """`spawn` with options, or not from within a step."""
+
+    def admit(self, process: Process, message: Any) -> bool:
+        """May the message enter the mailbox, which has bounds?"""
+
+
+hooks: Any = None
+origin: NodeId | None = None  # which node life this is; None: no node is open
+processes: dict[int, Process] = {}
+timers: Timers = Timers()
+clock: Callable[[], float] | None = None
+rng: Random | None = None  # deterministic mode: draws who runs next
+current: Process | None = None
+runq: deque[Process] = deque()
+messages_left = 0
+is_idle = False  # nobody looks at the queue until `became_ready` is called
+last_serial = 0
+steps = 0  # how many steps were begun; pre-emption tells a long one by it
+no_preempt = 0  # > 0 while compiled code calls out into Python: no pre-emption then
+thread = 0
+
+
+def open_node(node: NodeId, new_hooks: Any, new_clock: Callable[[], float], new_rng: Random | None) -> None:
+    """Take this module over for a node. RuntimeError if one is open."""
+    global hooks, origin, clock, rng, last_serial, steps, is_idle, thread, timers
+    if origin is not None:
+        raise RuntimeError(f"{origin} runs in this interpreter already: one node an interpreter")
+    hooks, origin, clock, rng, thread = new_hooks, node, new_clock, new_rng, get_ident()
+    timers = Timers()
+    last_serial = steps = 0
+    is_idle = False
+    processes.clear()
+    runq.clear()
+
+
+def close_node() -> None:
+    """Give the module back. The node has ended all processes before."""
+    global hooks, origin, clock, rng, thread, timers
+    hooks = origin = clock = rng = None
+    thread = 0
+    timers = Timers()
+    processes.clear()
+    runq.clear()
+
+
+# --- who and what ---------------------------------------------------------------------------------------------------------
+
+
+def current_process() -> Process:
+    """The process that runs, or on whose behalf this trio task or thread runs. RuntimeError if there is none."""
+    if current is not None and get_ident() == thread:
+        return current
+    process = None if hooks is None else hooks.current_elsewhere()
+    if process is None:
+        raise RuntimeError("this is not called by a process: call it in a function that `run` or `spawn` started" + _outside())
+    return process  # type: ignore[no-any-return]
+
+
+def _outside() -> str:
+    return " (no node runs in this interpreter)" if origin is None else ""
+
+
+def is_stepping() -> bool:
+    """Is a process being stepped, and is this its thread?"""
+    return current is not None and get_ident() == thread
+
+
+def current_node() -> NodeId | None:
+    """The life of the node that is open here; None if none is."""
+    return origin
+
+
+def all_processes() -> list[Process]:
+    """Every live process, oldest first."""
+    return [process for process in processes.values() if process.pid.process is not None]
+
+
+def process_count() -> int:
+    """How many there are."""
+    return len(processes)
+
+
+def pid_of_serial(serial: int) -> Pid | None:
+    """The pid of a live process by its number: a pid that came from another node is this very object."""
+    process: Process | None = processes.get(serial)
+    return None if process is None else process.pid
+
+
+def arm(process: Process, deadline: float) -> None:
+    """Set a process's deadline (node clock)."""
+    timers.arm(process, deadline)
+
+
+def push_timer(timer: Timer, when: float) -> None:
+    """Let `timer_fired` be called with the timer at `when`."""
+    timer.when = when
+    timers.push(when, timer)
+    if is_idle:
+        hooks.became_ready()
+
+
+def drop_timer(timer: Timer) -> None:
+    """Disarm it."""
+    timer.when = INFINITY
+    timers.forget()
+
+
+def stepped() -> Process | None:
+    """The process being stepped."""
+    return current
+
+
+def self_pid() -> Pid:
+    """The pid of the process that calls. In trio mode, its child tasks and its `blocking` threads, too.
+
+    Raises: RuntimeError outside a process.
+    """
+    if current is not None and get_ident() == thread:
+        return current.pid
+    return current_process().pid
+
+
+def make_ref() -> Ref:
+    """A new `Ref`, never given before on this node."""
+    global last_serial
+    if origin is None:
+        raise RuntimeError("no node runs in this interpreter: a Ref belongs to a node")
+    last_serial += 1
+    return Ref(origin, last_serial)
+
+
+def now() -> float:
+    """Seconds of the node's clock, which is virtual in deterministic mode."""
+    if clock is None:
+        raise RuntimeError("no node runs in this interpreter")
+    return clock()
+
+
+def step_count() -> int:
+    """How many steps this node has begun."""
+    return steps
+
+
+def may_preempt() -> bool:
+    """Is no compiled code in the middle of a call into Python?"""
+    return no_preempt == 0
+
+
+def forbid_preemption(forbid: bool) -> None:
+    """Bracket Python code that must not be left half done (`True` before, `False` after)."""
+    global no_preempt
+    no_preempt += 1 if forbid else -1
+
+
+# --- spawn ----------------------------------------------------------------------------------------------------------------
+
+
+def new_process(coro: Any, layers: tuple[Any, ...], parent: Process | None) -> Process:
+    """A record for `coro` with a pid of its own, alive but not in the run queue."""
+    global last_serial
+    last_serial += 1
+    pid = Pid(origin, last_serial)
+    process = Process(pid, coro, copy_context(), layers, parent)
+    pid.process = process
+    processes[last_serial] = process
+    return process
+
+
+def start_coroutine(fn: Any, args: tuple[Any, ...]) -> Any:
+    """Call an async function for its coroutine. TypeError if it is none; mutable arguments are copied as messages are."""
+    coro = fn(*[copy_argument(arg) for arg in args]) if args else fn()
+    if type(coro) is not types.CoroutineType:
+        _expect_coroutine(fn, coro)
+    return coro
+
+
+def _expect_coroutine(fn: Any, coro: Any) -> None:
+    if hasattr(coro, "send") and hasattr(coro, "throw") and hasattr(coro, "cr_frame"):
+        return  # a compiled coroutine
+    if hasattr(coro, "__anext__"):
+        raise TypeError(f"expected an async function, got the async generator function {fn!r}: it has a `yield` in it")
+    if hasattr(coro, "gi_frame"):
+        raise TypeError(f"expected an async function, got the generator function {fn!r}: write `async def`")
+    raise TypeError(f"expected an async function, got {fn!r}, which returned {type(coro).__name__}: write `async def`")
+
+
+def spawn(
+    fn: Any,
+    *args: Any,
+    name: str | None = None,
+    exclude: Any = (),
+    limits: Any = None,
+    io: bool = False,
+    mailbox: Any = None,
+) -> Pid:
+    """Start a process on this node that runs `await fn(*args)`, and return its pid at once.
+
+    Mutable arguments are copied as messages are; what cannot be sent (a socket, a lambda) is handed over as it is: the spawner gives it
+    away. The child has a copy of the caller's contextvars, its exclusions and its limits.
+
+    Args:
+        name: a local name, registered before anybody can look.
+        exclude: capability exclusions, added to those inherited (C2).
+        limits: a `Limits`; tightens the inherited ones (P3).
+        io: run the whole body in trio mode.
+        mailbox: a `Mailbox`: bounded (M9).
+
+    Raises:
+        TypeError: `fn` is no async function, or an option is not what it should be.
+        BadNameError: the name is taken.
+        RuntimeError: outside a process.
+    """
+    parent = current
+    if (
+        parent is None
+        or name is not None
+        or limits is not None
+        or mailbox is not None
+        or io
+        or exclude != ()
+        or parent.bounds is not None
+        or get_ident() != thread
+    ):
+        options = {"name": name, "exclude": exclude, "limits": limits, "io": io, "mailbox": mailbox}
+        return hooks_or_error().spawn(current_process(), fn, args, options)  # type: ignore[no-any-return]
+    process = new_process(start_coroutine(fn, args), parent.layers, parent)
+    runq.append(process)
+    return process.pid
+
+
+def hooks_or_error() -> Any:
+    """The node's hooks. RuntimeError if no node is open."""
+    if hooks is None:
+        raise RuntimeError("no node runs in this interpreter: start one with run(main) or `async with node():`")
+    return hooks
+
+
+def enqueue(process: Process) -> None:
+    """Put a process into the run queue. It must not be there."""
+    runq.append(process)
+    if is_idle:
+        hooks.became_ready()
+
+
+# --- messages -------------------------------------------------------------------------------------------------------------
+
+
+def send(destination: Any, message: Any) -> None:
+    """Send a message: a pid, a registered name, or `(name, node)`. Returns at once; nothing tells whether it arrives.
+
+    Messages from one process to another keep their order, with all other signals (M1). The receiver gets a value of its own: what is
+    mutable in `message` is copied (M7). To a dead pid it is dropped in silence (M2). May be called from any thread.
+
+    Raises:
+        TypeError: the message cannot be sent (M8; the error names the part), or `destination` is no destination.
+        BadNameError: no process of this node has that name.
+    """
+    if get_ident() != thread:
+        _send_elsewhere(destination, message)
+        return
+    if type(destination) is Pid:
+        pid: Pid = destination
+        process: Process = pid.process
+        message = copy_value(message)
+        if process is not None:
+            deliver(process, message)
+        elif pid.origin is not origin:
+            hooks.destination_elsewhere(pid, message)
+    else:
+        hooks.destination_elsewhere(destination, copy_value(message))
+
+
+def _send_elsewhere(destination: Any, message: Any) -> None:
+    hooks_or_error().send_from_thread(destination, message)
+
+
+def deliver(process: Process, message: Any) -> None:
+    """Put a message (a value already) into the mailbox of a live local process and wake it if it waits for one."""
+    if process.bounds is not None and not hooks.admit(process, message):
+        return
+    if process.mailbox is not None:
+        process.mailbox.append(message)
+    elif process.first is EMPTY:
+        process.first = message
+    else:
+        process.mailbox = deque((message,))
+    if process.state == RECEIVING:
+        wake(process)
+
+
+def wake(process: Process) -> None:
+    """A parked process goes on."""
+    process.state = RUNNABLE
+    if process.task is not None:
+        process.task.wake()
+        return
+    runq.append(process)
+    if is_idle:
+        hooks.became_ready()
+
+
+def take(process: Process) -> Any:
+    """The oldest message, out of the mailbox; EMPTY if there is none."""
+    message = process.first
+    mailbox = process.mailbox
+    if message is EMPTY:
+        if mailbox is None:
+            return EMPTY
+        message = mailbox.popleft()
+    else:
+        process.first = EMPTY
+    if mailbox is not None and not mailbox:
+        process.mailbox = None
+    return message
+
+
+def _poll_receive(awaitable: Any) -> Any:
+    """The next message, or PARK."""
+    global messages_left
+    waiter: Receive = awaitable
+    process = waiter.process
+    if process is not current:
+        raise RuntimeError("this receive() was called by another process, or in the other mode: call it where it is awaited")
+    message = process.first
+    if message is EMPTY:
+        if process.mailbox is None:
+            if process.state == RUNNABLE:
+                process.state = RECEIVING
+            return PARK
+    messages_left -= 1
+    if messages_left < 0 and process.state == RUNNABLE:
+        messages_left = MESSAGES_A_STEP
+        runq.append(process)
+        return PARK
+    if message is not EMPTY and process.mailbox is None:
+        process.first = EMPTY
+        return message
+    return take(process)
+
+
+class Receive:
+    """What `receive()` without arguments gives while compiled: an awaitable that parks its process until there is a message."""
+
+    __slots__ = ("process",)
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+
+    def __await__(self) -> Any:
+        return self
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        outcome = _poll_receive(self)
+        if outcome is PARK:
+            return PARK
+        raise StopIteration(outcome)
+
+
+@types.coroutine
+def _receive_next(process: Process) -> Generator[Any, None, Any]:
+    waiter = Receive(process)
+    while (outcome := _poll_receive(waiter)) is PARK:
+        yield PARK
+    return outcome
+
+
+class Park:
+    """An awaitable that yields PARK once. Who awaits it has written into the record what the process waits for."""
+
+    __slots__ = ("yielded",)
+
+    def __init__(self) -> None:
+        self.yielded = False
+
+    def __await__(self) -> Any:
+        return self
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        if self.yielded:
+            raise StopIteration
+        self.yielded = True
+        return PARK
+
+
+def receive(match: Any = None, timeout: float | None = None) -> Any:
+    """Await the next message; with `match`, the oldest one that matches (selective receive, M3).
+
+    What does not match stays in the mailbox, in order. A checkpoint; when it times out the mailbox is untouched.
+
+    Args:
+        match: a type, a predicate, or a tuple prefix such as `("add", int)`: constants that must be equal and types.
+        timeout: seconds; 0 looks once; None waits for ever.
+
+    Raises:
+        TimeoutError: nothing (that matches) came in time. A timeout is never a None.
+        TypeError, ValueError: `match` or `timeout` is none of these.
+        RuntimeError: outside a process.
+    """
+    if match is None and timeout is None and current is not None and get_ident() == thread:
+        if cython.compiled:
+            return Receive(current)
+        return _receive_next(current)
+    process = current_process()
+    if process is current and get_ident() == thread:
+        return _receive_matching(process, matcher(match), check_timeout(timeout))
+    return hooks.receive_in_trio(matcher(match), check_timeout(timeout))
+
+
+async def _receive_matching(process: Process, matches: Callable[[Any], bool] | None, timeout: float | None) -> Any:
+    scanned = 0
+    if timeout is not None and timeout > 0:
+        timers.arm(process, now() + timeout)
+    try:
+        while True:
+            message = take(process) if matches is None else take_matching(process, matches, scanned)
+            if message is not EMPTY:
+                return message
+            if timeout is not None and (timeout == 0 or now() >= process.deadline):
+                raise TimeoutError(f"receive: no message{'' if matches is None else ' that matches'} in {timeout} s")
+            scanned = mailbox_length(process)
+            if process.state == RUNNABLE:
+                process.state = RECEIVING
+            await Park()
+    finally:
+        process.deadline = INFINITY
+
+
+def take_matching(process: Process, matches: Callable[[Any], bool], scanned: Any) -> Any:
+    """The oldest message that matches among those after the first `scanned`, out of the mailbox; EMPTY if there is none."""
+    global no_preempt
+    mailbox = process.mailbox
+    if process.first is not EMPTY:
+        if mailbox is None:
+            process.mailbox = mailbox = deque()
+        mailbox.appendleft(process.first)
+        process.first = EMPTY
+    if mailbox is None:
+        return EMPTY
+    no_preempt += 1
+    try:
+        for index in range(scanned, len(mailbox)):
+            message = mailbox[index]
+            if matches(message):
+                break
+        else:
+            return EMPTY
+    finally:
+        no_preempt -= 1
+    del mailbox[index]
+    if not mailbox:
+        process.mailbox = None
+    return message
+
+
+def mailbox_length(process: Process) -> int:
+    """How many messages wait."""
+    return (process.first is not EMPTY) + (0 if process.mailbox is None else len(process.mailbox))
+
+
+def mailbox_messages(process: Process, most: int) -> list[Any]:
+    """The oldest `most` messages, left in place."""
+    messages = [] if process.first is EMPTY else [process.first]
+    if process.mailbox is not None:
+        messages += [process.mailbox[i] for i in range(min(most, len(process.mailbox)))]
+    return messages[:most]
+
+
+def matcher(match: Any) -> Callable[[Any], bool] | None:
+    """The predicate that `match` of `receive` stands for. TypeError if it stands for none."""
+    if match is None:
+        return None
+    if isinstance(match, type):
+        kind: type = match
+        return lambda message: isinstance(message, kind)
+    if isinstance(match, tuple):
+        prefix = match
+
+        def matches(message: Any) -> bool:
+            if type(message) is not tuple or len(message) < len(prefix):
+                return False
+            for expected, part in zip(prefix, message, strict=False):
+                if isinstance(expected, type):
+                    if not isinstance(part, expected):
+                        return False
+                elif expected != part:
+                    return False
+            return True
+
+        return matches
+    if callable(match):
+        return match  # type: ignore[no-any-return]
+    raise TypeError(f"receive: match is a type, a predicate or a tuple prefix, not {match!r}")
+
+
+def check_timeout(timeout: Any) -> float | None:
+    """A timeout as given by a user: None (for ever) or seconds >= 0."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, (int, float)) and not isinstance(timeout, bool):
+        if timeout >= 0:
+            return None if timeout == INFINITY else float(timeout)
+        raise ValueError(f"a timeout is None or seconds >= 0, not {timeout!r}")
+    raise TypeError(f"a timeout is None or seconds >= 0, not {timeout!r}")
+
+
+async def sleep_stepped(process: Process, seconds: float) -> None:
+    """`sleep` in scheduler mode. 0 gives the others a turn."""
+    if seconds == 0:
+        if process.state == RUNNABLE:
+            runq.append(process)
+        await Park()
+        return
+    deadline = now() + seconds
+    timers.arm(process, deadline)
+    try:
+        while now() < deadline:
+            if process.state == RUNNABLE:
+                process.state = WAITING
+            await Park()
+    finally:
+        process.deadline = INFINITY
+
+
+async def wait_stepped(process: Process) -> None:
+    """Park in scheduler mode until `wake`, or until the process's deadline."""
+    if process.state == RUNNABLE:
+        process.state = WAITING
+    await Park()
+
+
+# --- the loop -------------------------------------------------------------------------------------------------------------
+
+
+def is_ready() -> bool:
+    """Is there something to step now?"""
+    return len(runq) > 0 or (timers.soonest != INFINITY and timers.soonest <= now())
+
+
+def next_timer() -> float:
+    """When the soonest timer is due; INFINITY when there is none."""
+    return timers.soonest
+
+
+def set_idle(idle: bool) -> None:
+    """Say whether somebody will call `run_slice` without being told."""
+    global is_idle
+    is_idle = idle
+
+
+def fire_timers(time: float) -> None:
+    """Make runnable whose deadline is over and hand due `Timer`s to the node."""
+    while timers.soonest <= time:
+        entry = timers.pop_due(time)
+        if entry is None:
+            break
+        if type(entry) is Process:
+            process: Process = entry
+            if process.state == RECEIVING or process.state == WAITING:
+                wake(process)
+        else:
+            hooks.timer_fired(entry)
+
+
+def run_slice(seconds: float) -> Process | None:
+    """Step runnable processes for about `seconds`, or until there are none.
+
+    Returns a process that was pre-empted and whose turn has come: it must be resumed in its own greenlet (and this be called
+    again later); otherwise None.
+    """
+    global current, messages_left, steps
+    time = now()
+    end = time + seconds
+    if timers.soonest <= time:
+        fire_timers(time)
+    look = looked = 8
+    while runq:
+        if rng is not None:
+            runq.rotate(-rng.randrange(len(runq)))
+        process = runq.popleft()
+        if process.state != RUNNABLE:
+            if process.greenlet is not None:
+                return process
+            if process.state == EXITING:
+                hooks.step_exiting(process)
+            continue
+        messages_left = MESSAGES_A_STEP
+        steps += 1
+        process.reductions += 1
+        current = process
+        try:
+            yielded = resume(process.coro, process.context)
+        except BaseException as failure:  # noqa: BLE001 - whatever it is, it ends the process and is its exit reason
+            current = None
+            hooks.process_ended(process, failure)
+        else:
+            current = None
+            if yielded is FINISHED:
+                finish(process)
+            elif yielded is not PARK:
+                hooks.foreign_yield(process, yielded)
+        look -= 1
+        if look == 0:
+            before, time = time, now()
+            if timers.soonest <= time:
+                fire_timers(time)
+            if time >= end:
+                break
+            if time - before < LOOK_PERIOD:
+                looked = min(2 * looked, MOST_STEPS_A_LOOK)
+            else:
+                looked = max(looked // 2, 1)
+            look = looked
+    return None
+
+
+def finish(process: Process) -> None:
+    """The coroutine returned: quick where nobody is to be told."""
+    if (
+        process.links is None
+        and process.monitored_by is None
+        and process.monitors is None
+        and process.name is None
+        and process.calls is None
+        and process.extra is None
+        and process.state == RUNNABLE
+    ):
+        bury(process)
+    else:
+        hooks.process_ended(process, None)
+
+
+def bury(process: Process) -> None:
+    """The last step of every death: no table, pid or queue leads to the record any more."""
+    process.state = DEAD
+    process.pid.process = None
+    processes.pop(process.pid.serial, None)
+    if process.timer_at != INFINITY:
+        timers.forget()
+    process.coro = process.context = process.mailbox = process.task = None
+    process.first = EMPTY
+
+
+def throw_into(process: Process, error: BaseException) -> None:
+    """Step a process taken from the queue by raising `error` where it waits."""
+    global current, steps, messages_left
+    process.greenlet = None
+    if process.state == PREEMPTED:
+        process.state = RUNNABLE
+    messages_left = MESSAGES_A_STEP
+    steps += 1
+    current = process
+    try:
+        yielded = process.context.run(process.coro.throw, error)
+    except StopIteration:
+        current = None
+        finish(process)
+    except BaseException as failure:  # noqa: BLE001 - as in run_slice
+        current = None
+        hooks.process_ended(process, failure)
+    else:
+        current = None
+        if yielded is not PARK:
+            hooks.foreign_yield(process, yielded)
+
+
+def has_runnable() -> bool:
+    """Is a process in the run queue?"""
+    return len(runq) > 0
+
+
+def set_current(process: Process | None) -> None:
+    """Whose code runs from here on: for those who step a coroutine outside `run_slice`."""
+    global current, messages_left
+    current = process
+    messages_left = MESSAGES_A_STEP
+
+
+def preempt(process: Process, greenlet: Any) -> None:
+    """The process being stepped leaves its step in the middle, to go on in `greenlet` when its turn comes."""
+    global current
+    current = None
+    process.greenlet = greenlet
+    if process.state == RUNNABLE:
+        process.state = PREEMPTED
+    runq.append(process)
+
+
+def resume_preempted(process: Process) -> None:
+    """The process, taken from the queue, goes on in the middle of its step."""
+    global current, messages_left, steps
+    process.greenlet = None
+    if process.state == PREEMPTED:
+        process.state = RUNNABLE
+    messages_left = MESSAGES_A_STEP
+    steps += 1
+    current = process
+
+
+if cython.compiled:
+    set_finished(FINISHED)  # type: ignore[name-defined]  # noqa: F821
+    set_pending(PARK)  # type: ignore[name-defined]  # noqa: F821
+    poll_type(Receive, 0, _poll_receive)  # type: ignore[name-defined]  # noqa: F821

@@ -1,0 +1,105 @@
+"""Local names: at most one process a name, at most one name a process, free the moment its holder dies (E19)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from beamlike.hot import scheduler
+from beamlike.hot.ids import Pid
+from beamlike.hot.process import Process
+
+
+class BadNameError(LookupError):
+    """No process has that name (M2), or the name cannot be given."""
+
+
+_holders: dict[str, Process] = {}
+
+
+def clear() -> None:
+    """A node opens or closes."""
+    _holders.clear()
+
+
+def check_name(name: Any) -> str:
+    """TypeError or ValueError unless it can be a name."""
+    if not isinstance(name, str):
+        raise TypeError(f"a name is a non-empty str, not {name!r}")
+    if not name:
+        raise ValueError("a name is a non-empty str, not ''")
+    return name
+
+
+def check_free(name: Any) -> str:
+    """The name, if it can be given now. BadNameError names who has it."""
+    holder = _holders.get(check_name(name))
+    if holder is not None:
+        raise BadNameError(f"the name {name!r} is taken by {holder.pid}: unregister it there, or choose another")
+    return str(name)
+
+
+def give(name: str, process: Process) -> None:
+    """Give a free name to a live process of this node."""
+    if process.name is not None:
+        raise BadNameError(f"{process.pid} has the name {process.name!r} already: a process has one name")
+    _holders[name] = process
+    process.name = name
+
+
+def release(process: Process) -> None:
+    """Take the process's name away, if it has one."""
+    if process.name is not None:
+        del _holders[process.name]
+        process.name = None
+
+
+def holder(name: str) -> Process | None:
+    """Who has it."""
+    return _holders.get(name)
+
+
+def register(name: str, pid: Pid | None = None) -> None:
+    """Give a name to a process of this node (the caller). `send`, `call`, `monitor` … then take the name for the pid.
+
+    Raises:
+        BadNameError: it is taken, the process has one, or it is not alive on this node.
+        TypeError, ValueError: it is no name.
+    """
+    process = scheduler.current_process() if pid is None else local(pid, "register")
+    if process is None:
+        raise BadNameError(f"{pid} is not alive on this node: local names are for its own processes")
+    give(check_free(name), process)
+
+
+def unregister(name: str) -> None:
+    """Free a name. BadNameError if nobody has it."""
+    process = _holders.get(check_name(name))
+    if process is None:
+        raise BadNameError(f"nobody has the name {name!r}")
+    release(process)
+
+
+def whereis(name: str) -> Pid | None:
+    """Who has the name on this node."""
+    process = _holders.get(check_name(name))
+    return None if process is None else process.pid
+
+
+def registered() -> list[str]:
+    """All names given on this node, sorted."""
+    return sorted(_holders)
+
+
+def local(pid: Any, what: str) -> Process | None:
+    """The record of a live process of this node. TypeError unless it is a Pid."""
+    if type(pid) is not Pid:
+        raise TypeError(f"{what} expects a Pid, not {pid!r}")
+    return pid.process  # type: ignore[no-any-return]
+
+
+def check_destination(destination: Any, what: str) -> None:
+    """TypeError unless messages can be sent there: a Pid, a name, or `(name, node)`."""
+    match destination:
+        case Pid() | str() | (str(), str()):
+            return
+    raise TypeError(f"{what}: a destination is a Pid, a registered name or (name, node), not {destination!r}")

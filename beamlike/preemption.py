@@ -1,0 +1,280 @@
+"""Pre-emption: a process that computes in pure Python does not stop the others (P1).
+
+Theory of operation. Processes are stepped inside a greenlet. A timer signal, every TICK of CPU time, finds a step that has lasted
+since before the last tick; if every Python frame from where it is down to the process's first one may be left in the middle, the signal's handler
+switches to the *hub*, the greenlet of trio's loop. The hub goes on with another greenlet; the one that was left waits in the run queue, inside its process,
+and is switched to when that has its turn. Nothing is added to the path of a message.
+
+What may not be left: this runtime, the standard library, installed packages (they hold locks and half-changed state), `__del__`, and whatever
+compiled code called (`scheduler.no_preempt` counts that, for compiled code has no Python frame). A long C call cannot be left at all.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import site
+import sys
+import sysconfig
+import threading
+import warnings
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from greenlet import getcurrent, greenlet
+
+from beamlike import unwinding
+from beamlike.exits import ProcessExit
+from beamlike.hot import scheduler
+from beamlike.hot.process import EXITING, Process
+
+TICK = 0.004  # seconds of CPU time
+REDUCTIONS_A_TICK = 4000  # what a tick of computation counts; the BEAM's processes take about 4000 reductions in that time
+
+PREEMPTED: Any = object()  # what a stepper answers for a step that was left in the middle
+
+
+class Cooperative:
+    """No pre-emption: a step lasts until it awaits."""
+
+    is_on = False
+
+    def start(self) -> None:
+        """Nothing to start."""
+
+    def stop(self) -> None:
+        """Nothing to stop."""
+
+    def run_slice(self, seconds: float) -> None:
+        """Step runnable processes for about `seconds`."""
+        while (process := scheduler.run_slice(seconds)) is not None:
+            _throw_kept(process)
+
+    def step(self, process: Process, resume: Callable[..., Any], value: Any) -> Any:
+        """A step of a process in trio mode."""
+        return process.context.run(resume, value)
+
+    def resume(self, process: Process) -> Any:
+        """Go on with a step of a process in trio mode that was left."""
+        raise AssertionError("nothing is left in the middle without pre-emption")
+
+
+class Preemptive:
+    """See the module."""
+
+    is_on = True
+
+    def __init__(self) -> None:
+        self.hub: greenlet | None = None  # where slices are asked for: trio's greenlet
+        self.loopers: list[greenlet] = []  # greenlets parked between two slices
+        self.seconds = 0.0
+        self.pumped: Process | None = None  # whose step in trio mode is on
+        self.pump_steps = 0
+        self.last_seen = (-1, -1)
+        self.old_handler: Any = None
+
+    def start(self) -> None:
+        """Start the ticks. Only in the main thread, where Python handles signals."""
+        global _armed
+        self.old_handler = signal.signal(signal.SIGVTALRM, self._tick)
+        signal.siginterrupt(signal.SIGVTALRM, False)
+        signal.setitimer(signal.ITIMER_VIRTUAL, TICK, TICK)
+        gc.callbacks.append(_in_collection)
+        _armed = True
+
+    def stop(self) -> None:
+        """Stop the ticks, before anything else of the node goes: the signal would kill a program without handler."""
+        global _armed
+        _armed = False
+        disarm()
+        signal.signal(signal.SIGVTALRM, signal.SIG_IGN)  # one may be on its way
+        if self.old_handler is not None and self.old_handler is not signal.SIG_DFL:
+            signal.signal(signal.SIGVTALRM, self.old_handler)
+        if _in_collection in gc.callbacks:
+            gc.callbacks.remove(_in_collection)
+        self.loopers.clear()
+
+    # --- slices ---
+
+    def run_slice(self, seconds: float) -> None:
+        """Step runnable processes for about `seconds`. Called in trio's greenlet."""
+        self.hub = getcurrent()
+        self.seconds = seconds
+        end = scheduler.now() + seconds
+        looper = self._looper()
+        outcome = looper.switch()
+        while True:
+            if outcome is PREEMPTED:  # `looper` is left in the middle; it is kept by its process
+                if scheduler.now() >= end:
+                    return
+                looper = self._looper()
+                outcome = looper.switch()
+            elif outcome is None:
+                self.loopers.append(looper)
+                return
+            else:  # the turn of a process that was left: its own greenlet goes on, and after the step it is the looper
+                process: Process = outcome
+                if isinstance(process.greenlet, BaseException):
+                    outcome = looper.switch(process)
+                else:
+                    self.loopers.append(looper)
+                    outcome, looper = self._go_on(process)
+
+    def _looper(self) -> greenlet:
+        return self.loopers.pop() if self.loopers else greenlet(self._loop)
+
+    def _loop(self) -> None:
+        while True:
+            outcome = scheduler.run_slice(self.seconds)
+            assert self.hub is not None
+            kept = self.hub.switch(outcome)
+            if isinstance(kept, Process):
+                _throw_kept(kept)
+
+    def _go_on(self, process: Process) -> tuple[Any, greenlet]:
+        looper: greenlet = process.greenlet
+        if process.state != EXITING:
+            scheduler.resume_preempted(process)
+            return looper.switch(), looper
+        exit_ = unwinding.next_turn(process)
+        if exit_ is None:
+            unwinding.give_up(process)
+            return PREEMPTED, looper
+        scheduler.resume_preempted(process)
+        return looper.throw(exit_), looper
+
+    # --- trio mode ---
+
+    def step(self, process: Process, resume: Callable[..., Any], value: Any) -> Any:
+        """A step of a process in trio mode, in a greenlet that can be left. Returns what it yielded, or PREEMPTED: then `resume`."""
+        stepper = greenlet(_step_once)
+        return self._within(process, stepper.switch, process, resume, value)
+
+    def resume(self, process: Process) -> Any:
+        """Go on with a step that was left."""
+        stepper: greenlet = process.greenlet
+        process.greenlet = None
+        if process.state == EXITING:
+            return self._within(process, stepper.throw, ProcessExit("killed"))
+        return self._within(process, stepper.switch)
+
+    def _within(self, process: Process, switch: Callable[..., Any], *args: Any) -> Any:
+        self.pumped = process
+        self.pump_steps += 1
+        try:
+            return switch(*args)
+        finally:
+            self.pumped = None
+
+    # --- the tick ---
+
+    def _tick(self, signum: int, frame: FrameType | None) -> None:
+        process = scheduler.stepped()
+        is_pumped = process is None
+        if process is None:
+            process = self.pumped
+        here = getcurrent()
+        if process is None or here.parent is None:
+            return
+        seen = (scheduler.step_count(), self.pump_steps)
+        if seen != self.last_seen:
+            self.last_seen = seen
+            return
+        process.reductions += REDUCTIONS_A_TICK
+        if not scheduler.may_preempt() or not _may_be_left(frame, process):
+            return
+        if is_pumped:
+            process.greenlet = here
+            here.parent.switch(PREEMPTED)
+        else:
+            scheduler.preempt(process, here)
+            assert self.hub is not None
+            self.hub.switch(PREEMPTED)
+
+
+def _throw_kept(process: Process) -> None:
+    """The turn of a process into which an error is to be raised."""
+    error = process.greenlet
+    if process.state == EXITING:  # it ended meanwhile: it is thrown something else
+        process.greenlet = None
+        scheduler.enqueue(process)
+    else:
+        scheduler.throw_into(process, error)
+
+
+def _step_once(process: Process, resume: Callable[..., Any], value: Any) -> Any:
+    return process.context.run(resume, value)
+
+
+def make(wanted: bool) -> Cooperative | Preemptive:
+    """Pre-emption as far as it can be had here."""
+    if not wanted:
+        return Cooperative()
+    if threading.current_thread() is not threading.main_thread():
+        warnings.warn(
+            "beamlike: this node runs outside the main thread, where Python handles no signals: its processes are not pre-empted",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return Cooperative()
+    return Preemptive()
+
+
+_armed = False
+
+
+def disarm() -> None:
+    """No more ticks."""
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+def _before_exec(event: str, args: Any) -> None:
+    """The timer outlives exec, the handler does not: the tick would kill the program that follows."""
+    if event == "os.exec" and _armed:
+        disarm()
+
+
+sys.addaudithook(_before_exec)
+
+
+def _in_collection(phase: str, info: dict[str, int]) -> None:
+    """Finalizers run in the middle of anything: no pre-emption meanwhile."""
+    scheduler.forbid_preemption(phase == "start")
+
+
+# --- which code may be left ---
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_BEHAVIOURS = os.path.join(_PACKAGE, "behaviours") + os.sep  # ordinary process code
+_INSTALLED = tuple(
+    {
+        os.path.join(path, "")
+        for path in (*(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")), *site.getsitepackages(), site.getusersitepackages())
+        if path
+    }
+)
+_known: dict[str, bool] = {}
+
+
+def may_be_left(filename: str) -> bool:
+    """May code of this file be left in the middle?"""
+    if filename not in _known:
+        path = os.path.abspath(filename)
+        _known[filename] = not filename.startswith("<frozen") and (
+            path.startswith(_BEHAVIOURS) or not (path.startswith(_PACKAGE) or path.startswith(_INSTALLED))
+        )
+    return _known[filename]
+
+
+def _may_be_left(frame: FrameType | None, process: Process) -> bool:
+    root = getattr(process.coro, "cr_frame", None)
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "__del__" or not may_be_left(code.co_filename):
+            return False
+        if frame is root:
+            return True
+        frame = frame.f_back
+    return False

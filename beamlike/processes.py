@@ -1,0 +1,257 @@
+"""Processes: spawning them, asking about them, setting their flags."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine, Iterable
+from types import FrameType
+from typing import Any
+
+import caps
+from beamlike import limits as bounds
+from beamlike import names, routing, signals, trio_mode
+from beamlike.hot import scheduler
+from beamlike.hot.ids import Pid, Ref
+from beamlike.hot.process import IN_TRIO, STATUS, Process
+from beamlike.hot.values import size_of
+from beamlike.limits import Limits, Mailbox
+from beamlike.records import record
+
+MOST_SIZED = 1000  # waiting messages whose size is added up for `memory`
+
+AsyncFunction = Callable[..., Coroutine[Any, Any, Any]]
+
+
+class Extra:
+    """What few processes have."""
+
+    __slots__ = ("callers", "initial_call", "is_main", "is_supervisor", "label", "last_message")
+
+    def __init__(self) -> None:
+        self.callers: tuple[Pid, ...] = ()  # on whose behalf a task works, nearest first
+        self.initial_call: str | None = None
+        self.label: Any = None
+        self.is_supervisor = False
+        self.is_main = False  # `run` raises what it raised, so no report of it is made
+        self.last_message: Any = None  # what a behaviour was handling, for its crash report
+
+
+def extra(process: Process) -> Extra:
+    """The process's Extra, made if it has none."""
+    if process.extra is None:
+        process.extra = Extra()
+    return process.extra  # type: ignore[no-any-return]
+
+
+def start(
+    fn: AsyncFunction,
+    args: tuple[Any, ...],
+    *,
+    parent: Process | None,
+    name: str | None = None,
+    exclude: Iterable[Any] = (),
+    limits: Limits | None = None,
+    io: bool = False,
+    mailbox: Mailbox | None = None,
+) -> Process:
+    """A new process of this node, in the run queue. Everything that can be wrong with the arguments raises before it exists."""
+    if name is not None:
+        names.check_free(name)
+    layers: caps.Layers = () if parent is None else parent.layers
+    if exclude:
+        layers = caps.extend(layers, exclude)
+    process = scheduler.new_process(scheduler.start_coroutine(fn, args), layers, parent)
+    if limits is not None or mailbox is not None or (parent is not None and parent.bounds is not None):
+        try:
+            bounds.bind(process, parent, limits, mailbox)
+        except TypeError:
+            process.coro.close()
+            scheduler.bury(process)
+            raise
+    if name is not None:
+        names.give(name, process)
+    if io:
+        trio_mode.enter(process)
+    else:
+        scheduler.enqueue(process)
+    return process
+
+
+def spawn_link(fn: AsyncFunction, *args: Any, **options: Any) -> Pid:
+    """`spawn` and `link` in one step: the child cannot die unseen (E18). Options as `spawn`."""
+    me = scheduler.current_process()
+    child = start(fn, args, parent=me, **options)
+    signals.join(me, child)
+    return child.pid
+
+
+def spawn_monitor(fn: AsyncFunction, *args: Any, **options: Any) -> tuple[Pid, Ref]:
+    """`spawn` and `monitor` in one step (E18). Options as `spawn`."""
+    me = scheduler.current_process()
+    child = start(fn, args, parent=me, **options)
+    return child.pid, signals.monitor(child.pid)
+
+
+async def spawn_at(node: Any, fn: AsyncFunction, *args: Any, **options: Any) -> Pid:
+    """`spawn` on another node, or on `"any"` or `"least_loaded"`. Options as `spawn`, and `link`, `monitor`.
+
+    Raises: ValueError if there is no such node.
+    """
+    me = scheduler.current_process()
+    return await routing.router.spawn(node, fn, args, {**options, "layers": me.layers})
+
+
+def adopt() -> Process:
+    """A record for the trio task that calls: the process of `async with node():`."""
+    process = scheduler.new_process(_nothing(), (), None)
+    process.coro.close()
+    process.state = IN_TRIO
+    return process
+
+
+async def _nothing() -> None:
+    """An adopted process has no coroutine of ours."""
+
+
+def is_supervisor(process: Process) -> bool:
+    """Does it say so of itself?"""
+    return process.extra is not None and process.extra.is_supervisor
+
+
+def process_flag(flag: str, value: Any) -> Any:
+    """Set a flag of the calling process and return the old value.
+
+    `trap_exit` (bool): exit signals become `Exit` messages. `label` (any value): shown in reports and `process_info`.
+
+    Raises: ValueError for another flag, TypeError for a wrong value.
+    """
+    process = scheduler.current_process()
+    if flag == "trap_exit":
+        if type(value) is not bool:
+            raise TypeError(f"process_flag: trap_exit is True or False, not {value!r}")
+        old, process.trap_exit = process.trap_exit, value
+        return old
+    if flag == "label":
+        more = extra(process)
+        old, more.label = more.label, value
+        return old
+    raise ValueError(f"process_flag: no flag {flag!r}: there are 'trap_exit' and 'label'")
+
+
+def process_info(pid: Pid) -> ProcessInfo | None:
+    """What is known of a process of this node, busy or not; None if it is not alive (P2).
+
+    Raises: TypeError if `pid` is no Pid; ValueError for a pid of another node: `await process_info_at(pid)` asks there.
+    """
+    process = names.local(pid, "process_info")
+    if process is None:
+        if scheduler.current_node() not in (None, pid.origin):
+            raise ValueError(f"process_info: {pid} belongs to another node: await process_info_at(pid)")
+        return None
+    return describe(process)
+
+
+async def process_info_at(pid: Pid) -> ProcessInfo | None:
+    """`process_info`, also of a process of another node; None if it is not alive."""
+    if names.local(pid, "process_info_at") is not None or pid.origin == scheduler.current_node():
+        return process_info(pid)
+    return await routing.router.process_info(pid)  # type: ignore[no-any-return]
+
+
+@record
+class ProcessInfo:
+    """See `process_info`. `memory` is an estimate in bytes: record, coroutine frames, waiting messages."""
+
+    pid: Pid
+    status: str
+    mailbox_length: int
+    links: tuple[Pid, ...]
+    monitors: tuple[Any, ...]
+    monitored_by: tuple[Pid, ...]
+    registered_name: str | None
+    label: Any
+    ancestors: tuple[Pid, ...]
+    callers: tuple[Pid, ...]
+    initial_call: str
+    current_function: str | None
+    current_line: int | None
+    reductions: int
+    memory: int
+    trap_exit: bool
+    exclusions: tuple[Any, ...]
+
+
+def describe(process: Process) -> ProcessInfo:
+    """The ProcessInfo of a live process of this node."""
+    frames = _running_frames(process) if process is scheduler.stepped() else coroutine_frames(process.coro)
+    innermost = frames[-1] if frames else None
+    more = process.extra
+    return ProcessInfo(
+        pid=process.pid,
+        status="running" if process is scheduler.stepped() else STATUS[process.state],
+        mailbox_length=scheduler.mailbox_length(process),
+        links=tuple(process.links or ()),
+        monitors=tuple(signals.shown(target) for target in (process.monitors or {}).values()),
+        monitored_by=tuple((process.monitored_by or {}).values()),
+        registered_name=process.name,
+        label=None if more is None else more.label,
+        ancestors=process.ancestors,
+        callers=() if more is None else more.callers,
+        initial_call=initial_call(process),
+        current_function=None if innermost is None else innermost.f_code.co_qualname,
+        current_line=None if innermost is None else innermost.f_lineno,
+        reductions=process.reductions,
+        memory=_memory(process, frames),
+        trap_exit=process.trap_exit,
+        exclusions=tuple(layer.terms for layer in process.layers),
+    )
+
+
+def initial_call(process: Process, frame: FrameType | None = None) -> str:
+    """`module:qualname` of what the process was started with. `frame`: its first one, if it has ended."""
+    if process.extra is not None and process.extra.initial_call is not None:
+        return str(process.extra.initial_call)
+    frame = getattr(process.coro, "cr_frame", None) or frame
+    module = "" if frame is None else f"{frame.f_globals.get('__name__', '?')}:"
+    return module + str(getattr(process.coro, "__qualname__", "?"))
+
+
+def _running_frames(process: Process) -> list[FrameType]:
+    """The frames of the process being stepped, which is the one that asks."""
+    root = getattr(process.coro, "cr_frame", None)
+    frames: list[FrameType] = []
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        frames.insert(0, frame)
+        if frame is root:
+            break
+        frame = frame.f_back
+    while len(frames) > 1 and frames[-1].f_globals.get("__name__") == __name__:
+        frames.pop()
+    return frames
+
+
+def coroutine_frames(coro: Any) -> list[FrameType]:
+    """The Python frames of a suspended (or running) coroutine, outermost first. None of our own, nor of other libraries' internals."""
+    frames: list[FrameType] = []
+    while coro is not None:
+        frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
+        if frame is not None and "/beamlike/hot/" not in frame.f_code.co_filename:
+            frames.append(frame)
+        coro = getattr(coro, "cr_await", None) or getattr(coro, "gi_yieldfrom", None)
+    return frames
+
+
+def _memory(process: Process, frames: list[FrameType]) -> int:
+    waiting = scheduler.mailbox_messages(process, MOST_SIZED)
+    return (
+        sys.getsizeof(process)
+        + sys.getsizeof(process.pid)
+        + sum(sys.getsizeof(frame) for frame in frames)
+        + sum(size_of(message) for message in waiting)
+    )
+
+
+def processes() -> list[Pid]:
+    """All processes alive on this node, oldest first."""
+    return [process.pid for process in scheduler.all_processes()]

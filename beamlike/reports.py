@@ -1,0 +1,83 @@
+"""Reports: what the node tells people through `logging` when something ends that should not have, or starts.
+
+Loggers: `beamlike.crash`, `beamlike.supervisor`, `beamlike.progress`. Each record has its facts in `extra` (`record.report`, a dict) and a text
+for people. Quiet reasons make no crash report.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import Any
+
+from beamlike import processes
+from beamlike.exits import error_text, is_quiet
+from beamlike.hot import scheduler
+from beamlike.hot.process import Process
+
+MOST_MESSAGES = 10
+MOST_SHOWN = 200  # characters of a value
+
+crash_log = logging.getLogger("beamlike.crash")
+supervisor_log = logging.getLogger("beamlike.supervisor")
+progress_log = logging.getLogger("beamlike.progress")
+
+
+def crash(process: Process, failure: BaseException, reason: Any) -> None:
+    """A process ended by an exception. Nothing is reported for a quiet reason, nor of main, whose exception `run` raises."""
+    more = process.extra
+    if is_quiet(reason) or (more is not None and more.is_main) or not crash_log.isEnabledFor(logging.ERROR):
+        return
+    report: dict[str, Any] = {
+        "pid": process.pid,
+        "registered_name": process.name,
+        "label": None if more is None else more.label,
+        "initial_call": processes.initial_call(process, None if failure.__traceback__ is None else failure.__traceback__.tb_frame),
+        "reason": reason,
+        "ancestors": process.ancestors,
+        "callers": () if more is None else more.callers,
+        "last_message": None if more is None else more.last_message,
+        "messages": tuple(scheduler.mailbox_messages(process, MOST_MESSAGES)),
+        "mailbox_length": scheduler.mailbox_length(process),
+        "links": tuple(process.links or ()),
+        "traceback": _traceback(failure),
+    }
+    crash_log.error("%s", CrashText(report), extra={"report": report})
+
+
+def _traceback(failure: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(failure)).rstrip()
+    except Exception:  # the exception's own code may raise anything
+        frames = "".join(traceback.format_tb(failure.__traceback__))
+        return f"Traceback (most recent call last):\n{frames}{type(failure).__qualname__}: {error_text(failure)}"
+
+
+class CrashText:
+    """The text of a crash report, made when a handler wants it."""
+
+    def __init__(self, report: dict[str, Any]) -> None:
+        self.report = report
+
+    def __str__(self) -> str:
+        report = self.report
+        name = f" {report['registered_name']!r}" if report["registered_name"] else ""
+        label = f" [{shown(report['label'])}]" if report["label"] is not None else ""
+        lines = [f"process {report['pid']}{name}{label} crashed, started as {report['initial_call']}"]
+        for key in ("ancestors", "callers", "links"):
+            if report[key]:
+                lines.append(f"  {key}: {', '.join(map(str, report[key]))}")
+        if report["last_message"] is not None:
+            lines.append(f"  handling: {shown(report['last_message'])}")
+        lines.append(f"  mailbox: {report['mailbox_length']} message(s)" + "".join(f"\n    {shown(m)}" for m in report["messages"]))
+        lines += ["  " + line for line in report["traceback"].splitlines()]
+        return "\n".join(lines)
+
+
+def shown(value: Any) -> str:
+    """`repr`, cut, whatever the value's own code does."""
+    try:
+        text = repr(value)
+    except Exception as fault:
+        text = f"<{type(value).__qualname__}, whose repr() raised {type(fault).__qualname__}>"
+    return text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + "…"

@@ -1,0 +1,61 @@
+"""The seam to other nodes: what every primitive asks for a pid that is not here.
+
+A pid knows the life of its node (`Pid.origin`). A primitive that is given one of another node, or of an earlier life of this one, calls the
+router; `nodes` installs its own, a node that is alone has `alone.NoOtherNodes`. All calls return at once and never raise for a node
+that is gone (D3): what went wrong comes back as a signal (`noconnection`), through `signals`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from beamlike.hot.ids import Pid, Ref
+
+
+class Router(Protocol):
+    """What another package must offer to join nodes. `sender` is always the local process on whose behalf it happens."""
+
+    def send(self, destination: Pid, message: Any) -> None:
+        """A message; a value already."""
+
+    def send_named(self, name: str, node: str, message: Any) -> None:
+        """A message to whoever has the name there."""
+
+    def reply(self, caller: Pid, ref: Ref, value: Any) -> None:
+        """The answer to a call that `caller` waits for under `ref`."""
+
+    def exit(self, sender: Pid, destination: Pid, reason: Any) -> None:
+        """An exit signal without link flag."""
+
+    def exit_linked(self, sender: Pid, destination: Pid, reason: Any) -> None:
+        """`sender` has ended; `destination` is linked to it."""
+
+    def link(self, sender: Pid, destination: Pid) -> None:
+        """Half a link is set here; set the other."""
+
+    def unlink(self, sender: Pid, destination: Pid) -> None:
+        """The half here is gone; take the other away."""
+
+    def monitor(self, sender: Pid, ref: Ref, target: Any) -> None:
+        """Watch a pid or a `(name, node)`."""
+
+    def demonitor(self, sender: Pid, ref: Ref, target: Any) -> None:
+        """Watch no longer."""
+
+    def down(self, watcher: Pid, ref: Ref, target: Any, reason: Any) -> None:
+        """What the remote `watcher` watched has ended here."""
+
+    async def process_info(self, pid: Pid) -> Any:
+        """As `process_info`, from there."""
+
+    async def spawn(self, node: Any, fn: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Pid:
+        """`spawn_at`: the spawn message carries `options["layers"]` (C4)."""
+
+
+router: Router  # installed when the node opens
+
+
+def install(new: Router) -> None:
+    """Say who reaches the other nodes."""
+    global router
+    router = new

@@ -1,0 +1,137 @@
+"""Taking the coroutine of a dead process down: its `finally` blocks run, and nothing it does keeps it alive (P5).
+
+By the time this module is asked, the process is dead for everybody else: no pid leads to it, its name is free, its links know. What
+is left is a coroutine somewhere in the middle. Where it is decides how it comes back into the run queue; there it is thrown `ProcessExit`
+each time it has a turn. One that has had MOST_TURNS of them and still is not through goes to the graveyard: never resumed, and never
+dropped either, for dropping a coroutine throws GeneratorExit into it, and one that swallows everything would hang the interpreter.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from typing import Any
+
+from beamlike.exits import ProcessExit
+from beamlike.hot import scheduler
+from beamlike.hot.process import EXITING, IN_TRIO, PREEMPTED, RECEIVING, RUNNABLE, WAITING, Process
+
+MOST_TURNS = 8  # `finally` blocks that wait: each await in one costs a turn
+
+log = logging.getLogger("beamlike.unwinding")
+_turns: dict[int, tuple[Any, int]] = {}  # serial -> (reason, turns had)
+_graveyard = 0
+
+
+def graveyard_size() -> int:
+    """How many processes of this interpreter refused to end and are never run again."""
+    return _graveyard
+
+
+def bury_alive(keep: Any) -> None:
+    """Keep a coroutine or greenlet for ever, so that nobody throws anything into it any more."""
+    global _graveyard
+    _graveyard += 1
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(keep))
+
+
+def begin(process: Process, reason: Any) -> None:
+    """The process, alive until now and marked dead by the caller, is to be unwound."""
+    state, process.state = process.state, EXITING
+    _turns[process.pid.serial] = (reason, 0)
+    _TO_THE_QUEUE[state](process)
+
+
+def _is_queued(process: Process) -> None:
+    if process is scheduler.stepped():  # it ends itself: it is told by an exception, and has a turn if it swallows that
+        scheduler.enqueue(process)
+
+
+def _is_parked(process: Process) -> None:
+    if process.task is not None:  # in a thread, or parked in trio mode
+        process.task.abandon()
+    else:
+        scheduler.enqueue(process)
+
+
+def _stays_queued(process: Process) -> None:
+    """Pre-empted: its turn comes, and `ProcessExit` is thrown into its greenlet."""
+
+
+def _is_in_trio(process: Process) -> None:
+    process.task.abandon()
+
+
+# Where a live process can be × what brings it to its unwinding. Each row is a test.
+_TO_THE_QUEUE = {
+    RUNNABLE: _is_queued,
+    RECEIVING: _is_parked,
+    WAITING: _is_parked,
+    PREEMPTED: _stays_queued,
+    IN_TRIO: _is_in_trio,
+}
+
+
+def next_turn(process: Process) -> ProcessExit | None:
+    """What to throw into the process now; None when it has had its turns: give it up."""
+    reason, turns = _turns.get(process.pid.serial, ("killed", MOST_TURNS))
+    if turns >= MOST_TURNS:
+        return None
+    _turns[process.pid.serial] = (reason, turns + 1)
+    return ProcessExit(reason)
+
+
+def is_killed(process: Process) -> bool:
+    """Was it killed, rather than told to exit?"""
+    return _turns.get(process.pid.serial, ("killed", 0))[0] == "killed"
+
+
+def reason_for(process: Process) -> Any:
+    """What a process that is being unwound ended with."""
+    return _turns.get(process.pid.serial, ("killed", 0))[0]
+
+
+def step(process: Process) -> None:
+    """A turn of a process that is exiting, in scheduler mode."""
+    exit_ = next_turn(process)
+    if exit_ is None:
+        give_up(process)
+        return
+    scheduler.set_current(process)
+    try:
+        process.context.run(process.coro.throw, exit_)
+    except StopIteration:
+        done(process, None)
+    except BaseException as failure:  # noqa: BLE001 - every way out of a dead process is an end
+        done(process, failure)
+    else:
+        scheduler.set_current(None)
+        if process.state == EXITING and process.greenlet is None:
+            scheduler.enqueue(process)
+    finally:
+        scheduler.set_current(None)
+
+
+def done(process: Process, failure: BaseException | None) -> None:
+    """The coroutine of a dead process is through."""
+    scheduler.set_current(None)
+    _turns.pop(process.pid.serial, None)
+    if failure is not None and not isinstance(failure, (ProcessExit, GeneratorExit)):
+        log.warning("%s raised while it was unwound after its end", process.pid, exc_info=failure)
+    scheduler.bury(process)
+
+
+def give_up(process: Process) -> None:
+    """Never run it again."""
+    reason, _ = _turns.pop(process.pid.serial, ("killed", 0))
+    bury_alive(process.coro)
+    if process.greenlet is not None:
+        bury_alive(process.greenlet)
+    process.greenlet = None
+    log.error("%s refused to end (%r) %d times: it is never run again", process.pid, reason, MOST_TURNS)
+    scheduler.bury(process)
+
+
+def clear() -> None:
+    """A node opens or closes."""
+    _turns.clear()

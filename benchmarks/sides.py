@@ -1,0 +1,119 @@
+"""Who is measured, and how one side runs one case: in an OS process of its own that prints JSON lines (see bench.py)."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cases import Case
+
+ROOT = Path(__file__).parent.parent
+ERLANG_SOURCE = Path(__file__).parent / "peers" / "erlang_processes.erl"
+TIMEOUT = 300.0  # seconds for one case on one side, after which it counts as hung
+RUNS = 5
+
+
+class NotInstalledError(Exception):
+    """The side cannot run here; the message says what to install."""
+
+
+class SideFailedError(Exception):
+    """The side's OS process did not end well; the message is the last line it wrote to stderr."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One value that a side printed, from one OS process: its runs, in `unit` ("seconds" or "bytes")."""
+
+    row: str
+    unit: str
+    runs: list[float]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One column of the table.
+
+    Args:
+        workloads: what the side can do.
+        limits: workloads whose size is cut for this side, which would need minutes or all the memory else.
+        missing: what to install when the side's modules are not found.
+    """
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    workloads: frozenset[str]
+    limits: Mapping[str, int] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    missing: str = "not installed: pip install 'beamlike[bench]'"
+
+    def about(self) -> str:
+        """What this side runs on, with its version. Raises NotInstalledError, SideFailedError."""
+        try:
+            about: str = self._run("about")[0]["about"]
+        except FileNotFoundError as error:
+            raise NotInstalledError(self.missing) from error
+        except SideFailedError as failure:
+            if "ModuleNotFoundError" in str(failure):
+                raise NotInstalledError(self.missing) from failure
+            raise
+        if self.name == "compiled" and about == "uncompiled core":
+            raise NotInstalledError("not compiled: run pip install again where there is a C compiler")
+        return about
+
+    def measure(self, case: Case, quick: bool) -> list[Measured]:
+        """Run a case once. Raises SideFailedError."""
+        size = case.quick_size if quick and case.quick_size is not None else case.size
+        size = min(size, self.limits.get(case.workload, size))
+        return [
+            Measured(case.name + line["case"].removeprefix(case.workload), line["unit"], line["runs"])
+            for line in self._run(case.workload, str(size), str(RUNS), "0.05" if quick else "0.2")
+        ]
+
+    def _run(self, *arguments: str) -> list[dict[str, Any]]:
+        try:
+            done = subprocess.run(
+                [*self.command, *arguments],
+                cwd=ROOT,
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT,
+            )
+        except subprocess.TimeoutExpired as expired:
+            raise SideFailedError(f"not done after {TIMEOUT:.0f} s") from expired
+        if done.returncode:
+            raise SideFailedError((done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def compile_erlang(folder: str) -> None:
+    """Compile the Erlang side into a folder; without erlc nothing happens, and the side will say that it is missing."""
+    if shutil.which("erlc"):
+        subprocess.run(["erlc", "-o", folder, str(ERLANG_SOURCE)], check=True)
+
+
+def all_sides(erlang_folder: str) -> tuple[Side, ...]:
+    """The columns, in order. Erlang gets one scheduler, since every side has one core, and room for a million processes."""
+    peer = frozenset({"ping_pong", "call", "spawn_exit", "fan_in"})
+    full = peer | {"chain", "queued_call", "idle", "gap"}
+    python = (sys.executable, "-m")
+    ours = (*python, "benchmarks.ours")
+    erlang = ("erl", "+S", "1:1", "+P", "2000000", "-noshell", "-pa", erlang_folder, "-run", "erlang_processes", "main")
+    slow = {"fan_in": 100}
+    return (
+        Side("compiled", "beamlike", ours, full | {"compute"}, environment={"BEAMLIKE_PURE": "0"}),
+        Side("pure", "beamlike uncompiled", ours, full | {"compute"}, environment={"BEAMLIKE_PURE": "1"}),
+        Side("erlang", "Erlang", erlang, full, missing="not installed: apt install erlang-base"),
+        Side("trio", "trio channels", (*python, "benchmarks.peers.trio_channels"), peer | {"idle"}, {**slow, "idle": 20_000}),
+        Side("pykka", "Pykka", (*python, "benchmarks.peers.pykka_actors"), peer, slow),
+        Side("xoscar", "xoscar", (*python, "benchmarks.peers.xoscar_actors"), peer, slow),
+        Side("thespian", "Thespian", (*python, "benchmarks.peers.thespian_actors"), peer, slow),
+    )
