@@ -12,11 +12,18 @@ Inside, from the bottom up:
 Other packages import from here, not from the modules.
 """
 
+from beamlike.behaviours import application
 from beamlike.behaviours.child import DEFAULT, ChildSpec
+from beamlike.behaviours.dynamic_supervisor import DynamicSupervisor
 from beamlike.behaviours.gen_server import NOREPLY, GenServer
-from beamlike.behaviours.supervisor import DynamicSupervisor, Supervisor
+from beamlike.behaviours.restarts import Backoff
+from beamlike.behaviours.starting import IGNORE
+from beamlike.behaviours.supervising import ChildError, ChildInfo, ChildStartError
+from beamlike.behaviours.supervisor import Supervisor
+from beamlike.behaviours.task import Task, TaskSupervisor
 from beamlike.clock import cancel_timer, send_after, send_interval, sleep
 from beamlike.exits import CallError, CallTimeoutError, Down, Exit, ExitError, ProcessExit, Stop
+from beamlike.guest import call_from_asyncio, run_in_asyncio
 from beamlike.hot.calls import Call, Caller, Cast, call, cast, reply
 from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.scheduler import receive, self_pid, send, spawn
@@ -26,4 +33,5 @@ from beamlike.node import node, run
 from beamlike.processes import process_flag, process_info, processes, spawn_at, spawn_link, spawn_monitor
 from beamlike.records import record
 from beamlike.signals import demonitor, exit, link, monitor, unlink
+from beamlike.table import Table, TableError, TableTransfer
 from beamlike.trio_mode import blocking, io

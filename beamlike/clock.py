@@ -21,8 +21,10 @@ async def sleep(seconds: float) -> None:
 
     Raises: TypeError or ValueError unless `seconds` is a number >= 0.
     """
+    if seconds is None:
+        raise TypeError("sleep: seconds is a number >= 0, not None (to wait for ever: math.inf)")
     checked = scheduler.check_timeout(seconds)
-    process = scheduler.current_process()
+    process = scheduler.caller("sleep")
     if scheduler.is_stepping():
         await scheduler.sleep_stepped(process, INFINITY if checked is None else checked)
     elif checked is None:
@@ -65,7 +67,7 @@ def _start(what: str, seconds: Any, destination: Any, message: Any, *, periodic:
         raise ValueError(f"{what}: seconds is a finite number {'> 0' if periodic else '>= 0'}, not {seconds!r}")
     if type(destination) is not Pid:
         names.check_destination(destination, what)
-    owner = scheduler.current_process()
+    owner = scheduler.caller(what)
     timer = Timer(scheduler.make_ref(), destination, copy_value(message), wait if periodic else 0.0, owner.pid)
     _armed[timer.ref] = timer
     scheduler.push_timer(timer, scheduler.now() + wait)
@@ -73,7 +75,11 @@ def _start(what: str, seconds: Any, destination: Any, message: Any, *, periodic:
 
 
 def fire(timer: Timer) -> None:
-    """A timer is due: send, and arm it again if it is periodic."""
+    """A timer is due: send, and arm it again if it is periodic. One of the node's own, without owner, calls its message; True: again."""
+    if timer.owner is None:
+        if timer.message():
+            scheduler.push_timer(timer, scheduler.now() + timer.period)
+        return
     _armed.pop(timer.ref, None)
     target = timer.destination
     if timer.period:

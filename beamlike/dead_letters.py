@@ -7,10 +7,12 @@ from collections import Counter, deque
 from typing import Any, NamedTuple
 
 from beamlike.hot.ids import Pid
+from beamlike.logs import log
 
 MOST_KEPT = 100
+MOST_RECEIVERS = 1000  # whose counts are kept; the oldest go first
 
-log = logging.getLogger("beamlike.dead_letters")
+logger = logging.getLogger("beamlike.dead_letters")
 
 
 class DeadLetter(NamedTuple):
@@ -29,9 +31,11 @@ def count(receiver: Pid, message: Any, reason: str) -> None:
     """One more. The first of a receiver and reason is logged, and then each time their number doubles."""
     _last.append(DeadLetter(receiver, message, reason))
     _counts[receiver, reason] += 1
+    if len(_counts) > MOST_RECEIVERS:
+        del _counts[next(iter(_counts))]
     number = _counts[receiver, reason]
     if number & (number - 1) == 0:
-        log.warning("%s: %d message(s) dropped from its full mailbox (%s)", receiver, number, reason, extra={"pid": receiver, "reason": reason})
+        log(logger, logging.WARNING, "%s: %d message(s) dropped from its full mailbox (%s)", receiver, number, reason, extra={"pid": receiver, "reason": reason})
 
 
 def dead_letters() -> list[DeadLetter]:
@@ -42,12 +46,6 @@ def dead_letters() -> list[DeadLetter]:
 def dead_letter_counts() -> dict[tuple[Pid, str], int]:
     """How many there were, by receiver and reason (`drop_new`, `drop_old`, `exit`)."""
     return dict(_counts)
-
-
-def forget(receiver: Pid) -> None:
-    """The receiver has ended: the counts go with it."""
-    for reason in ("drop_new", "drop_old", "exit"):
-        _counts.pop((receiver, reason), None)
 
 
 def clear() -> None:

@@ -7,7 +7,8 @@ planned. An uncaught exception becomes `((type, text), stack)` (E14).
 from __future__ import annotations
 
 import traceback
-from typing import Any
+from enum import Enum
+from typing import Any, Final
 
 from beamlike.hot.ids import Pid, Ref
 from beamlike.records import record
@@ -40,13 +41,22 @@ class ProcessExit(BaseException):  # noqa: N818 - it is no error: it runs the `f
         self.reason = reason
 
 
+class NoReply(Enum):
+    """The type of `NOREPLY`: the answer to a call comes later, by `reply`, or from somebody else, or never."""
+
+    NOREPLY = "noreply"
+
+
+NOREPLY: Final = NoReply.NOREPLY
+
+
 class Stop(Exception):  # noqa: N818 - OTP's word
     """Raise it to end the calling process with `reason`. In a handler of a behaviour it stops the server, after `reply` was sent.
 
     Unlike Erlang, where `exit(Reason)` and `{stop, …}` are two things.
     """
 
-    def __init__(self, reason: Any = "normal", reply: Any = None) -> None:
+    def __init__(self, reason: Any = "normal", reply: Any = NOREPLY) -> None:
         super().__init__(reason)
         self.reason = reason
         self.reply = reply

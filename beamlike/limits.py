@@ -13,6 +13,7 @@ from typing import Any, Literal
 from beamlike import dead_letters, signals
 from beamlike.hot import scheduler
 from beamlike.hot.process import Process
+from beamlike.hot.timers import Timer
 from beamlike.hot.values import size_of
 
 PERIOD = 1.0  # seconds between two looks at the reductions
@@ -91,6 +92,8 @@ def bind(process: Process, parent: Process | None, limits: Any, mailbox: Any) ->
     total = (limits or Limits()).tightened(inherited)
     process.bounds = Bounds(total, mailbox)
     if total.reductions is not None:
+        if not _counted:
+            scheduler.push_timer(Timer(None, None, look_at_reductions, PERIOD, None), scheduler.now() + PERIOD)
         _counted.add(process)
 
 
@@ -117,8 +120,8 @@ def admit(process: Process, message: Any) -> bool:
     return True
 
 
-def look_at_reductions() -> None:
-    """Once a PERIOD: end who took more reductions than it may."""
+def look_at_reductions() -> bool:
+    """Once a PERIOD: end who took more reductions than it may. True while there is anybody to look at."""
     for process in list(_counted):
         if process.pid.process is None:
             _counted.discard(process)
@@ -127,10 +130,6 @@ def look_at_reductions() -> None:
             signals.end(process, ("limit", "reductions"))
         else:
             process.bounds.seen = process.reductions
-
-
-def are_reductions_limited() -> bool:
-    """Is there anybody to look at?"""
     return bool(_counted)
 
 

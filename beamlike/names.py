@@ -65,7 +65,7 @@ def register(name: str, pid: Pid | None = None) -> None:
         BadNameError: it is taken, the process has one, or it is not alive on this node.
         TypeError, ValueError: it is no name.
     """
-    process = scheduler.current_process() if pid is None else local(pid, "register")
+    process = scheduler.caller("register") if pid is None else local(pid, "register")
     if process is None:
         raise BadNameError(f"{pid} is not alive on this node: local names are for its own processes")
     give(check_free(name), process)

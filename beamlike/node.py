@@ -35,10 +35,21 @@ from beamlike import (
     reports,
     routing,
     signals,
+    table,
     trio_mode,
     unwinding,
 )
-from beamlike.exits import CallError, CallTimeoutError, ExitError, InternalError, ProcessExit, Stop, format_reason, reason_of
+from beamlike.exits import (
+    CallError,
+    CallTimeoutError,
+    ExitError,
+    InternalError,
+    ProcessExit,
+    Stop,
+    error_reason,
+    format_reason,
+    reason_of,
+)
 from beamlike.hot import scheduler
 from beamlike.hot.calls import ANSWERED, FAILED, Call, Caller, Wait
 from beamlike.hot.ids import NodeId, Pid
@@ -66,6 +77,10 @@ class Node(trio.abc.Instrument):
         self.deadline = INFINITY  # until when the ticker sleeps
         self.inbox: deque[tuple[Any, Any]] = deque()  # from other threads
         self.token: trio.lowlevel.TrioToken | None = None
+        self.main = _Main()
+        self.scope = trio.CancelScope()  # of the block that has the node open
+        self.ticker_scope = trio.CancelScope()
+        self.ticker_ended = trio.Event()
 
     # --- in trio's loop ---
 
@@ -79,6 +94,16 @@ class Node(trio.abc.Instrument):
             garbage.after_slice()
         except BaseException as failure:  # noqa: BLE001 - trio would drop us; the ticker raises it
             self.failure = failure
+
+    async def _run_ticker(self) -> None:
+        try:
+            with self.ticker_scope:
+                await self._tick()
+        except InternalError as failure:
+            self.failure = failure
+            self.scope.cancel()
+        finally:
+            self.ticker_ended.set()
 
     async def _tick(self) -> None:
         self.ticker = trio.lowlevel.current_task()
@@ -124,7 +149,7 @@ class Node(trio.abc.Instrument):
         if failure is not None:
             _strip_runtime(failure)
             _note_misuse(failure)
-        reason = reason_of(failure)
+        reason, failure = _sendable(reason_of(failure), failure)
         if failure is not None and not isinstance(failure, ProcessExit):
             reports.crash(process, failure, reason)
         signals.ended(process, reason)
@@ -202,6 +227,10 @@ class Node(trio.abc.Instrument):
     def receive_in_trio(self, matches: Any, timeout: float | None) -> Any:
         """Hook."""
         return trio_mode.receive(matches, timeout)
+
+    def exit_of(self, process: Process) -> BaseException:
+        """Hook."""
+        return ProcessExit(unwinding.reason_for(process))
 
     def admit(self, process: Process, message: Any) -> bool:
         """Hook."""
@@ -287,17 +316,22 @@ class Node(trio.abc.Instrument):
         self.stepper.start()
         garbage.start()
         error: BaseException | None = None
+        trio.lowlevel.spawn_system_task(self._run_ticker)  # not a child of the caller: what cancels that must not stop the node first
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._tick)
+            with self.scope:
                 try:
                     yield
-                except BaseException as raised:  # noqa: BLE001 - raised again below, outside the nursery, which would wrap it
-                    error = raised
-                with trio.CancelScope(shield=True):
-                    if self.failure is None:
-                        await self._stop()
-                nursery.cancel_scope.cancel()
+                except BaseException as raised:
+                    if self.failure is not None:
+                        raise
+                    error = raised  # raised again below, when the node has stopped
+            with trio.CancelScope(shield=True):
+                if self.failure is None:
+                    await self._stop()
+                self.ticker_scope.cancel()
+                await self.ticker_ended.wait()
+            if self.failure is not None:
+                raise self.failure
         finally:
             garbage.stop()
             self.stepper.stop()
@@ -307,10 +341,43 @@ class Node(trio.abc.Instrument):
         if error is not None:
             raise error
 
+    async def run_main(self, main: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...]) -> None:
+        """Open the node with `main(*args)` as its first process, and wait for its end. `self.main` then has the result."""
+        first = self.main
+        async with self.open():
+            signals.on_release.append(first.released)
+            try:
+                first.process = processes.start(first.body, (main, args), parent=None)
+                more = processes.extra(first.process)
+                more.initial_call = f"{getattr(main, '__module__', '?')}:{getattr(main, '__qualname__', main)}"
+                more.is_main = True
+                await first.over.wait()
+            finally:
+                signals.on_release.remove(first.released)
+
+    def interrupt(self, *, at_once: bool) -> None:
+        """End main, after which everybody is stopped in order; or end everybody now. Called in trio's loop, by its token."""
+        if scheduler.current_node() is not self.id:
+            return
+        if self.main.process is not None:
+            signals.end(self.main.process, "shutdown")
+        if at_once:
+            self.is_aborted = True
+            for process in scheduler.all_processes():
+                signals.end(process, "killed")
+
+    def discard(self) -> None:
+        """Nothing is left of the node, even if trio itself failed and `open` was never left."""
+        if scheduler.current_node() is self.id:
+            garbage.stop()
+            self.stepper.stop()
+            scheduler.close_node()
+
     async def _stop(self) -> None:
         """Supervisors first, the last started first; then whoever is left."""
         done = trio.Event()
         stopper = processes.start(_stop_processes, (self,), parent=None)
+        processes.extra(stopper).label = "stops the node"  # with an Extra its end is told to `on_release`
 
         def released(process: Process, reason: Any) -> None:
             if process is stopper:
@@ -321,15 +388,16 @@ class Node(trio.abc.Instrument):
             await done.wait()
         finally:
             signals.on_release.remove(released)
-        while scheduler.process_count() and not self.is_aborted:  # those being unwound
-            await trio.sleep(0)
+        end = trio.current_time() + GRACE
+        while scheduler.process_count() and not self.is_aborted and trio.current_time() < end:  # those being unwound
+            await trio.sleep(0.002)
         await trio_mode.wait_none()
 
     is_aborted = False  # do not wait for anybody any more
 
 
 def _clear() -> None:
-    for module in (names, limits, dead_letters, clock, unwinding, signals):
+    for module in (names, limits, dead_letters, clock, unwinding, signals, table):
         module.clear()
 
 
@@ -366,6 +434,15 @@ async def _ask_to_stop(others: list[Process], timeout: float | None) -> None:
             signals.end(process, "killed")
 
 
+def _sendable(reason: Any, failure: BaseException | None) -> tuple[Any, BaseException | None]:
+    """A reason is a plain value that every node can read: what `Stop` was given may not be one."""
+    try:
+        return copy_value(reason), failure
+    except TypeError as error:
+        error.add_note(f"It was to be the exit reason: {reports.shown(reason)}")
+        return error_reason(error), error
+
+
 def _strip_runtime(failure: BaseException) -> None:
     """The frames of the step loop say nothing about the process."""
     trace = failure.__traceback__
@@ -386,13 +463,13 @@ class _Main:
         self.value: Any = None
         self.failure: BaseException | None = None
         self.reason: Any = None
+        self.was_told = False  # ended by an exit signal; what it raises after that does not count
         self.over = trio.Event()
         self.process: Process | None = None
 
     async def body(self, main: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...]) -> None:
-        coro = scheduler.start_coroutine(main, args)
         try:
-            self.value = await coro
+            self.value = await scheduler.start_coroutine(main, args)
         except BaseException as failure:
             self.failure = failure
             raise
@@ -400,24 +477,24 @@ class _Main:
     def released(self, process: Process, reason: Any) -> None:
         if process is self.process:
             self.reason = reason
+            self.was_told = self.failure is None and reason != "normal"
             self.over.set()
 
     def result(self) -> Any:
-        if self.failure is None and self.reason == "normal":
-            return self.value
-        if isinstance(self.failure, Stop) or self.failure is None or isinstance(self.failure, ProcessExit):
+        if self.was_told or isinstance(self.failure, (Stop, ProcessExit)):
             if self.reason == "normal":
                 return None
             raise ExitError(f"main ended: {format_reason(self.reason)}", self.reason)
-        raise self.failure
+        if self.failure is not None:
+            raise self.failure
+        return self.value
 
 
 class _Interrupt:
     """Ctrl-C while `run` owns the interpreter: the first one stops the tree in order, the second one does not wait, the third one leaves."""
 
-    def __init__(self, node: Node, main: _Main) -> None:
+    def __init__(self, node: Node) -> None:
         self.node = node
-        self.main = main
         self.count = 0
 
     def __enter__(self) -> _Interrupt:
@@ -434,17 +511,17 @@ class _Interrupt:
 
     def _on_signal(self, signum: int, frame: Any) -> None:
         self.count += 1
-        if self.count > 2 or self.node.token is None:
+        if self.node.token is None:
+            raise KeyboardInterrupt
+        if self.count > 2:
             os._exit(130)
-        self.node.token.run_sync_soon(self._stop)
+        try:
+            self.node.token.run_sync_soon(self._stop)
+        except trio.RunFinishedError:
+            pass  # the node is through; `run` raises KeyboardInterrupt
 
     def _stop(self) -> None:
-        if self.main.process is not None:
-            signals.end(self.main.process, "shutdown")
-        if self.count > 1:
-            self.node.is_aborted = True
-            for process in scheduler.all_processes():
-                signals.end(process, "killed")
+        self.node.interrupt(at_once=self.count > 1)
 
 
 def run(
@@ -468,29 +545,17 @@ def run(
     Raises: what `main` raised; ExitError if it was ended by an exit signal; RuntimeError if a node runs already.
     """
     if not callable(main):
-        raise TypeError(f"run expects an async function, not {main!r}")
-    box: list[Any] = []
-
-    async def in_trio() -> None:
-        node = Node(name, preempt=preempt, seed=seed)
-        first = _Main()
-        with _Interrupt(node, first) as interrupt:
-            async with node.open():
-                signals.on_release.append(first.released)
-                try:
-                    first.process = processes.start(first.body, (main, args), parent=None)
-                    processes.extra(first.process).initial_call = f"{getattr(main, '__module__', '?')}:{getattr(main, '__qualname__', main)}"
-                    processes.extra(first.process).is_main = True
-                    await first.over.wait()
-                finally:
-                    signals.on_release.remove(first.released)
-        box.append(first)
-        if interrupt.count:
-            raise KeyboardInterrupt
-
+        raise TypeError(f"run expects an async function (and its arguments apart), not {main!r}")
+    opened = Node(name, preempt=preempt, seed=seed)
     clock_ = None if seed is None else trio.testing.MockClock(autojump_threshold=0)
-    trio.run(in_trio, clock=clock_, restrict_keyboard_interrupt_to_checkpoints=True)
-    return box[0].result()  # type: ignore[no-any-return]
+    with _Interrupt(opened) as interrupt:  # trio leaves SIGINT alone if somebody has it
+        try:
+            trio.run(opened.run_main, main, args, clock=clock_, restrict_keyboard_interrupt_to_checkpoints=True)
+        finally:
+            opened.discard()
+    if interrupt.count:
+        raise KeyboardInterrupt
+    return opened.main.result()  # type: ignore[no-any-return]
 
 
 class Body:

@@ -1,7 +1,7 @@
 """Pre-emption: a process that computes in pure Python does not stop the others (P1).
 
 Theory of operation. Processes are stepped inside a greenlet. A timer signal, every TICK of CPU time, finds a step that has lasted
-since before the last tick; if every Python frame from where it is down to the process's first one may be left in the middle, the signal's handler
+most of a tick, because hardly any other began since the last; if every Python frame from where it is down to the process's first one may be left in the middle, the signal's handler
 switches to the *hub*, the greenlet of trio's loop. The hub goes on with another greenlet; the one that was left waits in the run queue, inside its process,
 and is switched to when that has its turn. Nothing is added to the path of a message.
 
@@ -30,8 +30,9 @@ from beamlike.exits import ProcessExit
 from beamlike.hot import scheduler
 from beamlike.hot.process import EXITING, Process
 
-TICK = 0.004  # seconds of CPU time
-REDUCTIONS_A_TICK = 4000  # what a tick of computation counts; the BEAM's processes take about 4000 reductions in that time
+TICK = 0.002  # seconds of CPU time; kernels round it up to their own tick, often 4 ms
+FEW_STEPS = 8  # a tick that finds fewer new steps than this found a long one
+REDUCTIONS_A_TICK = 4000  # what a tick of computation counts: a time slice of the BEAM
 
 PREEMPTED: Any = object()  # what a stepper answers for a step that was left in the middle
 
@@ -72,7 +73,7 @@ class Preemptive:
         self.seconds = 0.0
         self.pumped: Process | None = None  # whose step in trio mode is on
         self.pump_steps = 0
-        self.last_seen = (-1, -1)
+        self.steps_at_tick = 0
         self.old_handler: Any = None
 
     def start(self) -> None:
@@ -178,9 +179,9 @@ class Preemptive:
         here = getcurrent()
         if process is None or here.parent is None:
             return
-        seen = (scheduler.step_count(), self.pump_steps)
-        if seen != self.last_seen:
-            self.last_seen = seen
+        steps = scheduler.step_count() + self.pump_steps
+        before, self.steps_at_tick = self.steps_at_tick, steps
+        if steps - before > FEW_STEPS:
             return
         process.reductions += REDUCTIONS_A_TICK
         if not scheduler.may_preempt() or not _may_be_left(frame, process):
@@ -271,10 +272,10 @@ def may_be_left(filename: str) -> bool:
 def _may_be_left(frame: FrameType | None, process: Process) -> bool:
     root = getattr(process.coro, "cr_frame", None)
     while frame is not None:
+        if frame is root:  # perhaps ours, that awaits the program's
+            return True
         code = frame.f_code
         if code.co_name == "__del__" or not may_be_left(code.co_filename):
             return False
-        if frame is root:
-            return True
         frame = frame.f_back
     return False

@@ -9,7 +9,7 @@ from typing import Any
 
 import caps
 from beamlike import limits as bounds
-from beamlike import names, routing, signals, trio_mode
+from beamlike import names, preemption, routing, signals, trio_mode
 from beamlike.hot import scheduler
 from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.process import IN_TRIO, STATUS, Process
@@ -79,7 +79,7 @@ def start(
 
 def spawn_link(fn: AsyncFunction, *args: Any, **options: Any) -> Pid:
     """`spawn` and `link` in one step: the child cannot die unseen (E18). Options as `spawn`."""
-    me = scheduler.current_process()
+    me = scheduler.caller("spawn_link")
     child = start(fn, args, parent=me, **options)
     signals.join(me, child)
     return child.pid
@@ -87,7 +87,7 @@ def spawn_link(fn: AsyncFunction, *args: Any, **options: Any) -> Pid:
 
 def spawn_monitor(fn: AsyncFunction, *args: Any, **options: Any) -> tuple[Pid, Ref]:
     """`spawn` and `monitor` in one step (E18). Options as `spawn`."""
-    me = scheduler.current_process()
+    me = scheduler.caller("spawn_monitor")
     child = start(fn, args, parent=me, **options)
     return child.pid, signals.monitor(child.pid)
 
@@ -97,7 +97,7 @@ async def spawn_at(node: Any, fn: AsyncFunction, *args: Any, **options: Any) -> 
 
     Raises: ValueError if there is no such node.
     """
-    me = scheduler.current_process()
+    me = scheduler.caller("spawn_at")
     return await routing.router.spawn(node, fn, args, {**options, "layers": me.layers})
 
 
@@ -125,7 +125,7 @@ def process_flag(flag: str, value: Any) -> Any:
 
     Raises: ValueError for another flag, TypeError for a wrong value.
     """
-    process = scheduler.current_process()
+    process = scheduler.caller("process_flag")
     if flag == "trap_exit":
         if type(value) is not bool:
             raise TypeError(f"process_flag: trap_exit is True or False, not {value!r}")
@@ -183,8 +183,14 @@ class ProcessInfo:
 
 def describe(process: Process) -> ProcessInfo:
     """The ProcessInfo of a live process of this node."""
-    frames = _running_frames(process) if process is scheduler.stepped() else coroutine_frames(process.coro)
-    innermost = frames[-1] if frames else None
+    if process is scheduler.stepped():
+        frames = _frames_down_to_root(process, sys._getframe(1))
+    elif getattr(process.greenlet, "gr_frame", None) is not None:  # pre-empted
+        frames = _frames_down_to_root(process, process.greenlet.gr_frame)
+    else:
+        frames = coroutine_frames(process.coro)
+    own = [frame for frame in frames if preemption.may_be_left(frame.f_code.co_filename)]  # not ours, nor of a library
+    innermost = (own or frames or [None])[-1]
     more = process.extra
     return ProcessInfo(
         pid=process.pid,
@@ -216,27 +222,25 @@ def initial_call(process: Process, frame: FrameType | None = None) -> str:
     return module + str(getattr(process.coro, "__qualname__", "?"))
 
 
-def _running_frames(process: Process) -> list[FrameType]:
-    """The frames of the process being stepped, which is the one that asks."""
+def _frames_down_to_root(process: Process, frame: FrameType | None) -> list[FrameType]:
+    """The frames of a process in the middle of a step, outermost first; none of the runtime's own at the inner end."""
     root = getattr(process.coro, "cr_frame", None)
     frames: list[FrameType] = []
-    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
-        frames.insert(0, frame)
+        if frames or preemption.may_be_left(frame.f_code.co_filename):
+            frames.insert(0, frame)
         if frame is root:
             break
         frame = frame.f_back
-    while len(frames) > 1 and frames[-1].f_globals.get("__name__") == __name__:
-        frames.pop()
     return frames
 
 
 def coroutine_frames(coro: Any) -> list[FrameType]:
-    """The Python frames of a suspended (or running) coroutine, outermost first. None of our own, nor of other libraries' internals."""
+    """The Python frames of a suspended coroutine, outermost first."""
     frames: list[FrameType] = []
     while coro is not None:
         frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
-        if frame is not None and "/beamlike/hot/" not in frame.f_code.co_filename:
+        if frame is not None:
             frames.append(frame)
         coro = getattr(coro, "cr_await", None) or getattr(coro, "gi_yieldfrom", None)
     return frames

@@ -11,9 +11,11 @@ import traceback
 from typing import Any
 
 from beamlike import processes
-from beamlike.exits import error_text, is_quiet
+from beamlike.exits import error_text, format_reason, is_quiet
 from beamlike.hot import scheduler
+from beamlike.hot.ids import Pid
 from beamlike.hot.process import Process
+from beamlike.logs import log
 
 MOST_MESSAGES = 10
 MOST_SHOWN = 200  # characters of a value
@@ -42,7 +44,7 @@ def crash(process: Process, failure: BaseException, reason: Any) -> None:
         "links": tuple(process.links or ()),
         "traceback": _traceback(failure),
     }
-    crash_log.error("%s", CrashText(report), extra={"report": report})
+    log(crash_log, logging.ERROR, "%s", CrashText(report), extra={"report": report})
 
 
 def _traceback(failure: BaseException) -> str:
@@ -74,10 +76,60 @@ class CrashText:
         return "\n".join(lines)
 
 
+def supervisor(pid: Pid, name: str | None, error: str, reason: Any, child: dict[str, Any]) -> None:
+    """Something went wrong with a child. That one ended for a quiet reason is not reported.
+
+    Args:
+        error: `child_terminated`, `start_error`, `shutdown_error` (it did not end as told), or `intensity` (it was the restart too many).
+        child: `id`, `pid`, `restart`, `shutdown`, `type`.
+    """
+    if (error == "child_terminated" and is_quiet(reason)) or not supervisor_log.isEnabledFor(logging.ERROR):
+        return
+    report = {"supervisor": pid, "registered_name": name, "error": error, "reason": reason, "child": child}
+    log(supervisor_log, logging.ERROR, "%s", SupervisorText(report), extra={"report": report})
+
+
+def progress(pid: Pid, name: str | None, child: dict[str, Any]) -> None:
+    """A supervisor started a child."""
+    if progress_log.isEnabledFor(logging.INFO):
+        report = {"supervisor": pid, "registered_name": name, "child": child}
+        text = "supervisor %s started child %s as %s"
+        log(progress_log, logging.INFO, text, name or pid, shown(child["id"]), child["pid"], extra={"report": report})
+
+
+SUPERVISOR_ERRORS = {
+    "child_terminated": "ended",
+    "start_error": "could not be started",
+    "shutdown_error": "did not end as it was told to",
+    "intensity": "is not restarted any more: too many restarts in the period",
+}
+
+
+class SupervisorText:
+    """The text of a supervisor report, made when a handler wants it."""
+
+    def __init__(self, report: dict[str, Any]) -> None:
+        self.report = report
+
+    def __str__(self) -> str:
+        report = self.report
+        child = report["child"]
+        pid = f" {child['pid']}" if child["pid"] is not None else ""
+        return (
+            f"supervisor {report['registered_name'] or report['supervisor']}: {child['restart']} child {shown(child['id'])}{pid} "
+            f"{SUPERVISOR_ERRORS[report['error']]}: {cut(format_reason(report['reason']))}"
+        )
+
+
 def shown(value: Any) -> str:
     """`repr`, cut, whatever the value's own code does."""
     try:
         text = repr(value)
     except Exception as fault:
         text = f"<{type(value).__qualname__}, whose repr() raised {type(fault).__qualname__}>"
+    return cut(text)
+
+
+def cut(text: str) -> str:
+    """At most MOST_SHOWN characters of it."""
     return text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + "…"

@@ -86,7 +86,8 @@ def send_exit(sender: Pid, receiver: Process, reason: Any, *, link: bool) -> Non
 
 _falling: deque[tuple[Process, Any]] = deque()
 _is_felling = False
-on_release: list[Callable[[Process, Any], None]] = []  # what else a process may hold: each is called with (process, reason)
+on_release: list[Callable[[Process, Any], None]] = []  # what else a process may hold: each is called with
+# (process, reason) when one ends that has an Extra; others end on a quicker way
 
 
 def clear() -> None:
@@ -138,16 +139,18 @@ def _tell(process: Process, reason: Any) -> None:
     links, process.links = process.links, None
     monitors, process.monitors = process.monitors, None
     watchers, process.monitored_by = process.monitored_by, None
+    for wait in list((process.calls or {}).values()):
+        wait.end()
     for ref, target in (monitors or {}).items():
         _unwatch(pid, ref, target)
     for peer in links or ():
         if peer.process is not None:
-            send_exit(pid, peer.process, reason, link=True)
+            send_exit(pid, peer.process, copy_value(reason), link=True)  # to each a value of its own (M7)
         elif peer.origin is not pid.origin:
             routing.router.exit_linked(pid, peer, reason)
     for ref, watcher in (watchers or {}).items():
         if watcher.process is not None:
-            deliver_down(watcher.process, ref, reason)
+            deliver_down(watcher.process, ref, copy_value(reason))
         elif watcher.origin is not pid.origin:
             routing.router.down(watcher, ref, pid, reason)
 
@@ -211,7 +214,7 @@ def exit(pid: Pid, reason: Any) -> None:  # noqa: A001 - the field's word
 
     Raises: TypeError if `pid` is no Pid or the reason cannot be sent. ProcessExit in a caller that ended itself.
     """
-    me = scheduler.current_process()
+    me = scheduler.caller("exit")
     receiver = names.local(pid, "exit")
     reason = copy_value(reason)
     if receiver is not None:
@@ -226,7 +229,7 @@ def link(pid: Pid) -> None:
 
     If `pid` does not exist, the exit signal `noproc` comes at once (E10). Raises: TypeError if it is no Pid.
     """
-    me = scheduler.current_process()
+    me = scheduler.caller("link")
     other = names.local(pid, "link")
     if pid == me.pid or (me.links is not None and pid in me.links):
         return
@@ -255,7 +258,7 @@ def join(one: Process, other: Process) -> None:
 
 def unlink(pid: Pid) -> None:
     """Take the link away, if there is one. After it returned the link has no effect any more; an `Exit` already queued stays (E15)."""
-    me = scheduler.current_process()
+    me = scheduler.caller("unlink")
     other = names.local(pid, "unlink")
     if me.links is None or pid not in me.links:
         return
@@ -275,7 +278,7 @@ def monitor(target: Any) -> Ref:
 
     Raises: TypeError if `target` is none of these.
     """
-    me = scheduler.current_process()
+    me = scheduler.caller("monitor")
     ref = scheduler.make_ref()
     watch(me, ref, target)
     return ref
@@ -321,7 +324,7 @@ def demonitor(ref: Ref, flush: bool = False) -> bool:
     """
     if type(ref) is not Ref:
         raise TypeError(f"demonitor expects the Ref that monitor() gave, not {ref!r}")
-    me = scheduler.current_process()
+    me = scheduler.caller("demonitor")
     target = None if me.monitors is None else me.monitors.pop(ref, None)
     if target is not None:
         _unwatch(me.pid, ref, target)

@@ -10,6 +10,7 @@ where it is for good. Scopes and nurseries it left open are trio's "stack corrup
 
 from __future__ import annotations
 
+import logging
 import types
 from collections.abc import Callable, Generator
 from contextvars import ContextVar
@@ -21,6 +22,7 @@ from beamlike import unwinding
 from beamlike.exits import ProcessExit
 from beamlike.hot import scheduler
 from beamlike.hot.process import DEAD, EMPTY, EXITING, IN_TRIO, RECEIVING, RUNNABLE, WAITING, Process
+from beamlike.logs import log
 from beamlike.preemption import PREEMPTED, Cooperative, Preemptive
 
 GRACE = 5.0  # seconds that a process has for what it shields from its cancellation, unless it was killed
@@ -44,13 +46,7 @@ def open_node(stepper: Cooperative | Preemptive, on_end: Callable[[Process, Base
 async def wait_none() -> None:
     """Wait until no process is in trio mode any more. They have been ended before; nothing they shield is waited for."""
     for host in list(_hosts):
-        host.force()
-    end = trio.current_time() + GRACE_OF_KILLED
-    while _hosts:
-        if trio.current_time() > end:
-            for host in list(_hosts):
-                host.vanish()
-        await trio.sleep(0.001)
+        await host.force_through()
 
 
 class Host:
@@ -80,15 +76,19 @@ class Host:
 
     async def _force_in_time(self) -> None:
         if self.turns == 0:
-            await self._wait_through(GRACE)
-            self.force()
-        await self._wait_through(GRACE_OF_KILLED)
-        self.vanish()
+            end = trio.current_time() + GRACE
+            while self in _hosts and trio.current_time() < end:
+                await trio.sleep(GRACE / 100)
+        await self.force_through()
 
-    async def _wait_through(self, seconds: float) -> None:
-        end = trio.current_time() + seconds
-        while self in _hosts and trio.current_time() < end:
-            await trio.sleep(seconds / 100)
+    async def force_through(self) -> None:
+        """Force it again and again, for it may shield itself anew; in the end what it started vanishes."""
+        end = trio.current_time() + GRACE_OF_KILLED
+        while self in _hosts:
+            self.force()
+            if trio.current_time() > end:
+                self.vanish()
+            await trio.sleep(GRACE_OF_KILLED / 100)
 
     def force(self) -> None:
         """No shield protects it, nor any task it started, any longer; and its turns are counted."""
@@ -118,7 +118,7 @@ class Host:
         except BaseException as failure:
             if process.state not in (EXITING, DEAD):
                 raise
-            unwinding.log.debug("%s left trio mode in disorder", process.pid, exc_info=failure)
+            log(unwinding.logger, logging.DEBUG, "%s left trio mode in disorder", process.pid, exc_info=failure)
         finally:
             _hosts.discard(self)
         if left:
@@ -132,12 +132,14 @@ class Host:
     def _pump(self) -> Generator[Any, Any, bool]:
         """Step the coroutine, forwarding trio's traps, until it is through (False) or leaves trio mode (True)."""
         process = self.process
+        task = trio.lowlevel.current_task()
+        outside: Any = task._cancel_status
         resume, value = process.coro.send, None
         while True:
             try:
                 yielded = _stepper.step(process, resume, value)
                 while yielded is PREEMPTED:
-                    if self._is_given_up():
+                    if self._is_given_up(task):
                         return False
                     yield from _checkpoint()
                     yielded = _stepper.resume(process)
@@ -148,8 +150,13 @@ class Host:
                 _on_end(process, failure)
                 return False
             if yielded is LEAVE:
-                return True
-            if self._is_given_up():
+                if not task.child_nurseries and task._cancel_status is outside:
+                    return True
+                resume = process.coro.throw
+                value = RuntimeError("a cancel scope or nursery is still open at the end of `async with io():`: close it inside the block")
+                continue
+            if self._is_given_up(task):
+                yield from _wait_out(task, yielded)
                 return False
             try:
                 value = yield yielded
@@ -157,14 +164,14 @@ class Host:
             except BaseException as error:  # noqa: BLE001 - a Cancelled, mostly: it belongs to the coroutine
                 resume, value = process.coro.throw, error
 
-    def _is_given_up(self) -> bool:
+    def _is_given_up(self, task: trio.lowlevel.Task) -> bool:
         """Count a step of a process that was killed; True when it has had enough of them."""
         if self.turns == 0 or self.process.state != EXITING:
             return False
         self.turns += 1
         if self.turns <= unwinding.MOST_TURNS:
             return False
-        task = trio.lowlevel.current_task()
+        _unshield(task)
         for child in _descendants(task):
             _vanish(child)
         unwinding.give_up(self.process)
@@ -187,6 +194,17 @@ async def _in_child(nursery: trio.Nursery, fn: Callable[[], Any]) -> bool:
     with trio.CancelScope(shield=True):
         await through.wait()
     return result
+
+
+@types.coroutine
+def _wait_out(task: trio.lowlevel.Task, trap: Any) -> Generator[Any, Any, None]:
+    """The last wait of a coroutine that was given up is waited for, for trio counts on it (a nursery that waits for its tasks)."""
+    try:
+        yield trap
+    except BaseException:  # noqa: BLE001 - a Cancelled, that nobody is there for any more
+        pass
+    while _descendants(task):
+        yield from _checkpoint()
 
 
 @types.coroutine
@@ -260,7 +278,7 @@ class io:  # noqa: N801 - read as a word: `async with io():`
         self.entered = False
 
     async def __aenter__(self) -> None:
-        process = scheduler.current_process()
+        process = scheduler.caller("io")
         if process is scheduler.stepped():
             self.entered = True
             await _hop(ENTER)
@@ -282,7 +300,9 @@ async def blocking(fn: Callable[..., Any], *args: Any) -> Any:
     The thread acts for this process (P6): `self_pid` and `send` work in it. It cannot be interrupted: if the process is ended
     meanwhile, the thread runs on and its result is dropped.
     """
-    process = scheduler.current_process()
+    process = scheduler.caller("blocking")
+    if not callable(fn):
+        raise TypeError(f"blocking expects a function (and its arguments apart), not {fn!r}")
     if process is not scheduler.stepped():
         return await trio.to_thread.run_sync(fn, *args, abandon_on_cancel=True)
     wait = _ThreadWait(process)
@@ -346,19 +366,17 @@ async def receive(matches: Callable[[Any], bool] | None, timeout: float | None) 
     if host.receiver is not None:
         raise RuntimeError(f"another task of {process.pid} waits in receive(): one at a time")
     await trio.lowlevel.checkpoint_if_cancelled()
-    scanned = 0
     with trio.CancelScope() as scope:
         if timeout is not None and timeout > 0:
             scope.deadline = trio.current_time() + timeout
         while True:
-            message = scheduler.take(process) if matches is None else scheduler.take_matching(process, matches, scanned)
+            message = scheduler.take(process) if matches is None else scheduler.take_matching(process, matches, 0)
             if message is not EMPTY:
                 with trio.CancelScope(shield=True):
                     await trio.lowlevel.cancel_shielded_checkpoint()
                 return message
             if timeout == 0:
                 break
-            scanned = scheduler.mailbox_length(process)
             await _wait_message(process, host)
     await trio.lowlevel.checkpoint_if_cancelled()
     raise TimeoutError(f"receive: no message{'' if matches is None else ' that matches'} in {timeout} s")

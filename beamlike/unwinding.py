@@ -12,13 +12,16 @@ import ctypes
 import logging
 from typing import Any
 
+import trio
+
 from beamlike.exits import ProcessExit
 from beamlike.hot import scheduler
 from beamlike.hot.process import EXITING, IN_TRIO, PREEMPTED, RECEIVING, RUNNABLE, WAITING, Process
+from beamlike.logs import log
 
 MOST_TURNS = 8  # `finally` blocks that wait: each await in one costs a turn
 
-log = logging.getLogger("beamlike.unwinding")
+logger = logging.getLogger("beamlike.unwinding")
 _turns: dict[int, tuple[Any, int]] = {}  # serial -> (reason, turns had)
 _graveyard = 0
 
@@ -116,9 +119,16 @@ def done(process: Process, failure: BaseException | None) -> None:
     """The coroutine of a dead process is through."""
     scheduler.set_current(None)
     _turns.pop(process.pid.serial, None)
-    if failure is not None and not isinstance(failure, (ProcessExit, GeneratorExit)):
-        log.warning("%s raised while it was unwound after its end", process.pid, exc_info=failure)
+    if failure is not None and not _is_the_way_out(failure):
+        log(logger, logging.WARNING, "%s raised while it was unwound after its end", process.pid, exc_info=failure)
     scheduler.bury(process)
+
+
+def _is_the_way_out(failure: BaseException) -> bool:
+    """Is it nothing but what the process was ended with?"""
+    if isinstance(failure, BaseExceptionGroup):
+        return all(_is_the_way_out(part) for part in failure.exceptions)
+    return isinstance(failure, (ProcessExit, GeneratorExit, trio.Cancelled))
 
 
 def give_up(process: Process) -> None:
@@ -128,7 +138,7 @@ def give_up(process: Process) -> None:
     if process.greenlet is not None:
         bury_alive(process.greenlet)
     process.greenlet = None
-    log.error("%s refused to end (%r) %d times: it is never run again", process.pid, reason, MOST_TURNS)
+    log(logger, logging.ERROR, "%s refused to end (%r) %d times: it is never run again", process.pid, reason, MOST_TURNS)
     scheduler.bury(process)
 
 

@@ -1,4 +1,8 @@
 """The top, which may import all: co-operative boot, boot images, init goals, and the command line `beamlike`.
 
-Nothing is in here yet.
+Inside:
+
+    cli         the commands
+    logs        what they show of the log
+    demo/       the program of `beamlike demo`, and its display
 """

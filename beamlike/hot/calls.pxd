@@ -1,3 +1,5 @@
+cimport cython
+
 from beamlike.hot cimport scheduler
 from beamlike.hot.ids cimport Pid, Ref
 from beamlike.hot.native cimport poll_type, set_pending
@@ -9,17 +11,20 @@ cdef int RUNNABLE, WAITING
 cdef double INFINITY
 cdef object PARK
 
+@cython.freelist(64)
 cdef class Caller:
-    cdef readonly Pid pid
-    cdef readonly Ref ref
+    cdef public Pid pid
+    cdef public Ref ref
 
+@cython.freelist(64)
 cdef class Call:
-    cdef readonly Caller caller
-    cdef readonly object request
+    cdef public Caller caller
+    cdef public object request
 
 cdef class Cast:
-    cdef readonly object request
+    cdef public object request
 
+@cython.freelist(64)
 cdef class Wait:
     cdef public Process process
     cdef public object server

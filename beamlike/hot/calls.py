@@ -14,7 +14,7 @@ from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.process import INFINITY, RUNNABLE, WAITING, Process
 from beamlike.hot.portable import PARK
 from beamlike.hot.scheduler import check_timeout, deliver, make_ref, now, wake
-from beamlike.hot.values import copy_value
+from beamlike.hot.values import copy_value, register_record
 
 try:
     import cython
@@ -82,19 +82,23 @@ class Cast:
         return f"Cast({self.request!r})"
 
 
+for _message in (Caller, ("pid", "ref")), (Call, ("caller", "request")), (Cast, ("request",)):
+    register_record(*_message, frozen=True, slotted=True)
+
+
 class Wait:
     """One call in flight: what `call` gives to await. The request leaves when it is first awaited."""
 
     __slots__ = ("event", "process", "ref", "request", "server", "state", "timeout", "value")
 
-    def __init__(self, process: Process, server: Any, request: Any, timeout: float) -> None:
-        self.process = process
-        self.server: Pid = server  # or a name, until the call begins
-        self.request = request
-        self.timeout = timeout
-        self.state = NEW
-        self.value: Any = None  # the answer, or the reason
-        self.event: Any = None  # trio.Event in trio mode
+    process: Process
+    server: Pid  # or (name, node) of another node
+    request: Any
+    timeout: float
+    state: int
+    ref: Ref
+    value: Any  # the answer, or the reason
+    event: Any  # trio.Event in trio mode
 
     def __await__(self) -> Any:
         return self
@@ -130,7 +134,13 @@ class Wait:
         server.monitored_by[self.ref] = me.pid
         if self.event is None:
             me.calling = server
-        deliver(server, Call(Caller(me.pid, self.ref), self.request))
+        caller: Caller = Caller.__new__(Caller)
+        caller.pid = me.pid
+        caller.ref = self.ref
+        message: Call = Call.__new__(Call)
+        message.caller = caller
+        message.request = self.request
+        deliver(server, message)
 
     def refuse_cycle(self, server: Process) -> None:
         """Fail at once if the server waits, through calls, for this caller (G7)."""
@@ -144,16 +154,18 @@ class Wait:
             other = other.calling
 
     def answer(self, value: Any) -> None:
-        """The reply has come."""
-        self.value = value
-        self.state = ANSWERED
-        self.go_on()
+        """The reply has come. Only the first thing that happens to a call counts."""
+        if self.state == BEGUN:
+            self.value = value
+            self.state = ANSWERED
+            self.go_on()
 
     def fail(self, reason: Any) -> None:
         """There will be no reply."""
-        self.value = reason
-        self.state = FAILED
-        self.go_on()
+        if self.state == BEGUN:
+            self.value = reason
+            self.state = FAILED
+            self.go_on()
 
     def go_on(self) -> None:
         """Let the caller look."""
@@ -222,11 +234,17 @@ def call(server: Any, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> 
         TypeError, ValueError: the request cannot be sent, or an argument is not what it should be.
         RuntimeError: outside a process.
     """
-    process = scheduler.current_process()
+    process = scheduler.caller("call")
     seconds = check_timeout(timeout)
     if type(server) is not Pid:
         server = scheduler.hooks_or_error().resolve(server)
-    wait = Wait(process, server, copy_value(request), INFINITY if seconds is None else seconds)
+    wait: Wait = Wait.__new__(Wait)
+    wait.process = process
+    wait.server = server
+    wait.request = copy_value(request)
+    wait.timeout = INFINITY if seconds is None else seconds
+    wait.state = NEW
+    wait.value = wait.event = None
     if process is scheduler.stepped():
         return wait
     return scheduler.hooks_or_error().call_in_trio(wait)
@@ -234,7 +252,7 @@ def call(server: Any, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> 
 
 def cast(server: Any, request: Any) -> None:
     """Send a request that wants no answer. As `send`; a GenServer gets it in `handle_cast`."""
-    scheduler.send(server, Cast(copy_value(request)))
+    scheduler.send(server, Cast(request))
 
 
 def reply(caller: Caller, value: Any) -> None:

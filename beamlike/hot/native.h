@@ -25,6 +25,20 @@ static inline PyObject *bl_resume(PyObject *coro, PyObject *context) {
     return yielded;
 }
 
+/* A number that tells threads apart, asked for at every send: the thread pointer, one instruction. */
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_thread_pointer)
+#define BL_HAS_THREAD_POINTER
+#endif
+#endif
+static inline unsigned long bl_get_ident(void) {
+#ifdef BL_HAS_THREAD_POINTER
+    return (unsigned long)__builtin_thread_pointer();
+#else
+    return PyThread_get_thread_ident();
+#endif
+}
+
 /* `await` on one of our awaitables without raising StopIteration: the type's am_send calls `poll(awaitable)`, which answers
    `pending` to wait on and anything else as the result. CPython 3.11 asks am_send; later ones ask __next__. */
 typedef PyObject *(*bl_poll)(PyObject *);

@@ -5,7 +5,5 @@ cdef extern from "native.h":
     object resume "bl_resume" (object coro, object context)
     void set_finished "bl_set_finished" (object finished)
     void set_pending "bl_set_pending" (object pending)
+    unsigned long get_ident "bl_get_ident" ()
     void poll_type "bl_poll_type" (object type, int slot, poll_function poll)
-
-cdef extern from "pythread.h":
-    unsigned long get_ident "PyThread_get_thread_ident" ()

@@ -1,14 +1,14 @@
-"""The uncompiled twin of native.h."""
+"""What the hot path uses while it is not compiled, and the marks that both share. Compiled, native.h and runqueue.py are in its place."""
 
 from __future__ import annotations
 
-from contextvars import Context
+from collections import deque as RunQueue
 from threading import get_ident as get_ident
 from typing import Any
 
 
 class Finished:
-    """The type of `FINISHED`, what `resume` answers when the coroutine has returned."""
+    """The type of `FINISHED`, what native `resume` answers when the coroutine has returned."""
 
     __slots__ = ()
 
@@ -25,10 +25,4 @@ class Park:
 FINISHED: Any = Finished()
 PARK: Any = Park()
 
-
-def resume(coro: Any, context: Context) -> Any:
-    """Step `coro` once inside `context`. Returns what it yielded, or FINISHED (its result is dropped)."""
-    try:
-        return context.run(coro.send, None)
-    except StopIteration:
-        return FINISHED
+__all__ = ["FINISHED", "PARK", "RunQueue", "get_ident"]

@@ -1,3 +1,5 @@
+cimport cython
+
 from beamlike.hot.ids cimport Pid
 
 cdef int MOST_ANCESTORS
@@ -6,6 +8,7 @@ cdef double _infinity
 cdef class Empty:
     pass
 
+@cython.freelist(64)
 cdef class Process:
     cdef public Pid pid
     cdef public object coro, context
@@ -19,9 +22,11 @@ cdef class Process:
     cdef public double deadline, timer_at
     cdef public object task, greenlet
     cdef public dict calls
-    cdef public Process calling
+    cdef public Process calling, next, older, newer
     cdef public set links
     cdef public dict monitors, monitored_by
     cdef public str name
     cdef public tuple ancestors, lineage
     cdef public object extra
+
+cpdef Process make_process(Pid pid, object coro, object context, tuple layers, Process parent)

@@ -41,7 +41,11 @@ EMPTY: Any = Empty()
 
 
 class Process:
-    """See the module. Only the node's own thread touches a record."""
+    """See the module. Only the node's own thread touches a record. Made by `scheduler.new_process`.
+
+    A record is also what `receive()` without arguments gives to await, so that the commonest wait of all allocates nothing:
+    `poll_receive` of the scheduler answers for it.
+    """
 
     __slots__ = (
         "ancestors",
@@ -61,6 +65,9 @@ class Process:
         "monitored_by",
         "monitors",
         "name",
+        "newer",
+        "next",
+        "older",
         "pid",
         "reductions",
         "state",
@@ -69,36 +76,69 @@ class Process:
         "trap_exit",
     )
 
-    def __init__(self, pid: Pid, coro: Any, context: Context, layers: tuple[Any, ...], parent: Process | None) -> None:
-        self.pid = pid
-        self.coro: Any = coro
-        self.context: Any = context
-        self.layers = layers  # caps.Layers, outermost first; append-only (C1)
-        self.state = RUNNABLE
-        self.trap_exit = False
-        self.reductions = 0
-        # The mailbox, oldest message first: `first`, then `mailbox`. Most processes never hold two messages at a time, and
-        # an empty deque costs 0.6 KB: `mailbox` is made for the second and dropped when it runs empty.
-        self.first: Any = EMPTY
-        self.mailbox: deque[Any] | None = None
-        self.bounds: Any = None  # limits.Bounds, of the mailbox and of reductions, where there are any
-        # One timer a process, whatever it waits for (sleep, receive, call): a wait sets `deadline`, and the heap holds at most
-        # one live entry, at `timer_at` <= deadline, which moves itself on. So 10^6 calls a second push nothing.
-        self.deadline = _infinity
-        self.timer_at = _infinity
-        self.task: Any = None  # trio_mode.Host while in trio mode, or the wait of a scheduler-mode process elsewhere
-        self.greenlet: Any = None  # where it was pre-empted
-        self.calls: dict[Ref, Any] | None = None  # calls in flight: ref -> calls.Wait (M5: the reply address)
-        self.calling: Process | None = None  # the local process whose answer this one waits for (G7)
-        self.links: set[Pid] | None = None
-        self.monitors: dict[Ref, Any] | None = None  # ref -> what is monitored
-        self.monitored_by: dict[Ref, Pid] | None = None
-        self.name: str | None = None
-        # Parent first. Kept to MOST_ANCESTORS: a process that starts its successor for ever must not grow.
-        self.lineage: tuple[Pid, ...] | None = None  # the ancestors of its children, made for the first
-        self.ancestors: tuple[Pid, ...] = ()
-        if parent is not None:
-            if parent.lineage is None:
-                parent.lineage = (parent.pid, *parent.ancestors[: MOST_ANCESTORS - 1])
-            self.ancestors = parent.lineage
-        self.extra: Any = None  # processes.Extra: label, ancestors, callers, initial call, last messages
+    pid: Pid
+    coro: Any
+    context: Any
+    layers: tuple[Any, ...]  # caps.Layers, outermost first; append-only (C1)
+    state: int
+    trap_exit: bool
+    reductions: int
+    next: Process | None  # in the run queue
+    older: Process | None  # among all records of the node
+    newer: Process | None
+    # The mailbox, oldest message first: `first`, then `mailbox`. Most processes never hold two messages at a time, and
+    # an empty deque costs 0.6 KB: `mailbox` is made for the second and dropped when it runs empty.
+    first: Any
+    mailbox: deque[Any] | None
+    bounds: Any  # limits.Bounds, of the mailbox and of reductions, where there are any
+    # One timer a process, whatever it waits for (sleep, receive, call): a wait sets `deadline`, and the heap holds at most
+    # one live entry, at `timer_at` <= deadline, which moves itself on. So 10^6 calls a second push nothing.
+    deadline: float
+    timer_at: float
+    task: Any  # trio_mode.Host while in trio mode, or the wait of a scheduler-mode process elsewhere
+    greenlet: Any  # where it was pre-empted, or the exception to raise at its turn
+    calls: dict[Ref, Any] | None  # calls in flight: ref -> calls.Wait (M5: the reply address)
+    calling: Process | None  # the local process whose answer this one waits for (G7)
+    links: set[Pid] | None
+    monitors: dict[Ref, Any] | None  # ref -> what is monitored
+    monitored_by: dict[Ref, Pid] | None
+    name: str | None
+    lineage: tuple[Pid, ...] | None  # the ancestors of its children, made for the first
+    ancestors: tuple[Pid, ...]  # parent first, to MOST_ANCESTORS: a process that starts its successor for ever must not grow
+    extra: Any  # processes.Extra: label, callers, initial call, last message
+
+    def __await__(self) -> Any:
+        return self
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        return next_message(self)
+
+
+next_message: Any = None  # installed by the scheduler: the record is at the bottom
+
+
+def make_process(pid: Pid, coro: Any, context: Any, layers: tuple[Any, ...], parent: Process | None) -> Process:
+    """A record, alive and runnable, in no queue."""
+    process: Process = Process.__new__(Process)
+    process.pid = pid
+    process.coro = coro
+    process.context = context
+    process.layers = layers
+    process.state = 0
+    process.trap_exit = False
+    process.reductions = 0
+    process.first = EMPTY
+    process.deadline = process.timer_at = _infinity
+    process.next = process.older = process.newer = None
+    process.mailbox = process.bounds = process.task = process.greenlet = process.calls = process.calling = None
+    process.links = process.monitors = process.monitored_by = process.name = process.lineage = process.extra = None
+    if parent is None:
+        process.ancestors = ()
+    else:
+        if parent.lineage is None:
+            parent.lineage = (parent.pid, *parent.ancestors[: MOST_ANCESTORS - 1])
+        process.ancestors = parent.lineage
+    return process

@@ -1,6 +1,7 @@
 from beamlike.hot.ids cimport NodeId, Pid, Ref
 from beamlike.hot.native cimport get_ident, poll_type, resume, set_finished, set_pending
-from beamlike.hot.process cimport Process
+from beamlike.hot.process cimport Process, make_process
+from beamlike.hot.runqueue cimport RunQueue
 from beamlike.hot.timers cimport Timer, Timers
 from beamlike.hot.values cimport copy_argument, copy_value
 
@@ -13,16 +14,22 @@ cdef double LOOK_PERIOD
 
 cdef object hooks
 cdef NodeId origin
-cdef dict processes
+cdef Process newest
+cdef long alive
+cdef tuple NOTHING
 cdef Timers timers
 cdef Process current
-cdef object runq
+cdef RunQueue runq
+cdef unsigned long node_thread
 cdef int messages_left, no_preempt
 cdef bint is_idle
 cdef long last_serial, steps
-cdef unsigned long thread
 
 cpdef Process current_process()
+cpdef Process caller(str what)
+cpdef Process stepped()
+cpdef void arm(Process process, double deadline) except *
+cpdef object check_timeout(object timeout)
 cpdef bint is_stepping() except -1
 cpdef Pid self_pid()
 cpdef Ref make_ref()
@@ -33,7 +40,7 @@ cpdef void enqueue(Process process) except *
 cpdef void deliver(Process process, object message) except *
 cpdef void wake(Process process) except *
 cpdef object take(Process process)
-cdef object _poll_receive(object waiter)
+cdef object poll_receive(object awaitable)
 cpdef object take_matching(Process process, object matches, object scanned)
 cpdef long mailbox_length(Process process) except -1
 cpdef void fire_timers(double time) except *
@@ -41,9 +48,6 @@ cpdef Process run_slice(double seconds)
 cpdef void finish(Process process) except *
 cpdef void bury(Process process) except *
 cpdef void set_current(Process process) except *
-
-cdef class Receive:
-    cdef Process process
 
 cdef class Park:
     cdef bint yielded

@@ -17,8 +17,9 @@ from collections import deque
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol
 
+from beamlike.hot import process as process_module
 from beamlike.hot.ids import NodeId, Pid, Ref
-from beamlike.hot.process import DEAD, EMPTY, EXITING, INFINITY, PREEMPTED, RECEIVING, RUNNABLE, WAITING, Process
+from beamlike.hot.process import DEAD, EMPTY, EXITING, INFINITY, PREEMPTED, RECEIVING, RUNNABLE, WAITING, Process, make_process
 from beamlike.hot.timers import Timer, Timers
 from beamlike.hot.values import copy_argument, copy_value
 
@@ -28,7 +29,7 @@ except ImportError:
     from beamlike.hot import nocython as cython
 
 if not cython.compiled:
-    from beamlike.hot.portable import get_ident, resume
+    from beamlike.hot.portable import RunQueue, get_ident
 from beamlike.hot.portable import FINISHED as _FINISHED
 from beamlike.hot.portable import PARK as _PARK
 
@@ -40,6 +41,7 @@ FINISHED = _FINISHED
 PARK = _PARK
 MESSAGES_A_STEP = 1000  # messages a process may take before the others get their turn (the BEAM: 4000 reductions)
 MOST_STEPS_A_LOOK = 64  # steps between two looks at the clock, at most
+NOTHING: tuple[Any, ...] = ()
 LOOK_PERIOD = 0.0001  # seconds between two looks that the number of steps aims at
 
 
@@ -76,46 +78,53 @@ class Hooks(Protocol):
     def spawn(self, parent: Process, fn: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Pid:
         """`spawn` with options, or not from within a step."""
 
+    def exit_of(self, process: Process) -> BaseException:
+        """What to raise in a process that has ended and goes on doing things."""
+
     def admit(self, process: Process, message: Any) -> bool:
         """May the message enter the mailbox, which has bounds?"""
 
 
 hooks: Any = None
 origin: NodeId | None = None  # which node life this is; None: no node is open
-processes: dict[int, Process] = {}
+newest: Process | None = None  # all records not buried yet, linked by `older` and `newer`: no dict of a million
+alive = 0
 timers: Timers = Timers()
 clock: Callable[[], float] | None = None
 rng: Random | None = None  # deterministic mode: draws who runs next
 current: Process | None = None
-runq: deque[Process] = deque()
+runq = RunQueue()
+node_thread = 0
 messages_left = 0
 is_idle = False  # nobody looks at the queue until `became_ready` is called
 last_serial = 0
 steps = 0  # how many steps were begun; pre-emption tells a long one by it
 no_preempt = 0  # > 0 while compiled code calls out into Python: no pre-emption then
-thread = 0
 
 
 def open_node(node: NodeId, new_hooks: Any, new_clock: Callable[[], float], new_rng: Random | None) -> None:
     """Take this module over for a node. RuntimeError if one is open."""
-    global hooks, origin, clock, rng, last_serial, steps, is_idle, thread, timers
+    global hooks, origin, clock, rng, last_serial, steps, is_idle, timers, node_thread, newest, alive
     if origin is not None:
         raise RuntimeError(f"{origin} runs in this interpreter already: one node an interpreter")
-    hooks, origin, clock, rng, thread = new_hooks, node, new_clock, new_rng, get_ident()
+    hooks, origin, clock, rng = new_hooks, node, new_clock, new_rng
+    node_thread = get_ident()
     timers = Timers()
     last_serial = steps = 0
     is_idle = False
-    processes.clear()
+    newest = None
+    alive = 0
     runq.clear()
 
 
 def close_node() -> None:
     """Give the module back. The node has ended all processes before."""
-    global hooks, origin, clock, rng, thread, timers
+    global hooks, origin, clock, rng, timers, node_thread, newest, alive
     hooks = origin = clock = rng = None
-    thread = 0
+    node_thread = 0
     timers = Timers()
-    processes.clear()
+    newest = None
+    alive = 0
     runq.clear()
 
 
@@ -124,12 +133,26 @@ def close_node() -> None:
 
 def current_process() -> Process:
     """The process that runs, or on whose behalf this trio task or thread runs. RuntimeError if there is none."""
-    if current is not None and get_ident() == thread:
+    if current is not None and get_ident() == node_thread:
         return current
     process = None if hooks is None else hooks.current_elsewhere()
     if process is None:
         raise RuntimeError("this is not called by a process: call it in a function that `run` or `spawn` started" + _outside())
     return process  # type: ignore[no-any-return]
+
+
+def caller(what: str) -> Process:
+    """The live process that calls `what`, in the node's thread.
+
+    Raises: RuntimeError outside a process and in other threads; ProcessExit in a process that has ended and unwinds: it
+    can acquire nothing any more that nobody would release.
+    """
+    process = current_process()
+    if get_ident() != node_thread:
+        raise RuntimeError(f"{what}() is called in a thread: only send() and self_pid() work there")
+    if process.pid.process is None:
+        raise hooks.exit_of(process)
+    return process
 
 
 def _outside() -> str:
@@ -138,7 +161,7 @@ def _outside() -> str:
 
 def is_stepping() -> bool:
     """Is a process being stepped, and is this its thread?"""
-    return current is not None and get_ident() == thread
+    return current is not None and get_ident() == node_thread
 
 
 def current_node() -> NodeId | None:
@@ -148,18 +171,19 @@ def current_node() -> NodeId | None:
 
 def all_processes() -> list[Process]:
     """Every live process, oldest first."""
-    return [process for process in processes.values() if process.pid.process is not None]
+    found: list[Process] = []
+    process = newest
+    while process is not None:
+        if process.pid.process is not None:
+            found.append(process)
+        process = process.older
+    found.reverse()
+    return found
 
 
 def process_count() -> int:
     """How many there are."""
-    return len(processes)
-
-
-def pid_of_serial(serial: int) -> Pid | None:
-    """The pid of a live process by its number: a pid that came from another node is this very object."""
-    process: Process | None = processes.get(serial)
-    return None if process is None else process.pid
+    return alive
 
 
 def arm(process: Process, deadline: float) -> None:
@@ -191,7 +215,7 @@ def self_pid() -> Pid:
 
     Raises: RuntimeError outside a process.
     """
-    if current is not None and get_ident() == thread:
+    if current is not None and get_ident() == node_thread:
         return current.pid
     return current_process().pid
 
@@ -202,7 +226,10 @@ def make_ref() -> Ref:
     if origin is None:
         raise RuntimeError("no node runs in this interpreter: a Ref belongs to a node")
     last_serial += 1
-    return Ref(origin, last_serial)
+    ref: Ref = Ref.__new__(Ref)
+    ref.origin = origin
+    ref.serial = last_serial
+    return ref
 
 
 def now() -> float:
@@ -233,17 +260,25 @@ def forbid_preemption(forbid: bool) -> None:
 
 def new_process(coro: Any, layers: tuple[Any, ...], parent: Process | None) -> Process:
     """A record for `coro` with a pid of its own, alive but not in the run queue."""
-    global last_serial
+    global last_serial, newest, alive
     last_serial += 1
-    pid = Pid(origin, last_serial)
-    process = Process(pid, coro, copy_context(), layers, parent)
+    pid: Pid = Pid.__new__(Pid)
+    pid.origin = origin  # type: ignore[assignment]  # a node is open
+    pid.serial = last_serial
+    process = make_process(pid, coro, copy_context(), layers, parent)
     pid.process = process
-    processes[last_serial] = process
+    process.older = newest
+    if newest is not None:
+        newest.newer = process
+    newest = process
+    alive += 1
     return process
 
 
 def start_coroutine(fn: Any, args: tuple[Any, ...]) -> Any:
     """Call an async function for its coroutine. TypeError if it is none; mutable arguments are copied as messages are."""
+    if not callable(fn):
+        raise TypeError(f"expected an async function (and its arguments apart), got {fn!r}")
     coro = fn(*[copy_argument(arg) for arg in args]) if args else fn()
     if type(coro) is not types.CoroutineType:
         _expect_coroutine(fn, coro)
@@ -264,7 +299,7 @@ def spawn(
     fn: Any,
     *args: Any,
     name: str | None = None,
-    exclude: Any = (),
+    exclude: Any = NOTHING,
     limits: Any = None,
     io: bool = False,
     mailbox: Any = None,
@@ -293,12 +328,13 @@ def spawn(
         or limits is not None
         or mailbox is not None
         or io
-        or exclude != ()
+        or exclude is not NOTHING
+        or parent.state != RUNNABLE
         or parent.bounds is not None
-        or get_ident() != thread
+        or get_ident() != node_thread
     ):
         options = {"name": name, "exclude": exclude, "limits": limits, "io": io, "mailbox": mailbox}
-        return hooks_or_error().spawn(current_process(), fn, args, options)  # type: ignore[no-any-return]
+        return hooks_or_error().spawn(caller("spawn"), fn, args, options)  # type: ignore[no-any-return]
     process = new_process(start_coroutine(fn, args), parent.layers, parent)
     runq.append(process)
     return process.pid
@@ -312,7 +348,7 @@ def hooks_or_error() -> Any:
 
 
 def enqueue(process: Process) -> None:
-    """Put a process into the run queue. It must not be there."""
+    """Put a process into the run queue, and see that it is looked at. It must not be there."""
     runq.append(process)
     if is_idle:
         hooks.became_ready()
@@ -331,23 +367,32 @@ def send(destination: Any, message: Any) -> None:
         TypeError: the message cannot be sent (M8; the error names the part), or `destination` is no destination.
         BadNameError: no process of this node has that name.
     """
-    if get_ident() != thread:
+    if type(destination) is not Pid or get_ident() != node_thread:
         _send_elsewhere(destination, message)
         return
-    if type(destination) is Pid:
-        pid: Pid = destination
-        process: Process = pid.process
-        message = copy_value(message)
-        if process is not None:
-            deliver(process, message)
-        elif pid.origin is not origin:
+    pid: Pid = destination
+    process: Process = pid.process
+    message = copy_value(message)
+    if process is None:
+        if pid.origin is not origin:
             hooks.destination_elsewhere(pid, message)
+    elif process.mailbox is None and process.first is EMPTY and process.bounds is None:  # as `deliver`, without the call
+        process.first = message
+        if process.state == RECEIVING:
+            if process.task is None and not is_idle:
+                process.state = RUNNABLE
+                runq.append(process)
+            else:
+                wake(process)
     else:
-        hooks.destination_elsewhere(destination, copy_value(message))
+        deliver(process, message)
 
 
 def _send_elsewhere(destination: Any, message: Any) -> None:
-    hooks_or_error().send_from_thread(destination, message)
+    if get_ident() == node_thread:
+        hooks.destination_elsewhere(destination, copy_value(message))
+    else:
+        hooks_or_error().send_from_thread(destination, message)
 
 
 def deliver(process: Process, message: Any) -> None:
@@ -370,9 +415,7 @@ def wake(process: Process) -> None:
     if process.task is not None:
         process.task.wake()
         return
-    runq.append(process)
-    if is_idle:
-        hooks.became_ready()
+    enqueue(process)
 
 
 def take(process: Process) -> Any:
@@ -390,55 +433,39 @@ def take(process: Process) -> Any:
     return message
 
 
-def _poll_receive(awaitable: Any) -> Any:
-    """The next message, or PARK."""
+def poll_receive(awaitable: Any) -> Any:
+    """`await` on a record: the next message, or PARK."""
     global messages_left
-    waiter: Receive = awaitable
-    process = waiter.process
+    process: Process = awaitable
     if process is not current:
         raise RuntimeError("this receive() was called by another process, or in the other mode: call it where it is awaited")
-    message = process.first
-    if message is EMPTY:
-        if process.mailbox is None:
-            if process.state == RUNNABLE:
-                process.state = RECEIVING
-            return PARK
+    if process.first is EMPTY and process.mailbox is None:
+        if process.state == RUNNABLE:
+            process.state = RECEIVING
+        return PARK
     messages_left -= 1
     if messages_left < 0 and process.state == RUNNABLE:
         messages_left = MESSAGES_A_STEP
         runq.append(process)
         return PARK
-    if message is not EMPTY and process.mailbox is None:
+    process.reductions += 1
+    if process.mailbox is None:  # as `take`, without the call
+        message = process.first
         process.first = EMPTY
         return message
     return take(process)
 
 
-class Receive:
-    """What `receive()` without arguments gives while compiled: an awaitable that parks its process until there is a message."""
-
-    __slots__ = ("process",)
-
-    def __init__(self, process: Process) -> None:
-        self.process = process
-
-    def __await__(self) -> Any:
-        return self
-
-    def __iter__(self) -> Any:
-        return self
-
-    def __next__(self) -> Any:
-        outcome = _poll_receive(self)
-        if outcome is PARK:
-            return PARK
-        raise StopIteration(outcome)
+def _next_message(process: Process) -> Any:
+    outcome = poll_receive(process)
+    if outcome is PARK:
+        return PARK
+    raise StopIteration(outcome)
 
 
 @types.coroutine
 def _receive_next(process: Process) -> Generator[Any, None, Any]:
-    waiter = Receive(process)
-    while (outcome := _poll_receive(waiter)) is PARK:
+    while (outcome := poll_receive(process)) is PARK:
         yield PARK
     return outcome
 
@@ -478,12 +505,12 @@ def receive(match: Any = None, timeout: float | None = None) -> Any:
         TypeError, ValueError: `match` or `timeout` is none of these.
         RuntimeError: outside a process.
     """
-    if match is None and timeout is None and current is not None and get_ident() == thread:
+    if match is None and timeout is None and current is not None and get_ident() == node_thread:
         if cython.compiled:
-            return Receive(current)
+            return current
         return _receive_next(current)
-    process = current_process()
-    if process is current and get_ident() == thread:
+    process = caller("receive")
+    if process is current:
         return _receive_matching(process, matcher(match), check_timeout(timeout))
     return hooks.receive_in_trio(matcher(match), check_timeout(timeout))
 
@@ -499,7 +526,7 @@ async def _receive_matching(process: Process, matches: Callable[[Any], bool] | N
                 return message
             if timeout is not None and (timeout == 0 or now() >= process.deadline):
                 raise TimeoutError(f"receive: no message{'' if matches is None else ' that matches'} in {timeout} s")
-            scanned = mailbox_length(process)
+            scanned = mailbox_length(process) if process.bounds is None else 0  # a bounded one may drop its oldest meanwhile
             if process.state == RUNNABLE:
                 process.state = RECEIVING
             await Park()
@@ -520,10 +547,12 @@ def take_matching(process: Process, matches: Callable[[Any], bool], scanned: Any
         return EMPTY
     no_preempt += 1
     try:
-        for index in range(scanned, len(mailbox)):
+        index = scanned
+        while index < len(mailbox):  # it may grow meanwhile
             message = mailbox[index]
             if matches(message):
                 break
+            index += 1
         else:
             return EMPTY
     finally:
@@ -655,10 +684,10 @@ def run_slice(seconds: float) -> Process | None:
     if timers.soonest <= time:
         fire_timers(time)
     look = looked = 8
-    while runq:
+    while len(runq) > 0:
         if rng is not None:
             runq.rotate(-rng.randrange(len(runq)))
-        process = runq.popleft()
+        process: Process = runq.popleft()
         if process.state != RUNNABLE:
             if process.greenlet is not None:
                 return process
@@ -670,7 +699,13 @@ def run_slice(seconds: float) -> Process | None:
         process.reductions += 1
         current = process
         try:
-            yielded = resume(process.coro, process.context)
+            if cython.compiled:
+                yielded = resume(process.coro, process.context)  # type: ignore[name-defined]  # noqa: F821
+            else:
+                yielded = process.context.run(process.coro.send, None)
+        except StopIteration:  # uncompiled; compiled it is FINISHED
+            current = None
+            finish(process)
         except BaseException as failure:  # noqa: BLE001 - whatever it is, it ends the process and is its exit reason
             current = None
             hooks.process_ended(process, failure)
@@ -713,9 +748,20 @@ def finish(process: Process) -> None:
 
 def bury(process: Process) -> None:
     """The last step of every death: no table, pid or queue leads to the record any more."""
+    global newest, alive
+    if process.state == DEAD:
+        return
     process.state = DEAD
     process.pid.process = None
-    processes.pop(process.pid.serial, None)
+    older, newer = process.older, process.newer
+    if newer is None:
+        newest = older
+    else:
+        newer.older = older
+    if older is not None:
+        older.newer = newer
+    process.older = process.newer = None
+    alive -= 1
     if process.timer_at != INFINITY:
         timers.forget()
     process.coro = process.context = process.mailbox = process.task = None
@@ -778,7 +824,8 @@ def resume_preempted(process: Process) -> None:
     current = process
 
 
+process_module.next_message = _next_message
 if cython.compiled:
     set_finished(FINISHED)  # type: ignore[name-defined]  # noqa: F821
     set_pending(PARK)  # type: ignore[name-defined]  # noqa: F821
-    poll_type(Receive, 0, _poll_receive)  # type: ignore[name-defined]  # noqa: F821
+    poll_type(Process, 0, poll_receive)  # type: ignore[name-defined]  # noqa: F821

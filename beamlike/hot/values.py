@@ -72,11 +72,14 @@ class Shape:
 
     def build(self, parts: list[Any]) -> Any:
         """A new instance with `parts` as its fields. No code of the class runs."""
-        made: Any = object.__new__(self.kind)
+        # Compiled classes of ours have a __new__ of their own, without code; `object` refuses to make them.
+        made: Any = object.__new__(self.kind) if self.kind.__flags__ & HEAP_TYPE else self.kind.__new__(self.kind)
         for index in range(len(self.fields)):
             object.__setattr__(made, self.fields[index], parts[index])
         return made
 
+
+HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class made by a `class` statement that Python ran
 
 _atoms: set[type] = {type(None), bool, int, float, complex, str, bytes, Pid, Ref, Decimal, date, timedelta}
 _shapes: dict[type, Shape] = {}
@@ -179,6 +182,15 @@ def copy_value(value: Any) -> Any:
     Raises:
         TypeError: a part cannot be sent (the error says which and why), contains itself, or is nested too deeply.
     """
+    kind = type(value)
+    if kind in _atoms:
+        return value
+    if kind is tuple:  # the commonest message: a flat tuple of atoms
+        for part in value:
+            if type(part) not in _atoms:
+                break
+        else:
+            return value
     return _copy(value, value, 0, False)
 
 

@@ -1,0 +1,98 @@
+"""What GenServer and StateMachine have in common: how they start, how they end, and their state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from beamlike.behaviours.starting import IGNORE, Ignored, Started, start_behaviour
+from beamlike.behaviours.system import Control
+from beamlike.hot import scheduler
+from beamlike.hot.ids import Pid
+from beamlike.limits import Limits, Mailbox
+from beamlike.reports import shown
+
+
+class Behaviour:
+    """Base of GenServer and StateMachine. An instance is made in the process it describes, without arguments."""
+
+    async def init(self, *args: Any, **kwargs: Any) -> Any:
+        """Set up; `start_link` returns when this does. `return IGNORE` declines: there will be no process, and that is no error."""
+        return None
+
+    async def terminate(self, reason: Any) -> None:
+        """Clean up. Runs when it stops, also by an exception; when it is told to exit, by its parent's end or by its supervisor, only if
+        it traps exits: `process_flag("trap_exit", True)` in `init` (G4).
+
+        Never after `kill`: what must be released in any case belongs to a process that watches this one.
+        """
+
+    def get_state(self) -> Any:
+        """What `system.get_state` shows: the attributes."""
+        return dict(vars(self))
+
+    def replace_state(self, fn: Callable[[Any], Any]) -> Any:
+        """Go on with the attributes that `fn` makes of a dict of them. TypeError if it returns no dict."""
+        state = fn(dict(vars(self)))
+        if type(state) is not dict:
+            raise TypeError(f"the new state is a dict of attributes, not {shown(state)}")
+        self.__dict__.clear()
+        self.__dict__.update(state)
+        return state
+
+    async def _set_up(self, args: tuple[Any, ...]) -> Any:
+        """Run `init`; what it returned goes to `_serve`."""
+        return await self.init(*args)
+
+    async def _serve(self, control: Control, outcome: Any) -> None:
+        """Take messages, until something is raised."""
+        raise NotImplementedError
+
+    @classmethod
+    async def start_link(
+        cls,
+        *args: Any,
+        name: str | None = None,
+        timeout: float | None = None,
+        exclude: Iterable[Any] = (),
+        limits: Limits | None = None,
+        mailbox: Mailbox | None = None,
+    ) -> Pid | Ignored:
+        """Start a process linked to the caller, its parent, and wait until `init(*args)` is done.
+
+        Options, what is returned and what is raised: as `start_behaviour`; above all the very exception that `init` raised.
+        """
+        return await cls._start(args, True, name=name, timeout=timeout, exclude=exclude, limits=limits, mailbox=mailbox)
+
+    @classmethod
+    async def start(
+        cls,
+        *args: Any,
+        name: str | None = None,
+        timeout: float | None = None,
+        exclude: Iterable[Any] = (),
+        limits: Limits | None = None,
+        mailbox: Mailbox | None = None,
+    ) -> Pid | Ignored:
+        """As `start_link`, but with neither link nor parent: it outlives the caller."""
+        return await cls._start(args, False, name=name, timeout=timeout, exclude=exclude, limits=limits, mailbox=mailbox)
+
+    @classmethod
+    async def _start(cls, args: tuple[Any, ...], link: bool, **options: Any) -> Pid | Ignored:
+        return await start_behaviour(_live, cls, *args, link=link, initial_call=f"{cls.__module__}:{cls.__qualname__}", **options)
+
+
+async def _live(started: Started, kind: type[Behaviour], *args: Any) -> None:
+    """The process."""
+    behaviour = kind()
+    outcome = await behaviour._set_up(args)
+    if outcome is IGNORE:
+        started.ignore()
+        return
+    control = Control(behaviour, scheduler.current_process(), started.parent)
+    started.ok()
+    try:
+        await behaviour._serve(control, outcome)
+    except BaseException as failure:
+        await control.ended(failure)
+        raise

@@ -1,0 +1,114 @@
+"""GenServer: a process that answers calls, by OTP's `gen_server` (G1–G7).
+
+    class Counter(GenServer):
+        async def init(self, start: int) -> None:
+            self.count = start
+
+        async def handle_call(self, request: int, caller: Caller) -> int:
+            self.count += request
+            return self.count
+
+    counter = await Counter.start_link(10, name="counter")
+    await call(counter, 5)  # 15
+
+The state of a server is its attributes. It does one thing at a time: while a handler awaits, other messages wait in the mailbox.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from beamlike.behaviours.behaviour import Behaviour
+from beamlike.behaviours.starting import Ignored
+from beamlike.behaviours.system import Control, SystemRequest
+from beamlike.exits import NOREPLY as NOREPLY
+from beamlike.exits import Exit, Stop
+from beamlike.hot import scheduler
+from beamlike.hot.calls import Call, Caller, Cast, release_caller, reply
+from beamlike.reports import shown
+
+log = logging.getLogger("beamlike.gen_server")
+
+
+class Continue:
+    """Returned by a handler: go on with `handle_continue(value)` before any other message. From `handle_call` it may bring the answer."""
+
+    __slots__ = ("reply", "value")
+
+    def __init__(self, value: Any = None, reply: Any = NOREPLY) -> None:
+        self.value = value
+        self.reply = reply
+
+
+class GenServer(Behaviour):
+    """Subclass it and override the handlers.
+
+    In any of them `raise Stop(reason, reply)` ends the server, and answers the call being handled if `reply` is given, after `terminate`.
+    Any other exception ends it as well, whatever kind of message it handled (G5); callers that wait learn the reason.
+    `init` and the handlers may return `Continue(value)`.
+    """
+
+    async def init(self, *args: Any, **kwargs: Any) -> Continue | Ignored | None:
+        """Set up; `start_link` returns when this does. `return IGNORE` declines: there will be no server, and that is no error."""
+        return None
+
+    async def handle_call(self, request: Any, caller: Caller) -> Any:
+        """Answer a call by what is returned. After `return NOREPLY`, `reply(caller, value)` answers it, from any process (G2)."""
+        raise NotImplementedError(f"{type(self).__qualname__} has no handle_call; it was asked {shown(request)}")
+
+    async def handle_cast(self, request: Any) -> Continue | None:
+        """Do what a cast asks."""
+        raise NotImplementedError(f"{type(self).__qualname__} has no handle_cast; it was sent {shown(request)}")
+
+    async def handle_info(self, message: Any) -> Continue | None:
+        """Take any other message: `Down`, the `Exit` of who is not the parent, what came by `send`."""
+        log.warning("%s %s got a message it does not expect: %s", type(self).__qualname__, scheduler.self_pid(), shown(message))
+        return None
+
+    async def handle_continue(self, value: Any) -> Continue | None:
+        """Go on after `Continue(value)`."""
+        raise NotImplementedError(f"{type(self).__qualname__} has no handle_continue; it was to go on with {shown(value)}")
+
+    async def _serve(self, control: Control, outcome: Any) -> None:
+        receive = scheduler.receive
+        extra = control.extra
+        if outcome is not None:
+            await self._go_on(outcome, "init")
+        while True:
+            message = extra.last_message = await receive()
+            kind = type(message)
+            if control.is_watched:
+                control.saw(message)
+            if kind is Call:
+                caller, request = message.caller, message.request
+                if type(request) is SystemRequest:
+                    await control.handle(message)
+                    continue
+                answer = await self.handle_call(request, caller)
+                if answer is NOREPLY:
+                    release_caller(caller)
+                elif type(answer) is Continue:
+                    control.reply(caller, answer.reply)
+                    await self._go_on(answer, "handle_call")
+                elif control.is_watched:
+                    control.reply(caller, answer)
+                else:
+                    reply(caller, answer)
+                continue
+            if kind is Cast:
+                outcome = await self.handle_cast(message.request)
+            elif kind is Exit and message.sender == control.parent:
+                raise Stop(message.reason)
+            else:
+                outcome = await self.handle_info(message)
+            if outcome is not None:
+                await self._go_on(outcome, "handle_cast" if kind is Cast else "handle_info")
+
+    async def _go_on(self, outcome: Any, handler: str) -> None:
+        """A handler returned something."""
+        while outcome is not None:
+            if type(outcome) is not Continue:
+                raise TypeError(f"{type(self).__qualname__}.{handler} returned {shown(outcome)}, expected None or Continue(value)")
+            outcome = await self.handle_continue(outcome.value)
+            handler = "handle_continue"

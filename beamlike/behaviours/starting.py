@@ -1,0 +1,205 @@
+"""How every behaviour starts: the starter waits until the child's init is done, and learns what came of it (OTP's `proc_lib:start_link`).
+
+Theory of operation. The child is spawned, and linked, before anybody else runs. Until it says `ok` its `_Start` is in `_starting`;
+whatever ends it in that time (its init raised, it declined, an exit signal, a kill) passes through `_released`, which is called when the
+child's name is free already (G3) and before its links are told. There the link is taken away and the starter goes on. Nothing of this
+passes through the starter's mailbox, so a start costs the same however many messages wait there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from enum import Enum
+from typing import Any, Final
+
+import trio
+
+from beamlike import signals
+from beamlike.exits import CallError, ExitError, Stop, format_reason
+from beamlike.hot import scheduler
+from beamlike.hot.calls import ANSWERED, BEGUN, Wait
+from beamlike.hot.ids import Pid
+from beamlike.hot.process import INFINITY, Process
+from beamlike.limits import Limits, Mailbox
+from beamlike.processes import extra, start
+from beamlike.processes import initial_call as initial_call_of
+from beamlike.records import record
+
+Body = Callable[..., Coroutine[Any, Any, None]]  # (started, *args)
+
+
+@record
+class Ignored(Enum):
+    """The type of `IGNORE`, which a start returns instead of a pid: init declined, all is well, there is no process (S7)."""
+
+    IGNORE = "ignore"
+
+
+IGNORE: Final = Ignored.IGNORE
+
+
+class Started:
+    """What a behaviour's body answers its starter by. `parent` is the starter if it is linked to it, and None if not (G4)."""
+
+    __slots__ = ("parent",)
+
+    def __init__(self, parent: Pid | None) -> None:
+        self.parent = parent
+
+    def ok(self) -> None:
+        """Init is done: the starter gets the pid. A second time it does nothing."""
+        scheduler.forbid_preemption(True)
+        try:
+            start = _starting.pop(scheduler.self_pid(), None)
+            if start is not None:
+                start.wait.answer(start.child.pid)
+        finally:
+            scheduler.forbid_preemption(False)
+
+    def ignore(self) -> None:
+        """Init declines. Return from the body then: the starter gets `IGNORE` when the process has ended."""
+        _starting[scheduler.self_pid()].is_ignored = True
+
+
+class _Start:
+    """One start that is waited for. The wait is that of a call whose answer is ours to give: atomic to park, and mailboxes play no part."""
+
+    __slots__ = ("child", "failure", "is_ignored", "starter", "wait")
+
+    def __init__(self, starter: Process, child: Process, timeout: float) -> None:
+        self.starter = starter
+        self.child = child
+        self.is_ignored = False
+        self.failure: Exception | None = None  # what init raised
+        wait = self.wait = Wait.__new__(Wait)
+        wait.process = starter
+        wait.server = child.pid
+        wait.request = None
+        wait.timeout = timeout
+        wait.ref = scheduler.make_ref()
+        wait.state = BEGUN
+        wait.value = wait.event = None
+
+
+_starting: dict[Pid, _Start] = {}
+
+
+def _released(process: Process, reason: Any) -> None:
+    """A process ended. If it was starting, its starter is told, and not by the link."""
+    start = _starting.pop(process.pid, None)
+    if start is not None:
+        _separate(process, start.starter)
+        if start.is_ignored:
+            start.wait.answer(IGNORE)
+        else:
+            start.wait.fail(reason)
+
+
+signals.on_release.append(_released)
+
+
+def _separate(child: Process, starter: Process) -> None:
+    if child.links is not None:
+        child.links.discard(starter.pid)
+    if starter.links is not None:
+        starter.links.discard(child.pid)
+
+
+async def start_behaviour(
+    body: Body,
+    *args: Any,
+    name: str | None = None,
+    link: bool = True,
+    timeout: float | None = None,
+    exclude: Iterable[Any] = (),
+    limits: Limits | None = None,
+    mailbox: Mailbox | None = None,
+    initial_call: str | None = None,
+) -> Pid | Ignored:
+    """Spawn a process that runs `body(started, *args)`, and wait until it calls `started.ok()`.
+
+    It is linked to the caller, its parent, from the start. If it ends before it is ready, by its init or otherwise, its name is free
+    (G3) and the link gone by the time the caller is told. The caller's mailbox is not touched. A checkpoint; a start that is cancelled
+    or timed out, or whose starter ends, kills the child.
+
+    Unlike Erlang, where the exit signal of an init that failed arrives as well, the caller gets the exception and nothing else: no exit
+    signal, and no `Exit` message if it traps exits. A child whose init calls its starter fails at once (G7) instead of waiting for ever.
+
+    Args:
+        link: False starts it without a link, and so without a parent.
+        timeout: seconds for its init; None waits for ever, as OTP does.
+        initial_call: what reports say it was started as; the default is the body's name.
+
+    Returns: the pid, or `IGNORE` if the body called `started.ignore()` and returned.
+
+    Raises:
+        Exception: the very one that init raised.
+        ExitError: it ended otherwise before it was ready, by `Stop` or an exit signal; `reason` says with what.
+        TimeoutError: init took longer than `timeout`; the child has been killed.
+        BadNameError: the name is taken.
+        TypeError, ValueError: an argument is not what it should be.
+    """
+    me = scheduler.caller("start")
+    seconds = scheduler.check_timeout(timeout)
+    scheduler.forbid_preemption(True)
+    try:
+        child = start(
+            _run, (body, Started(me.pid if link else None), args), parent=me, name=name, exclude=exclude, limits=limits, mailbox=mailbox
+        )
+        extra(child).initial_call = initial_call or f"{body.__module__}:{body.__qualname__}"
+        if link:
+            signals.join(me, child)
+        begun = _starting[child.pid] = _Start(me, child, INFINITY if seconds is None else seconds)
+    finally:
+        scheduler.forbid_preemption(False)
+    try:
+        if me is scheduler.stepped():
+            answer = await _wait_stepped(begun)
+        else:
+            answer = await _wait_in_trio(begun)
+        is_late = child.pid in _starting
+    finally:
+        if child.pid in _starting:
+            signals.end(child, "killed")
+    if answer is not None:
+        return answer
+    what = f"{initial_call_of(child)} ({child.pid})"
+    if is_late:
+        raise TimeoutError(f"{what} was not ready in {timeout} s and has been killed: give it more time, or less to do before it is ready")
+    if begun.failure is not None:
+        raise begun.failure
+    raise ExitError(f"{what} ended before it was ready: {format_reason(begun.wait.value)}", begun.wait.value)
+
+
+async def _wait_stepped(start: _Start) -> Pid | Ignored | None:
+    """The answer; None if there is none."""
+    if start.wait.timeout != INFINITY:
+        scheduler.arm(start.starter, scheduler.now() + start.wait.timeout)
+    start.starter.calling = start.child  # a call of the child to its starter is a cycle
+    try:
+        return await start.wait  # type: ignore[no-any-return]
+    except CallError:
+        return None
+
+
+async def _wait_in_trio(start: _Start) -> Pid | Ignored | None:
+    """The answer; None if there is none."""
+    start.wait.event = event = trio.Event()
+    if start.child.pid not in _starting:
+        event.set()
+    with trio.move_on_after(start.wait.timeout):
+        await event.wait()
+    return start.wait.value if start.wait.state == ANSWERED else None
+
+
+async def _run(body: Body, started: Started, args: tuple[Any, ...]) -> None:
+    """The child."""
+    try:
+        await body(started, *args)
+    except Stop:
+        raise
+    except Exception as failure:
+        start = _starting.get(scheduler.self_pid())
+        if start is not None:
+            start.failure = failure
+        raise

@@ -1,0 +1,169 @@
+"""The command line `beamlike`.
+
+Exit statuses: what the program's main gave; 1 if it failed; 2 if there was nothing to run; 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import platform
+import sys
+import traceback
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn
+
+import click
+from click.shell_completion import get_completion_class
+
+import beamlike
+from beamlike import application
+from boot import demo as demonstration
+from boot.logs import LEVELS, show_logs
+
+FAILED = 1
+NOTHING_TO_RUN = 2
+MOST_STATUS = 255
+PACKAGES = ("beamlike", "boot", "caps", "drivers", "nodes", "unikernels")
+
+log = logging.getLogger("beamlike.main")
+
+
+def _answer_version(context: click.Context, option: click.Parameter, is_given: bool) -> None:
+    if is_given:
+        _print_versions()
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_answer_version, help="Print the versions and exit.")
+def main() -> None:
+    """An actor operating system in Python: Erlang's processes and supervisors, on trio."""
+
+
+@main.command(context_settings={"allow_interspersed_args": False})
+@click.option("--log-level", type=click.Choice(LEVELS), default="warning", show_default=True, help="Show what is at least as bad.")
+@click.option("--json", "as_json", is_flag=True, help="Log one JSON object a line, for machines.")
+@click.argument("target", metavar="FILE[:FUNCTION]", type=click.Path())
+@click.argument("arguments", metavar="[ARGUMENTS]...", nargs=-1)
+def run(target: str, arguments: tuple[str, ...], log_level: str, as_json: bool) -> NoReturn:
+    """Run the async function main (or FUNCTION) of a Python file as the first process of a node, until it ends.
+
+    If it returns the pid of a supervisor, the program runs until that ends, and has failed unless that ended with `normal`. ARGUMENTS
+    are in sys.argv, as in any script, and the file's folder is where it imports from.
+
+    An int that main returns is the exit status, and 1 means that it failed. Ctrl-C stops the supervisors in order, and the status is
+    130; a second Ctrl-C does not wait.
+
+    Reports of crashes go to stderr.
+    """
+    path, function = _split(target)
+    _refuse_strangers(path.resolve().parent)
+    sys.argv[:] = [str(path), *arguments]
+    show_logs(log_level, as_json=as_json)
+    try:
+        program = application.load(path, function)
+    except application.LoadError as error:
+        _refuse(str(error))
+    except SyntaxError as error:
+        _refuse("this is not Python:\n" + "".join(traceback.format_exception_only(error)).rstrip())
+    except Exception as error:
+        log.error("%s failed while it was loaded", path, exc_info=error.with_traceback(_own_part(error.__traceback__, str(path.resolve()))))
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        sys.exit(application.INTERRUPTED)
+    status = application.run_application(program, run=run_and_report)
+    if not 0 <= status <= MOST_STATUS:
+        log.error("%s returned %d: an exit status is 0 to %d", path, status, MOST_STATUS)
+        status = FAILED
+    sys.exit(status)
+
+
+def run_and_report(execute: Callable[..., Coroutine[Any, Any, int]], program: application.Application) -> int:
+    """`beamlike.run`, whose failure goes to the log, with a traceback that begins in the program's file."""
+    try:
+        return beamlike.run(execute, program)
+    except beamlike.ExitError as error:
+        log.error("%s: %s", program.path, error)
+    except Exception as error:
+        log.error("%s failed", program.path, exc_info=error.with_traceback(_own_part(error.__traceback__, program.path)))
+    return FAILED
+
+
+def _own_part(trace: TracebackType | None, path: str) -> TracebackType | None:
+    """A traceback from where it enters the file on; all of it if it does not."""
+    inner = trace
+    while inner is not None and inner.tb_frame.f_code.co_filename != path:
+        inner = inner.tb_next
+    return inner or trace
+
+
+def _split(target: str) -> tuple[Path, str]:
+    """The file and the function that `FILE[:FUNCTION]` names."""
+    file, colon, function = target.rpartition(":")
+    if colon and function.isidentifier() and not Path(target).exists():
+        return Path(file), function
+    return Path(target), "main"
+
+
+def _refuse_strangers(folder: Path) -> None:
+    """A module of the user's that is called as one of our packages would be imported in its place."""
+    if folder == Path(__file__).resolve().parents[1]:
+        return
+    for name in PACKAGES:
+        for stranger in (folder / f"{name}.py", folder / name / "__init__.py"):
+            if stranger.exists():
+                _refuse(f"{stranger} would hide beamlike's own package {name!r}: rename it")
+
+
+def _refuse(text: str) -> NoReturn:
+    print(f"beamlike: {text}", file=sys.stderr)
+    sys.exit(NOTHING_TO_RUN)
+
+
+@main.command()
+@click.option("--megabytes", type=click.IntRange(1, 1000), default=demonstration.MEGABYTES, show_default=True, help="How much text.")
+def demo(megabytes: int) -> NoReturn:
+    """Count the words of a text by a pool of workers that crash and are killed, and show that the totals are right."""
+    logging.getLogger("beamlike").setLevel(logging.CRITICAL)  # the crashes are the show: its display tells of each
+    try:
+        is_right = beamlike.run(demonstration.main, megabytes)
+    except KeyboardInterrupt:
+        sys.exit(application.INTERRUPTED)
+    sys.exit(0 if is_right else FAILED)
+
+
+@main.command()
+def version() -> None:
+    """Print the versions of beamlike and of what it runs on."""
+    _print_versions()
+
+
+def _print_versions() -> None:
+    try:
+        own = importlib.metadata.version("beamlike")
+    except importlib.metadata.PackageNotFoundError:
+        own = f"of {Path(__file__).resolve().parents[1]}, not installed"
+    print(f"beamlike {own}")
+    print(f"{platform.python_implementation()} {platform.python_version()}, trio {importlib.metadata.version('trio')}")
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that completes this command line with the Tab key in your shell.
+
+    \b
+    bash:  eval "$(beamlike completion bash)"         in ~/.bashrc
+    zsh:   eval "$(beamlike completion zsh)"          in ~/.zshrc
+    fish:  beamlike completion fish > ~/.config/fish/completions/beamlike.fish
+    """
+    script = get_completion_class(shell)
+    assert script is not None  # click has these three
+    print(script(main, {}, "beamlike", "_BEAMLIKE_COMPLETE").source())
+
+
+if __name__ == "__main__":
+    main(prog_name="beamlike")

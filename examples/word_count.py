@@ -1,0 +1,1 @@
+../boot/demo/word_count.py

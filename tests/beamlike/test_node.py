@@ -1,0 +1,756 @@
+"""`run` and `node`: results, ends, signals of the terminal, and runs that can be repeated."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from typing import Any
+
+import pytest
+import trio
+import trio.lowlevel
+import trio.testing
+
+from beamlike import (
+    Down,
+    Exit,
+    ExitError,
+    Pid,
+    Stop,
+    blocking,
+    call,
+    exit,
+    io,
+    link,
+    node,
+    process_flag,
+    process_info,
+    processes,
+    receive,
+    reply,
+    run,
+    self_pid,
+    send,
+    send_after,
+    sleep,
+    spawn,
+    spawn_link,
+    spawn_monitor,
+)
+from beamlike.hot.calls import Call
+from beamlike.hot.scheduler import now
+
+
+async def sleeper() -> None:
+    await sleep(float("inf"))
+
+
+async def echo() -> None:
+    while True:
+        sender, message = await receive()
+        send(sender, message)
+
+
+# --- run: how main ends ---------------------------------------------------------------------------------------------------
+
+
+def test_run_returns_what_main_returned() -> None:
+    async def main(*args: Any) -> Any:
+        return args
+
+    assert run(main) == ()
+    assert run(main, 1, [2]) == (1, [2])
+    assert run(main, "seeded", seed=1) == ("seeded",)
+
+
+def test_result_of_main_needs_not_be_a_message() -> None:
+    async def main() -> Any:
+        return lambda: 5
+
+    assert run(main)() == 5
+
+
+@pytest.mark.parametrize("error", [ValueError("text"), SystemExit(3), KeyboardInterrupt(), ExceptionGroup("group", [ValueError()])])
+@pytest.mark.parametrize("mode", ["scheduler", "trio"])
+def test_run_raises_what_main_raised(error: BaseException, mode: str) -> None:
+    async def main() -> None:
+        if mode == "trio":
+            async with io():
+                await trio.lowlevel.checkpoint()
+                raise error
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        run(main)
+    assert raised.value is error
+
+
+class HostileError(Exception):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+
+def test_run_raises_an_exception_whose_str_and_repr_raise() -> None:
+    async def main() -> None:
+        raise HostileError
+
+    with pytest.raises(HostileError):
+        run(main)
+
+
+def test_traceback_of_what_main_raised_leads_to_the_line() -> None:
+    async def main() -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError) as raised:
+        run(main)
+    assert raised.traceback[-1].name == "main"
+
+
+@pytest.mark.parametrize("reason", ["boom", "killed", ("shutdown", 1)])
+def test_exit_signal_that_ends_main_is_an_exit_error_with_its_reason(reason: Any) -> None:
+    async def killer(victim: Pid) -> None:
+        exit(victim, "kill" if reason == "killed" else reason)
+
+    async def main() -> None:
+        spawn(killer, self_pid())
+        await receive()
+
+    with pytest.raises(ExitError) as raised:
+        run(main)
+    assert raised.value.reason == reason
+
+
+def test_linked_process_that_crashes_ends_main() -> None:
+    async def crashing() -> None:
+        raise LookupError("lost")
+
+    async def main() -> None:
+        spawn_link(crashing)
+        await receive()
+
+    with pytest.raises(ExitError, match="lost") as raised:
+        run(main)
+    assert raised.value.reason[0] == ("LookupError", "lost")
+
+
+@pytest.mark.parametrize("how", ["Stop", "exit"])
+def test_main_that_ends_itself_with_normal_is_no_error(how: str) -> None:
+    async def main() -> None:
+        if how == "Stop":
+            raise Stop("normal")
+        exit(self_pid(), "normal")
+
+    assert run(main) is None
+
+
+@pytest.mark.parametrize("how", ["Stop", "exit"])
+def test_main_that_ends_itself_with_a_reason_is_an_exit_error(how: str) -> None:
+    async def main() -> None:
+        if how == "Stop":
+            raise Stop("out of paper")
+        exit(self_pid(), "out of paper")
+
+    with pytest.raises(ExitError) as raised:
+        run(main)
+    assert raised.value.reason == "out of paper"
+
+
+def test_exit_signal_counts_more_than_what_main_raises_in_finally() -> None:
+    async def killer(victim: Pid) -> None:
+        exit(victim, "boom")
+
+    async def main() -> None:
+        spawn(killer, self_pid())
+        try:
+            await receive()
+        finally:
+            raise ValueError("in finally")
+
+    with pytest.raises(ExitError) as raised:
+        run(main)
+    assert raised.value.reason == "boom"
+
+
+def test_exit_signal_counts_more_than_what_a_main_that_swallows_returns() -> None:
+    async def killer(victim: Pid) -> None:
+        exit(victim, "boom")
+
+    async def main() -> str:
+        spawn(killer, self_pid())
+        with contextlib.suppress(BaseException):
+            await receive()
+        return "swallowed"
+
+    with pytest.raises(ExitError):
+        run(main)
+
+
+# --- run: misuse ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("main", [5, None, "main"])
+def test_run_of_what_is_no_function_is_a_type_error(main: Any) -> None:
+    with pytest.raises(TypeError, match=repr(main)):
+        run(main)
+
+
+def test_run_of_a_plain_function_is_a_type_error() -> None:
+    def main() -> int:
+        return 1
+
+    with pytest.raises(TypeError, match="async def"):
+        run(main)  # type: ignore[arg-type]
+
+
+def test_run_of_a_coroutine_is_a_type_error_that_says_what_to_write() -> None:
+    coro = echo()
+    with pytest.raises(TypeError, match="async function"):
+        run(coro)  # type: ignore[arg-type]
+    coro.close()
+
+
+def test_nested_run_is_a_runtime_error_and_harms_nothing() -> None:
+    async def main() -> Any:
+        with pytest.raises(RuntimeError):
+            run(sleeper)
+        async with io():
+            with pytest.raises(RuntimeError):
+                run(sleeper)
+            with pytest.raises(RuntimeError, match="one node an interpreter"):
+                async with node():
+                    pass
+        spawn(echo, name="echo")
+        send("echo", (self_pid(), "well"))
+        return await receive(timeout=5)
+
+    assert run(main) == "well"
+
+
+def test_run_in_another_thread_while_a_node_runs_is_a_runtime_error_and_harms_nothing() -> None:
+    def second() -> None:
+        with pytest.raises(RuntimeError, match="one node an interpreter"):
+            run(sleeper, preempt=False)
+
+    async def main() -> Any:
+        await blocking(second)
+        spawn(echo, name="echo")
+        send("echo", (self_pid(), "well"))
+        return await receive(timeout=5)
+
+    assert run(main) == "well"
+
+
+# --- the end of a run -----------------------------------------------------------------------------------------------------
+
+
+def test_processes_that_are_left_get_shutdown_and_are_gone() -> None:
+    trace: list[Any] = []
+
+    async def trapping() -> None:
+        process_flag("trap_exit", True)
+        trace.append((await receive()).reason)
+
+    async def plain() -> None:
+        try:
+            await receive()
+        finally:
+            trace.append("finally")
+
+    async def in_trio() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            trace.append("finally in trio")
+
+    async def main() -> None:
+        spawn(trapping)
+        spawn(plain)
+        spawn(in_trio, io=True)
+        await sleep(1)
+
+    run(main, seed=1)
+    assert sorted(trace) == ["finally", "finally in trio", "shutdown"]
+
+
+def test_process_that_traps_and_does_not_end_is_killed_after_a_second() -> None:
+    times: list[float] = []
+
+    async def deaf() -> None:
+        process_flag("trap_exit", True)
+        try:
+            while True:
+                await receive()
+        finally:
+            times.append(now())
+
+    async def main() -> None:
+        spawn(deaf)
+        await sleep(1)
+        times.append(now())
+
+    run(main, seed=1)
+    assert times[1] - times[0] == pytest.approx(1)
+
+
+def test_processes_are_stopped_after_a_main_that_raised() -> None:
+    trace: list[str] = []
+
+    async def plain() -> None:
+        try:
+            await receive()
+        finally:
+            trace.append("stopped")
+
+    async def main() -> None:
+        spawn(plain)
+        await sleep(0)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        run(main)
+    assert trace == ["stopped"]
+
+
+def test_process_spawned_while_the_node_stops_is_stopped_too() -> None:
+    trace: list[str] = []
+
+    async def late() -> None:
+        try:
+            await receive()
+        finally:
+            trace.append("late one stopped")
+
+    async def trapping() -> None:
+        process_flag("trap_exit", True)
+        await receive()
+        spawn(late)
+        await sleep(0.1)
+
+    async def main() -> None:
+        spawn(trapping)
+        await sleep(1)
+
+    run(main, seed=1)
+    assert trace == ["late one stopped"]
+
+
+def test_runs_follow_each_other_with_nothing_left_of_the_one_before() -> None:
+    async def main() -> Any:
+        assert processes() == [self_pid()]
+        spawn(sleeper, name="same name")
+        send_after(1000, self_pid(), "never")
+        spawn(echo, io=True)
+        return self_pid()
+
+    pids = [run(main) for _ in range(3)] + [run(main, seed=1) for _ in range(3)]
+    assert len(set(pids)) == 6
+    assert {pid.serial for pid in pids} == {pids[0].serial}
+
+
+def test_run_after_a_run_that_raised() -> None:
+    async def bad() -> None:
+        spawn(sleeper)
+        raise LookupError
+
+    async def good() -> int:
+        return len(processes())
+
+    with pytest.raises(LookupError):
+        run(bad)
+    assert run(good) == 1
+
+
+def test_run_works_after_one_in_another_thread() -> None:
+    async def main() -> str:
+        return "done"
+
+    outcome: list[str] = []
+    thread = threading.Thread(target=lambda: outcome.append(run(main, preempt=False)))
+    thread.start()
+    thread.join(30)
+    assert [*outcome, run(main)] == ["done", "done"]
+
+
+def test_name_of_the_node_is_in_its_pids() -> None:
+    async def main() -> str:
+        return self_pid().node
+
+    assert run(main).startswith("main@")
+    assert run(main, name="alpha").startswith("alpha@")
+    assert run(main, name="alpha@machine") == "alpha@machine"
+
+
+# --- Ctrl-C ---------------------------------------------------------------------------------------------------------------
+
+INTERRUPTED = """
+import os
+async def worker(name):
+    try:
+        await receive()
+    finally:
+        print("end of", name, flush=True)
+
+async def main():
+    spawn(worker, "worker")
+    try:
+        await sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        {waits}
+    finally:
+        print("end of main", flush=True)
+
+try:
+    run(main)
+except KeyboardInterrupt:
+    print("interrupted")
+    {then}
+"""
+
+
+@pytest.mark.parametrize(
+    "waits",
+    [
+        "await receive()",
+        "while True: pass",
+        "while True: await sleep(0)",
+        "process_flag('trap_exit', True); await receive(); await receive()",
+        "\n        async with io(): await trio.sleep_forever()",
+        "\n        async with io():\n            while True: pass",
+        "await blocking(threading.Event().wait, 100)",
+    ],
+    ids=["waits", "computes", "busy", "traps exits", "in trio mode", "computes in trio mode", "in a thread"],
+)
+def test_ctrl_c_ends_main_then_the_others_and_raises_keyboard_interrupt(waits: str, program: Any) -> None:
+    done = program(INTERRUPTED.format(waits=waits, then="sys.exit(130)"))
+    *ends, last = done.stdout.splitlines() or [""]
+    if "io()" in waits:  # trio unwinds it, beside the scheduler
+        ends.sort()
+    assert (done.returncode, ends, last) == (130, ["end of main", "end of worker"], "interrupted"), done.stderr
+
+
+def test_ctrl_c_that_nobody_catches_ends_the_program_as_the_shell_expects(program: Any) -> None:
+    """Python ends itself by SIGINT then: a shell shows 130."""
+    done = program(INTERRUPTED.format(waits="await receive()", then="raise"))
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_second_ctrl_c_does_not_wait(program: Any) -> None:
+    done = program("""
+        import os
+        async def deaf(boss):
+            process_flag("trap_exit", True)
+            send(boss, "ready")
+            await receive()  # shutdown
+            os.kill(os.getpid(), signal.SIGINT)
+            while True:
+                await receive()
+
+        async def main():
+            spawn(deaf, self_pid())
+            await receive()
+            os.kill(os.getpid(), signal.SIGINT)
+            await receive()
+
+        began = time.perf_counter()
+        try:
+            run(main)
+        except KeyboardInterrupt:
+            print(time.perf_counter() - began < 0.7)
+    """)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+def test_handler_of_ctrl_c_is_as_before_after_a_run() -> None:
+    async def main() -> None:
+        pass
+
+    before = signal.getsignal(signal.SIGINT)
+    run(main)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_system_exit_of_main_is_the_exit_status(program: Any) -> None:
+    done = program("""
+        async def main():
+            spawn(receive_for_ever)
+            sys.exit(7)
+
+        async def receive_for_ever():
+            await receive()
+
+        run(main)
+    """)
+    assert (done.returncode, done.stderr) == (7, "")
+
+
+# --- deterministic mode ---------------------------------------------------------------------------------------------------
+
+
+def trace_of(seed: int) -> list[Any]:
+    trace: list[Any] = []
+
+    async def worker(number: int, peers: int) -> None:
+        for turn in range(5):
+            trace.append((number, turn, now()))
+            await sleep(0 if turn % 2 else 0.5 * (number % 3))
+
+    async def main() -> None:
+        refs = {spawn_monitor(worker, number, 10)[1] for number in range(10)}
+        while refs:
+            refs.discard((await receive(Down)).ref)
+        trace.append(now())
+
+    run(main, seed=seed)
+    return trace
+
+
+def test_same_seed_gives_the_same_trace() -> None:
+    assert trace_of(42) == trace_of(42)
+
+
+def test_different_seeds_give_different_traces() -> None:
+    assert len({str(trace_of(seed)) for seed in range(5)}) == 5
+
+
+def test_same_seed_gives_the_same_trace_in_another_interpreter(program: Any) -> None:
+    source = """
+        import os
+        trace = []
+        async def worker(number):
+            for turn in range(5):
+                trace.append((number, turn))
+                await sleep(0.1 * (turn % 2))
+
+        async def crash(number):
+            await sleep(0.05)
+            raise Stop(number)
+
+        async def main():
+            process_flag("trap_exit", True)
+            for number in range(10):
+                spawn_link(worker, number)
+                spawn_link(crash, number)
+            for _ in range(20):
+                trace.append((await receive()).reason)
+
+        run(main, seed=7)
+        import logging
+        print(trace)
+    """
+    import os
+
+    os.environ.pop("PYTHONHASHSEED", None)
+    first, second = program(source), program(source)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout
+
+
+# --- node() ---------------------------------------------------------------------------------------------------------------
+
+
+def test_node_makes_a_process_of_a_block_of_a_trio_program() -> None:
+    async def program() -> Any:
+        async with node() as pid:
+            assert pid == self_pid()
+            with trio.move_on_after(0.01):
+                await receive()
+            child = spawn(echo)
+            send(child, (pid, "hello"))
+            return await receive(timeout=5)
+
+    assert trio.run(program) == "hello"
+
+
+def test_everything_works_in_the_block_of_node() -> None:
+    async def server() -> None:
+        request = await receive(Call)
+        reply(request.caller, request.request * 2)
+
+    async def program() -> None:
+        async with node(name="embedded"):
+            process_flag("trap_exit", True)
+            assert self_pid().node.startswith("embedded@")
+            assert await call(spawn(server), 21) == 42
+            child = spawn_link(sleeper)
+            exit(child, "boom")
+            assert await receive(timeout=5) == Exit(child, "boom")
+            async with io():
+                await trio.lowlevel.checkpoint()
+            seen: list[Pid] = []
+
+            async def task() -> None:
+                seen.append(self_pid())
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(task)
+            assert seen == [self_pid()]
+            assert await blocking(self_pid) == self_pid()
+            await sleep(0)
+            assert process_info(self_pid()) is not None
+
+    trio.run(program)
+
+
+def test_node_works_with_a_mock_clock_that_jumps() -> None:
+    async def program() -> float:
+        async with node():
+            start = trio.current_time()
+            send_after(1000, self_pid(), "later")
+            assert await receive() == "later"
+            with pytest.raises(TimeoutError):
+                await receive(timeout=1000)
+
+            async def napper(boss: Pid) -> None:
+                await sleep(1000)
+                send(boss, "awake")
+
+            spawn(napper, self_pid())
+            assert await receive(timeout=2000) == "awake"
+            return trio.current_time() - start
+
+    assert trio.run(program, clock=trio.testing.MockClock(autojump_threshold=0)) == pytest.approx(3000)
+
+
+async def test_node_works_in_a_pytest_trio_test(autojump_clock: trio.testing.MockClock) -> None:
+    async with node(preempt=False):
+        spawn(echo, name="echo")
+        send("echo", (self_pid(), "hello"))
+        await sleep(100)
+        assert await receive(timeout=0) == "hello"
+
+
+def test_exception_of_the_block_comes_out_as_it_is_and_links_see_it() -> None:
+    seen: list[Any] = []
+
+    async def linked(boss: Pid) -> None:
+        process_flag("trap_exit", True)
+        link(boss)
+        send(boss, "linked")
+        seen.append((await receive()).reason)
+
+    async def program() -> None:
+        async with node() as pid:
+            spawn(linked, pid)
+            await receive(timeout=5)
+            raise LookupError("lost")
+
+    with pytest.raises(LookupError):
+        trio.run(program)
+    assert [reason[0] for reason in seen] == [("LookupError", "lost")]
+
+
+@pytest.mark.parametrize("reason", ["kill", "boom"])
+def test_exit_signal_to_the_block_cancels_it_and_is_an_exit_error(reason: str) -> None:
+    trace: list[str] = []
+
+    async def killer(victim: Pid) -> None:
+        exit(victim, reason)
+
+    async def program() -> None:
+        async with node() as pid:
+            spawn(killer, pid)
+            try:
+                await trio.sleep_forever()
+            finally:
+                trace.append("finally")
+
+    with pytest.raises(ExitError) as raised:
+        trio.run(program)
+    assert raised.value.reason == ("killed" if reason == "kill" else reason)
+    assert trace == ["finally"]
+
+
+def test_processes_of_a_node_are_stopped_at_the_end_of_the_block() -> None:
+    trace: list[str] = []
+
+    async def plain() -> None:
+        try:
+            await receive()
+        finally:
+            trace.append("stopped")
+
+    async def program() -> None:
+        async with node():
+            spawn(plain)
+            await sleep(0.01)
+        assert trace == ["stopped"]
+        with pytest.raises(RuntimeError, match="no node runs"):
+            spawn(plain)
+        async with node():
+            assert len(processes()) == 1
+
+    trio.run(program)
+
+
+def test_cancellation_from_outside_ends_the_node() -> None:
+    async def program() -> bool:
+        with trio.move_on_after(0.05) as scope:
+            async with node():
+                spawn(sleeper)
+                await receive()
+        return scope.cancelled_caught
+
+    assert trio.run(program)
+
+
+def test_nodes_of_one_trio_program_exclude_each_other() -> None:
+    async def program() -> None:
+        async with node():
+            with pytest.raises(RuntimeError, match="one node an interpreter"):
+                async with node():
+                    pass
+            await sleep(0)
+
+    trio.run(program)
+
+
+def test_node_with_a_seed_repeats_its_order() -> None:
+    def trace() -> list[int]:
+        order: list[int] = []
+
+        async def worker(number: int) -> None:
+            for _ in range(3):
+                order.append(number)
+                await sleep(0)
+
+        async def program() -> None:
+            async with node(seed=5):
+                refs = {spawn_monitor(worker, number)[1] for number in range(6)}
+                while refs:
+                    refs.discard((await receive(Down)).ref)
+
+        trio.run(program, clock=trio.testing.MockClock(autojump_threshold=0))
+        return order
+
+    first = trace()
+    assert first == trace()
+    assert first != sorted(first)
+
+
+def test_error_in_a_hook_of_the_node_ends_the_run_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """trio would drop an instrument that raises, and the node would stand still in silence."""
+    from beamlike import garbage
+
+    def broken() -> None:
+        raise ZeroDivisionError("our own fault")
+
+    async def main() -> None:
+        monkeypatch.setattr(garbage, "after_slice", broken)
+        await sleep(1)
+
+    with pytest.raises(BaseException) as raised:  # noqa: PT011 - in a group or not, it must tell what happened
+        run(main)
+    errors: list[BaseException] = [raised.value]
+    texts = ""
+    while errors:
+        error = errors.pop()
+        texts += repr(error)
+        errors += [each for each in (error.__cause__, *getattr(error, "exceptions", ())) if each is not None]
+    assert "InternalError" in texts
+    assert "our own fault" in texts

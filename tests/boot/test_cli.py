@@ -1,0 +1,360 @@
+"""The command line, as a shell runs it: real OS processes, synchronised by what they print."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "boot.cli"]
+LIMIT = 60  # seconds, for a command that hangs
+
+
+def beamlike(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
+
+
+@contextmanager
+def started(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen([*COMMAND, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        try:
+            yield program
+        finally:
+            program.kill()
+
+
+def on_terminal(*arguments: object) -> tuple[str, int]:
+    """What a command shows on a terminal, and its status."""
+    ours, theirs = pty.openpty()
+    environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"} | {"TERM": "xterm-256color", "COLUMNS": "100"}
+    shown = b""
+    with subprocess.Popen([*COMMAND, *map(str, arguments)], cwd=ROOT, env=environment, stdout=theirs, stderr=theirs) as program:
+        os.close(theirs)
+        with suppress(OSError):  # EIO: the last one who had the terminal has closed it
+            while data := os.read(ours, 65536):
+                shown += data
+        os.close(ours)
+    return shown.decode(), program.returncode
+
+
+def next_line(program: subprocess.Popen[str]) -> str:
+    assert program.stdout is not None
+    line = program.stdout.readline()
+    assert line, "it ended"
+    return line.rstrip("\n")
+
+
+def script(folder: Path, text: str, name: str = "program.py") -> Path:
+    path = folder / name
+    path.write_text(dedent(text))
+    return path
+
+
+# --- run: how it ends -----------------------------------------------------------------------------------------------------
+
+
+def test_run_starts_main_with_the_arguments_in_argv_and_imports_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    script(tmp_path, "WORD = 'imported'", name="neighbour.py")
+    path = script(
+        tmp_path,
+        """
+        import sys
+        from neighbour import WORD
+
+        async def main():
+            print(WORD, __name__, sys.argv[1:])
+        """,
+    )
+    result = beamlike("run", path, "one", "--two")
+    assert (result.stdout, result.stderr, result.returncode) == ("imported program ['one', '--two']\n", "", 0)
+
+
+def test_run_starts_another_function_that_is_named(tmp_path: Path) -> None:
+    path = script(tmp_path, "async def other(): print('other')")
+    result = beamlike("run", f"{path}:other")
+    assert (result.stdout, result.stderr, result.returncode) == ("other\n", "", 0)
+
+
+@pytest.mark.parametrize(
+    ("ending", "status"),
+    [("return None", 0), ("return 'text'", 0), ("return 3", 3), ("sys.exit(4)", 4), ("return 255", 255)],
+)
+def test_the_exit_status_is_what_main_returns_if_that_is_an_int(tmp_path: Path, ending: str, status: int) -> None:
+    result = beamlike("run", script(tmp_path, f"import sys\nasync def main(): {ending}"))
+    assert (result.returncode, result.stderr) == (status, "")
+
+
+def test_an_int_that_is_no_exit_status_is_a_failure(tmp_path: Path) -> None:
+    result = beamlike("run", script(tmp_path, "async def main(): return 256"))
+    assert result.returncode == 1
+    assert "returned 256: an exit status is 0 to 255" in result.stderr
+
+
+def test_a_main_that_raises_is_reported_from_its_own_file_on_and_the_status_is_1(tmp_path: Path) -> None:
+    path = script(tmp_path, "async def main(): raise ValueError('bad luck')")
+    result = beamlike("run", path)
+    assert result.returncode == 1
+    assert f"{path} failed" in result.stderr
+    assert "ValueError: bad luck" in result.stderr
+    assert re.findall(r'File "(.*)", line', result.stderr) == [str(path)]
+
+
+def test_a_main_that_is_ended_by_a_signal_is_reported_with_the_reason(tmp_path: Path) -> None:
+    result = beamlike("run", script(tmp_path, "from beamlike import *\nasync def main(): exit(self_pid(), 'enough')"))
+    assert result.returncode == 1
+    assert "enough" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_crash_of_a_process_is_reported_on_stderr_and_main_goes_on(tmp_path: Path) -> None:
+    path = script(
+        tmp_path,
+        """
+        from beamlike import receive, spawn_monitor
+
+        async def unlucky():
+            raise ValueError("bad luck")
+
+        async def main():
+            spawn_monitor(unlucky)
+            print((await receive()).reason[0])
+        """,
+    )
+    result = beamlike("run", path)
+    assert (result.returncode, result.stdout) == (0, "('ValueError', 'bad luck')\n")
+    assert "crashed, started as program:unlucky" in result.stderr
+    assert "\x1b" not in result.stderr  # no colours: it is no terminal
+
+
+def test_a_program_that_returns_a_supervisor_runs_until_that_ends_and_has_failed_if_it_gave_up(tmp_path: Path) -> None:
+    path = script(
+        tmp_path,
+        """
+        from beamlike import ChildSpec, Supervisor
+
+        async def unlucky():
+            print("tried")
+            raise ValueError("bad luck")
+
+        async def main():
+            return await Supervisor.start_link([ChildSpec.of(unlucky)], intensity=2)
+        """,
+    )
+    result = beamlike("run", path)
+    assert result.stdout == "tried\n" * 3
+    assert result.returncode == 1
+    assert result.stderr.endswith("ended: shutdown\n")  # it gave up
+
+
+# --- run: nothing to run --------------------------------------------------------------------------------------------------
+
+
+def refusal(*arguments: object) -> str:
+    result = beamlike("run", *arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    assert str(tmp_path / "absent.py") in refusal(tmp_path / "absent.py")
+
+
+def test_a_syntax_error_is_shown_with_its_line(tmp_path: Path) -> None:
+    path = script(tmp_path, "async def main():\n    x = = 1\n")
+    text = refusal(path)
+    assert f'File "{path}", line 2' in text
+    assert "x = = 1" in text
+    assert "SyntaxError" in text
+
+
+def test_a_file_without_main_is_refused_and_what_is_there_is_named(tmp_path: Path) -> None:
+    text = refusal(script(tmp_path, "async def start(): pass\nasync def stop(): pass\ndef helper(): pass"))
+    assert "'main'" in text
+    assert "start, stop" in text
+    assert "helper" not in text
+
+
+def test_a_main_that_is_not_async_is_refused(tmp_path: Path) -> None:
+    assert "async def main" in refusal(script(tmp_path, "def main(): pass"))
+
+
+def test_a_function_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert "'other'" in refusal(f"{script(tmp_path, 'async def main(): pass')}:other")
+
+
+def test_a_neighbour_called_as_one_of_our_packages_is_refused(tmp_path: Path) -> None:
+    script(tmp_path, "", name="nodes.py")
+    text = refusal(script(tmp_path, "async def main(): pass"))
+    assert str(tmp_path / "nodes.py") in text
+    assert "rename it" in text
+
+
+def test_a_file_that_raises_while_it_is_loaded_is_a_failure_and_not_a_refusal(tmp_path: Path) -> None:
+    path = script(tmp_path, "1 / 0")
+    result = beamlike("run", path)
+    assert result.returncode == 1
+    assert re.findall(r'File "(.*)", line', result.stderr) == [str(path)]
+    assert "ZeroDivisionError" in result.stderr
+
+
+# --- run: Ctrl-C ----------------------------------------------------------------------------------------------------------
+
+TREE = """
+from beamlike import ChildSpec, GenServer, Supervisor, process_flag, receive, sleep
+
+class Child(GenServer):
+    async def init(self, name):
+        self.name = name
+        process_flag("trap_exit", True)
+
+    async def terminate(self, reason):
+        print(f"{self.name} stops: {reason}", flush=True)
+        await sleep(NAP)
+        print(f"{self.name} has stopped", flush=True)
+
+async def main():
+    await Supervisor.start_link([ChildSpec.of(Child, name, id=name, shutdown="infinity") for name in ("first", "second")])
+    try:
+        print("ready", flush=True)
+        await receive()
+    finally:
+        print("main is through", flush=True)
+"""
+
+
+def test_ctrl_c_stops_main_and_the_tree_in_order_and_the_status_is_130(tmp_path: Path) -> None:
+    with started("run", script(tmp_path, f"NAP = 0.01\n{TREE}")) as program:
+        assert next_line(program) == "ready"
+        program.send_signal(signal.SIGINT)
+        out, err = program.communicate(timeout=LIMIT)
+    lines = out.splitlines()
+    assert (program.returncode, err) == (130, "")
+    assert lines.count("main is through") == 1
+    lines.remove("main is through")
+    assert lines == ["second stops: shutdown", "second has stopped", "first stops: shutdown", "first has stopped"]
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
+    with started("run", script(tmp_path, f"NAP = 1_000_000\n{TREE}")) as program:
+        assert next_line(program) == "ready"
+        program.send_signal(signal.SIGINT)
+        while next_line(program) != "second stops: shutdown":
+            pass
+        program.send_signal(signal.SIGINT)
+        out, _ = program.communicate(timeout=LIMIT)
+    assert program.returncode == 130
+    assert "has stopped" not in out
+
+
+def test_ctrl_c_while_the_file_is_loaded_ends_it(tmp_path: Path) -> None:
+    with started("run", script(tmp_path, "import signal\nprint('loading', flush=True)\nsignal.pause()")) as program:
+        assert next_line(program) == "loading"
+        program.send_signal(signal.SIGINT)
+        out, err = program.communicate(timeout=LIMIT)
+    assert (out, err, program.returncode) == ("", "", 130)
+
+
+# --- run: the log ---------------------------------------------------------------------------------------------------------
+
+NOISE = """
+import logging, warnings
+from beamlike import receive, spawn_monitor
+
+async def unlucky(what):
+    await receive()
+
+async def main():
+    pid, _ = spawn_monitor(crash, {(1, 2): b"bytes"})
+    await receive()
+    logging.getLogger("mine").info("told")
+    warnings.warn("beware")
+    raise ValueError("last words")
+
+async def crash(what):
+    raise ValueError("bad luck", what)
+"""
+
+
+def test_json_makes_every_line_of_the_log_an_object(tmp_path: Path) -> None:
+    result = beamlike("run", "--json", "--log-level", "info", script(tmp_path, NOISE))
+    records = [json.loads(line) for line in result.stderr.splitlines()]
+    told = {record["logger"]: record for record in records}
+    assert told["mine"]["message"] == "told"
+    assert told["mine"]["level"] == "info"
+    assert "beware" in told["py.warnings"]["message"]
+    assert told["beamlike.crash"]["report"]["initial_call"] == "program:crash"
+    assert told["beamlike.crash"]["report"]["reason"][0][0] == "ValueError"
+    assert "last words" in told["beamlike.main"]["traceback"]
+    assert result.returncode == 1
+
+
+def test_on_a_terminal_reports_have_colours(tmp_path: Path) -> None:
+    shown, status = on_terminal("run", script(tmp_path, NOISE))
+    assert status == 1
+    assert re.search(r"\x1b\[1;31m.* ERROR process .* crashed", shown)
+
+
+def test_the_log_level_decides_what_is_shown(tmp_path: Path) -> None:
+    path = script(tmp_path, NOISE)
+    assert "told" not in beamlike("run", path).stderr
+    assert "told" in beamlike("run", "--log-level", "info", path).stderr
+    assert "bad luck" not in beamlike("run", "--log-level", "critical", path).stderr
+
+
+# --- the other commands ---------------------------------------------------------------------------------------------------
+
+
+def test_the_demo_crashes_and_kills_and_its_totals_are_right() -> None:
+    result = beamlike("demo", "--megabytes", 2)
+    assert (result.returncode, result.stderr) == (0, "")
+    match = re.search(r"counted in .* s: (\d+) crashes, (\d+) kills, (\d+) workers restarted", result.stdout)
+    assert match is not None
+    crashes, kills, restarts = map(int, match.groups())
+    assert crashes > 0
+    assert kills > 0
+    assert restarts > 0
+    assert re.search(r"totals are right: [\d,]+ words, [\d,]+ different ones", result.stdout)
+
+
+def test_the_demo_shows_a_bar_on_a_terminal() -> None:
+    shown, status = on_terminal("demo", "--megabytes", 1)
+    assert status == 0
+    assert "━" in shown
+    assert "totals are right" in shown
+
+
+def test_ctrl_c_stops_the_demo() -> None:
+    with started("demo", "--megabytes", 20) as program:
+        while "pieces" not in next_line(program):
+            pass
+        program.send_signal(signal.SIGINT)
+        out, err = program.communicate(timeout=LIMIT)
+    assert (program.returncode, err) == (130, "")
+    assert "totals" not in out
+
+
+def test_version_is_told_in_both_ways() -> None:
+    assert beamlike("version").stdout == beamlike("--version").stdout
+    assert beamlike("version").stdout.startswith("beamlike ")
+
+
+def test_help_names_the_commands_and_only_those_that_there_are() -> None:
+    commands = re.findall(r"^  (\w+) ", beamlike("--help").stdout.partition("Commands:")[2], re.MULTILINE)
+    assert commands == ["completion", "demo", "run", "version"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_for_the_shell(shell: str) -> None:
+    result = beamlike("completion", shell)
+    assert result.returncode == 0
+    assert f"_BEAMLIKE_COMPLETE={shell}_complete" in result.stdout
