@@ -68,10 +68,11 @@ def _start(what: str, seconds: Any, destination: Any, message: Any, *, periodic:
     if type(destination) is not Pid:
         names.check_destination(destination, what)
     owner = scheduler.caller(what)
-    timer = Timer(scheduler.make_ref(), destination, copy_value(message), wait if periodic else 0.0, owner.pid)
-    _armed[timer.ref] = timer
+    ref = scheduler.make_ref()
+    timer = Timer(ref, destination, copy_value(message), wait if periodic else 0.0, owner.pid)
+    _armed[ref] = timer
     scheduler.push_timer(timer, scheduler.now() + wait)
-    return timer.ref
+    return ref
 
 
 def fire(timer: Timer) -> None:

@@ -35,7 +35,15 @@ def count(receiver: Pid, message: Any, reason: str) -> None:
         del _counts[next(iter(_counts))]
     number = _counts[receiver, reason]
     if number & (number - 1) == 0:
-        log(logger, logging.WARNING, "%s: %d message(s) dropped from its full mailbox (%s)", receiver, number, reason, extra={"pid": receiver, "reason": reason})
+        log(
+            logger,
+            logging.WARNING,
+            "%s: %d message(s) dropped from its full mailbox (%s)",
+            receiver,
+            number,
+            reason,
+            extra={"pid": receiver, "reason": reason},
+        )
 
 
 def dead_letters() -> list[DeadLetter]:

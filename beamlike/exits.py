@@ -33,7 +33,7 @@ class Down:
     reason: Any
 
 
-class ProcessExit(BaseException):  # noqa: N818 - it is no error: it runs the `finally` blocks of a process that is ended
+class ProcessExit(BaseException):
     """Raised inside a process that was told to exit, where it waits or runs. Let it pass; the process is dead already."""
 
     def __init__(self, reason: Any) -> None:
@@ -119,7 +119,7 @@ def error_text(error: BaseException) -> str:
     """`str(error)` with its notes, whatever the exception's own code does."""
     try:
         return "\n".join([str(error), *getattr(error, "__notes__", ())])
-    except Exception as fault:
+    except Exception as fault:  # noqa: BLE001 - the exception's own code may raise anything
         return f"<{type(error).__qualname__}, whose str() raised {type(fault).__qualname__}>"
 
 
@@ -139,5 +139,5 @@ def format_reason(reason: Any) -> str:
         return f"{kind}: {text}{where}"
     try:
         return reason if type(reason) is str else repr(reason)
-    except Exception as fault:
+    except Exception as fault:  # noqa: BLE001 - the exception's own code may raise anything
         return f"<{type(reason).__qualname__}, whose repr() raised {type(fault).__qualname__}>"

@@ -1,8 +1,10 @@
 """Garbage collection with a million processes (DESIGN §2).
 
 CPython's full collection walks everything that is alive: 0.4 s and more with a million processes. So while a node is open: the young
-generations are collected as always, with a higher threshold; when the node has grown by GROWTH processes since the last time, everything alive is moved out of
-the collector's sight (`gc.freeze`, constant time). What is frozen is freed by reference counting as ever; only *cycles* among frozen objects
+generations are collected as always, with a higher threshold; when the node has grown by GROWTH processes since the last time,
+everything alive is moved out of
+the collector's sight (`gc.freeze`, constant time). What is frozen is freed by reference counting as ever; only *cycles* among
+frozen objects
 wait, until the node is idle and at least half of the frozen processes have ended: then it thaws, collects fully once, and freezes again.
 `BEAMLIKE_GC=off` in the environment leaves Python's own policy alone.
 """

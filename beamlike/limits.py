@@ -59,7 +59,9 @@ class Limits:
 
     def tightened(self, other: Limits | None) -> Limits:
         """The tighter of each."""
-        return self if other is None else Limits(*[_least(getattr(self, n), getattr(other, n)) for n in ("messages", "bytes", "reductions")])
+        return (
+            self if other is None else Limits(*[_least(getattr(self, n), getattr(other, n)) for n in ("messages", "bytes", "reductions")])
+        )
 
 
 def _least(one: int | None, other: int | None) -> int | None:

@@ -11,6 +11,6 @@ def log(logger: logging.Logger, level: int, text: str, *args: Any, **options: An
     """As `logger.log`; what the program's handlers and filters raise is printed, as logging itself does with its own faults."""
     try:
         logger.log(level, text, *args, **options)
-    except Exception:  # the program's code: whatever it raises
+    except Exception:  # noqa: BLE001 - the program's code may raise anything
         if logging.raiseExceptions:
             traceback.print_exc()

@@ -1,9 +1,11 @@
 """One node: the scheduler, run inside trio's loop.
 
-Theory of operation. trio calls an Instrument's `before_io_wait` once in each pass of its loop, between tasks; there we step processes for about
-SLICE seconds. The timeout of the wait that follows was computed before, so a *ticker* task keeps itself runnable (timeout 0) as long as there is something to
-step, and we step only then; when there is nothing it sleeps until the next timer, and `became_ready` wakes it. trio drops an instrument that
-raises: the hook catches everything, and the ticker raises it, and checks that the hook still runs.
+Theory of operation. trio calls an Instrument's `before_io_wait` once in each pass of its loop, between tasks; there we step
+processes for about
+SLICE seconds. The timeout of the wait that follows was computed before, so a *ticker* task keeps itself runnable (timeout 0) as
+long as there is something to
+step, and we step only then; when there is nothing it sleeps until the next timer, and `became_ready` wakes it. trio drops an
+instrument that raises: the hook catches everything, and the ticker raises it, and checks that the hook still runs.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import trio
@@ -79,6 +81,7 @@ class Node(trio.abc.Instrument):
         self.token: trio.lowlevel.TrioToken | None = None
         self.main = _Main()
         self.scope = trio.CancelScope()  # of the block that has the node open
+        self.stop_scope = trio.CancelScope(shield=True)
         self.ticker_scope = trio.CancelScope()
         self.ticker_ended = trio.Event()
 
@@ -99,9 +102,12 @@ class Node(trio.abc.Instrument):
         try:
             with self.ticker_scope:
                 await self._tick()
-        except InternalError as failure:
-            self.failure = failure
+        except BaseException as failure:
+            self.failure = failure if isinstance(failure, InternalError) else InternalError("trio ended the task of the scheduler")
             self.scope.cancel()
+            self.stop_scope.cancel()  # nobody steps what it waits for
+            if not isinstance(failure, InternalError):
+                raise
         finally:
             self.ticker_ended.set()
 
@@ -128,7 +134,9 @@ class Node(trio.abc.Instrument):
 
         self.deadline = scheduler.next_timer()
         garbage.before_idle()
-        with trio.CancelScope(deadline=INFINITY if self.deadline == INFINITY else trio.current_time() + max(0.0, self.deadline - scheduler.now())):
+        with trio.CancelScope(
+            deadline=INFINITY if self.deadline == INFINITY else trio.current_time() + max(0.0, self.deadline - scheduler.now())
+        ):
             scheduler.set_idle(True)
             await trio.lowlevel.wait_task_rescheduled(abort)
 
@@ -215,10 +223,8 @@ class Node(trio.abc.Instrument):
     def _empty_inbox(self) -> None:
         while self.inbox:
             destination, message = self.inbox.popleft()
-            try:
+            with suppress(names.BadNameError):  # it had a holder when it was sent: dropped like a message to a dead pid (M2)
                 scheduler.send(destination, message)
-            except names.BadNameError:
-                pass  # it had a holder when it was sent: dropped like a message to a dead pid (M2)
 
     def current_elsewhere(self) -> Process | None:
         """Hook."""
@@ -267,7 +273,8 @@ class Node(trio.abc.Instrument):
             routing.router.send(wait.server, Call(Caller(me, wait.ref), wait.request))
         else:
             routing.router.monitor(me, wait.ref, wait.server)
-            routing.router.send_named(*wait.server, Call(Caller(me, wait.ref), wait.request))
+            name, node = wait.server  # type: ignore[misc]  # no Pid: `resolve` gave (name, node)
+            routing.router.send_named(name, node, Call(Caller(me, wait.ref), wait.request))
 
     def call_ended_elsewhere(self, wait: Wait) -> None:
         """Hook: it is no longer watched."""
@@ -325,9 +332,10 @@ class Node(trio.abc.Instrument):
                     if self.failure is not None:
                         raise
                     error = raised  # raised again below, when the node has stopped
-            with trio.CancelScope(shield=True):
+            with self.stop_scope:
                 if self.failure is None:
                     await self._stop()
+            with trio.CancelScope(shield=True):
                 self.ticker_scope.cancel()
                 await self.ticker_ended.wait()
             if self.failure is not None:
@@ -389,7 +397,7 @@ class Node(trio.abc.Instrument):
         finally:
             signals.on_release.remove(released)
         end = trio.current_time() + GRACE
-        while scheduler.process_count() and not self.is_aborted and trio.current_time() < end:  # those being unwound
+        while scheduler.process_count() and not self.is_aborted and trio.current_time() < end:  # those being unwound  # noqa: ASYNC110 - nobody says when
             await trio.sleep(0.002)
         await trio_mode.wait_none()
 
@@ -414,7 +422,7 @@ async def _stop_processes(node: Node) -> None:
     for process in reversed(others):
         if process.pid in supervisors and not supervisors.intersection(process.ancestors):
             await _ask_to_stop([process], None if not node.is_aborted else 0)
-    while (others := [process for process in scheduler.all_processes() if process is not me]) :
+    while others := [process for process in scheduler.all_processes() if process is not me]:
         await _ask_to_stop(others, 0 if node.is_aborted else GRACE)
 
 
@@ -491,7 +499,8 @@ class _Main:
 
 
 class _Interrupt:
-    """Ctrl-C while `run` owns the interpreter: the first one stops the tree in order, the second one does not wait, the third one leaves."""
+    """Ctrl-C while `run` owns the interpreter: the first one stops the tree in order, the second one does not wait, the third one
+    leaves."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -515,10 +524,8 @@ class _Interrupt:
             raise KeyboardInterrupt
         if self.count > 2:
             os._exit(130)
-        try:
+        with suppress(trio.RunFinishedError):  # the node is through; `run` raises KeyboardInterrupt
             self.node.token.run_sync_soon(self._stop)
-        except trio.RunFinishedError:
-            pass  # the node is through; `run` raises KeyboardInterrupt
 
     def _stop(self) -> None:
         self.node.interrupt(at_once=self.count > 1)
@@ -533,13 +540,14 @@ def run(
 ) -> T:
     """Run a node in this interpreter, with `main(*args)` as its first process, until that ends; return what it returned.
 
-    Then the node's supervisors are shut down, the last started first, other processes get an exit signal `shutdown`, and what does not end in a
-    second is killed. Ctrl-C does the same and raises KeyboardInterrupt at the end; a second Ctrl-C does not wait.
+    Then the node's supervisors are shut down, the last started first, other processes get an exit signal `shutdown`, and what does
+    not end in a second is killed. Ctrl-C does the same and raises KeyboardInterrupt at the end; a second Ctrl-C does not wait.
 
     Args:
         name: of the node; `@machine` is added.
         preempt: whether a process that computes in pure Python is interrupted for others (P1). Off the main thread it never is.
-        seed: deterministic mode, for tests: who runs next is drawn from this seed, time is virtual and jumps to the next timer when nobody can run, and
+        seed: deterministic mode, for tests: who runs next is drawn from this seed, time is virtual and jumps to the next timer
+        when nobody can run, and
             pre-emption is off. Same seed, same program, same order; what happens in trio mode and in threads is outside of that.
 
     Raises: what `main` raised; ExitError if it was ended by an exit signal; RuntimeError if a node runs already.

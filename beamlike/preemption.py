@@ -1,11 +1,13 @@
 """Pre-emption: a process that computes in pure Python does not stop the others (P1).
 
 Theory of operation. Processes are stepped inside a greenlet. A timer signal, every TICK of CPU time, finds a step that has lasted
-most of a tick, because hardly any other began since the last; if every Python frame from where it is down to the process's first one may be left in the middle, the signal's handler
-switches to the *hub*, the greenlet of trio's loop. The hub goes on with another greenlet; the one that was left waits in the run queue, inside its process,
-and is switched to when that has its turn. Nothing is added to the path of a message.
+most of a tick, because hardly any other began since the last; if every Python frame from where it is down to the process's first
+one may be left in the middle, the signal's handler
+switches to the *hub*, the greenlet of trio's loop. The hub goes on with another greenlet; the one that was left waits in the run
+queue, inside its process, and is switched to when that has its turn. Nothing is added to the path of a message.
 
-What may not be left: this runtime, the standard library, installed packages (they hold locks and half-changed state), `__del__`, and whatever
+What may not be left: this runtime, the standard library, installed packages (they hold locks and half-changed state), `__del__`,
+and whatever
 compiled code called (`scheduler.no_preempt` counts that, for compiled code has no Python frame). A long C call cannot be left at all.
 """
 
@@ -248,11 +250,15 @@ def _in_collection(phase: str, info: dict[str, int]) -> None:
 # --- which code may be left ---
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_BEHAVIOURS = os.path.join(_PACKAGE, "behaviours") + os.sep  # ordinary process code
+_ORDINARY = tuple(os.path.join(_PACKAGE, name) + os.sep for name in ("behaviours", "testing"))  # ordinary process code
 _INSTALLED = tuple(
     {
         os.path.join(path, "")
-        for path in (*(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")), *site.getsitepackages(), site.getusersitepackages())
+        for path in (
+            *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+            *site.getsitepackages(),
+            site.getusersitepackages(),
+        )
         if path
     }
 )
@@ -264,7 +270,7 @@ def may_be_left(filename: str) -> bool:
     if filename not in _known:
         path = os.path.abspath(filename)
         _known[filename] = not filename.startswith("<frozen") and (
-            path.startswith(_BEHAVIOURS) or not (path.startswith(_PACKAGE) or path.startswith(_INSTALLED))
+            path.startswith(_ORDINARY) or not (path.startswith(_PACKAGE) or path.startswith(_INSTALLED))
         )
     return _known[filename]
 

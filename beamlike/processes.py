@@ -190,7 +190,7 @@ def describe(process: Process) -> ProcessInfo:
     else:
         frames = coroutine_frames(process.coro)
     own = [frame for frame in frames if preemption.may_be_left(frame.f_code.co_filename)]  # not ours, nor of a library
-    innermost = (own or frames or [None])[-1]
+    innermost = own[-1] if own else frames[-1] if frames else None
     more = process.extra
     return ProcessInfo(
         pid=process.pid,

@@ -1,7 +1,7 @@
 """Reports: what the node tells people through `logging` when something ends that should not have, or starts.
 
-Loggers: `beamlike.crash`, `beamlike.supervisor`, `beamlike.progress`. Each record has its facts in `extra` (`record.report`, a dict) and a text
-for people. Quiet reasons make no crash report.
+Loggers: `beamlike.crash`, `beamlike.supervisor`, `beamlike.progress`. Each record has its facts in `extra` (`record.report`, a
+dict) and a text for people. Quiet reasons make no crash report.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def crash(process: Process, failure: BaseException, reason: Any) -> None:
 def _traceback(failure: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(failure)).rstrip()
-    except Exception:  # the exception's own code may raise anything
+    except Exception:  # noqa: BLE001 - the value's own code may raise anything
         frames = "".join(traceback.format_tb(failure.__traceback__))
         return f"Traceback (most recent call last):\n{frames}{type(failure).__qualname__}: {error_text(failure)}"
 
@@ -125,7 +125,7 @@ def shown(value: Any) -> str:
     """`repr`, cut, whatever the value's own code does."""
     try:
         text = repr(value)
-    except Exception as fault:
+    except Exception as fault:  # noqa: BLE001 - the value's own code may raise anything
         text = f"<{type(value).__qualname__}, whose repr() raised {type(fault).__qualname__}>"
     return cut(text)
 

@@ -2,7 +2,8 @@
 
 Theory of operation. On one node a signal takes effect at once, in the sender's step, so the order of all signals between two processes
 is the order in which they were sent (M1). What an exit signal does to its receiver is the table `EXIT_SIGNALS`; the first row that fits
-decides. Ending a process: it is marked dead, what it holds is released (its name first, E19), its links and monitors are told; then its coroutine is
+decides. Ending a process: it is marked dead, what it holds is released (its name first, E19), its links and monitors are told;
+then its coroutine is
 unwound. Deaths that follow from deaths are worked off one after the other, not by recursion: a chain of 10^5 links may fall.
 """
 
@@ -93,7 +94,6 @@ on_release: list[Callable[[Process, Any], None]] = []  # what else a process may
 def clear() -> None:
     """A node opens or closes."""
     _falling.clear()
-
 
 
 def end(process: Process, reason: Any) -> None:
@@ -273,8 +273,8 @@ def unlink(pid: Pid) -> None:
 def monitor(target: Any) -> Ref:
     """Watch a pid, a name of this node, or a `(name, node)`: one `Down(ref, object, reason)` comes when it ends.
 
-    At once with `noproc` if it does not exist (E12). Any number a pair, each with its own Ref (E16). A monitor by name watches who has the name
-    now, and its Down names `(name, node)` (E17).
+    At once with `noproc` if it does not exist (E12). Any number a pair, each with its own Ref (E16). A monitor by name watches who
+    has the name now, and its Down names `(name, node)` (E17).
 
     Raises: TypeError if `target` is none of these.
     """

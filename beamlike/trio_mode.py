@@ -1,10 +1,12 @@
 """Trio mode: a process whose coroutine a trio task steps, so that every trio API works in it (P4, P6).
 
 Theory of operation. `async with io():` yields ENTER to the scheduler, which hands the process to a `Host`: a trio system task with
-a nursery of the process's own, in which `_pump` steps the coroutine, forwarding trio's traps, until it yields LEAVE. Our primitives wait with trio's own means there,
+a nursery of the process's own, in which `_pump` steps the coroutine, forwarding trio's traps, until it yields LEAVE. Our
+primitives wait with trio's own means there,
 so cancel scopes work around them. Who the process is, its child tasks and threads know by a context variable.
 
-Ending one cancels the nursery. A process that is killed loses its shields and has MOST_TURNS steps to be through; then the pump leaves the coroutine
+Ending one cancels the nursery. A process that is killed loses its shields and has MOST_TURNS steps to be through; then the pump
+leaves the coroutine
 where it is for good. Scopes and nurseries it left open are trio's "stack corrupted" error, which the Host expects.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 import logging
 import types
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -77,7 +80,7 @@ class Host:
     async def _force_in_time(self) -> None:
         if self.turns == 0:
             end = trio.current_time() + GRACE
-            while self in _hosts and trio.current_time() < end:
+            while self in _hosts and trio.current_time() < end:  # noqa: ASYNC110 - nobody says when
                 await trio.sleep(GRACE / 100)
         await self.force_through()
 
@@ -134,7 +137,8 @@ class Host:
         process = self.process
         task = trio.lowlevel.current_task()
         outside: Any = task._cancel_status
-        resume, value = process.coro.send, None
+        resume: Any = process.coro.send
+        value: Any = None
         while True:
             try:
                 yielded = _stepper.step(process, resume, value)
@@ -199,17 +203,15 @@ async def _in_child(nursery: trio.Nursery, fn: Callable[[], Any]) -> bool:
 @types.coroutine
 def _wait_out(task: trio.lowlevel.Task, trap: Any) -> Generator[Any, Any, None]:
     """The last wait of a coroutine that was given up is waited for, for trio counts on it (a nursery that waits for its tasks)."""
-    try:
+    with suppress(BaseException):  # a Cancelled, that nobody is there for any more
         yield trap
-    except BaseException:  # noqa: BLE001 - a Cancelled, that nobody is there for any more
-        pass
     while _descendants(task):
         yield from _checkpoint()
 
 
 @types.coroutine
 def _checkpoint() -> Generator[Any, Any, None]:
-    yield from trio.lowlevel.cancel_shielded_checkpoint().__await__()
+    yield from trio.lowlevel.cancel_shielded_checkpoint().__await__()  # noqa: ASYNC105 - it is stepped here
 
 
 def enter(process: Process) -> None:
@@ -267,7 +269,7 @@ def _vanish(task: trio.lowlevel.Task) -> None:
 # --- the public face ------------------------------------------------------------------------------------------------------
 
 
-class io:  # noqa: N801 - read as a word: `async with io():`
+class io:
     """Trio mode for a block: every trio API works in it, and `receive`, `sleep`, `call` as well.
 
     Other processes go on meanwhile. Nested, or in a process spawned with `io=True`, it does nothing.
@@ -337,7 +339,7 @@ class _ThreadWait:
                 self.value = await trio.to_thread.run_sync(fn, *args, abandon_on_cancel=True)
         except trio.Cancelled:
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - it belongs to whoever awaits the thread
             self.error = error
         self.done = True
         if self.process.task is self and self.process.state == WAITING:

@@ -86,7 +86,7 @@ def next_turn(process: Process) -> ProcessExit | None:
 
 def is_killed(process: Process) -> bool:
     """Was it killed, rather than told to exit?"""
-    return _turns.get(process.pid.serial, ("killed", 0))[0] == "killed"
+    return bool(_turns.get(process.pid.serial, ("killed", 0))[0] == "killed")
 
 
 def reason_for(process: Process) -> Any:

@@ -39,4 +39,6 @@ cdef class Wait:
     cpdef void go_on(self) except *
     cpdef void end(self) except *
 
+cpdef Wait new_wait()
+cpdef void answer(Process process, Ref ref, object value) except *
 cdef object _poll_wait(object awaitable)

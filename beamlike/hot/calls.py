@@ -1,25 +1,28 @@
 """Calls: a request to a server and the wait for its answer.
 
 A call watches the server while it waits, so it cannot hang on one that dies (G1). The answer does not go through the mailbox: it is
-put into the `Wait` that the caller's record holds under the call's ref, and where there is none (any more) it is dropped (M5). So a call costs
-the same however many messages wait.
+put into the `Wait` that the caller's record holds under the call's ref, and where there is none (any more) it is dropped (M5). So
+a call costs the same however many messages wait.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from beamlike.hot import scheduler
 from beamlike.hot.ids import Pid, Ref
-from beamlike.hot.process import INFINITY, RUNNABLE, WAITING, Process
 from beamlike.hot.portable import PARK
+from beamlike.hot.process import INFINITY, RUNNABLE, WAITING, Process
 from beamlike.hot.scheduler import check_timeout, deliver, make_ref, now, wake
 from beamlike.hot.values import copy_value, register_record
 
-try:
-    import cython
-except ImportError:
+if TYPE_CHECKING:
     from beamlike.hot import nocython as cython
+else:
+    try:
+        import cython
+    except ImportError:
+        from beamlike.hot import nocython as cython
 
 DEFAULT_TIMEOUT = 5.0  # seconds, as gen_server:call
 NEW, BEGUN, ANSWERED, FAILED = 0, 1, 2, 3
@@ -82,8 +85,9 @@ class Cast:
         return f"Cast({self.request!r})"
 
 
-for _message in (Caller, ("pid", "ref")), (Call, ("caller", "request")), (Cast, ("request",)):
-    register_record(*_message, frozen=True, slotted=True)
+register_record(Caller, ("pid", "ref"), frozen=True, slotted=True)
+register_record(Call, ("caller", "request"), frozen=True, slotted=True)
+register_record(Cast, ("request",), frozen=True, slotted=True)
 
 
 class Wait:
@@ -215,12 +219,18 @@ def _poll_wait(awaitable: Any) -> Any:
     raise scheduler.hooks_or_error().call_error(wait)
 
 
+def new_wait() -> Wait:
+    """A Wait of which nothing is set."""
+    return Wait.__new__(Wait)
+
+
+@cython.annotation_typing(False)
 def call(server: Any, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
     """Await the answer of a server to a request (G1).
 
     It never hangs on a server that is dead, dies, or is lost with its node; nor on one that waits for the caller (G7). The server
-    gets a value of its own, and so does the caller (M7). A checkpoint; after a timeout a late answer is dropped (M5), but the server may have done
-    what was asked.
+    gets a value of its own, and so does the caller (M7). A checkpoint; after a timeout a late answer is dropped (M5), but the
+    server may have done what was asked.
 
     Args:
         server: a pid, a registered name, or `(name, node)`.
@@ -228,7 +238,8 @@ def call(server: Any, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> 
         timeout: seconds; None waits for ever.
 
     Raises:
-        CallError: no answer; `reason` says why: `noproc`, `noconnection`, `(calling_itself, …)`, what the server ended with. CallTimeoutError,
+        CallError: no answer; `reason` says why: `noproc`, `noconnection`, `(calling_itself, …)`, what the server ended with.
+        CallTimeoutError,
             which is also a TimeoutError: `timeout`.
         BadNameError: nobody has that name.
         TypeError, ValueError: the request cannot be sent, or an argument is not what it should be.
@@ -238,7 +249,7 @@ def call(server: Any, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> 
     seconds = check_timeout(timeout)
     if type(server) is not Pid:
         server = scheduler.hooks_or_error().resolve(server)
-    wait: Wait = Wait.__new__(Wait)
+    wait = new_wait()
     wait.process = process
     wait.server = server
     wait.request = copy_value(request)
@@ -255,6 +266,7 @@ def cast(server: Any, request: Any) -> None:
     scheduler.send(server, Cast(request))
 
 
+@cython.annotation_typing(False)
 def reply(caller: Caller, value: Any) -> None:
     """Answer a call, from any process (G2). Dropped if the caller waits no longer (M5).
 
@@ -266,8 +278,14 @@ def reply(caller: Caller, value: Any) -> None:
     process: Process | None = caller.pid.process
     if process is None:
         scheduler.hooks_or_error().reply_elsewhere(caller, value)
-    elif process.calls is not None:
-        wait: Wait | None = process.calls.get(caller.ref)
+    else:
+        answer(process, caller.ref, value)
+
+
+def answer(process: Process, ref: Ref, value: Any) -> None:
+    """The reply to a call of a live local process has come; dropped if it waits no longer."""
+    if process.calls is not None:
+        wait: Wait | None = process.calls.get(ref)
         if wait is not None:
             wait.answer(value)
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections import deque
-    from contextvars import Context
 
     from beamlike.hot.ids import Pid, Ref
 
@@ -50,8 +49,8 @@ class Process:
     __slots__ = (
         "ancestors",
         "bounds",
-        "calls",
         "calling",
+        "calls",
         "context",
         "coro",
         "deadline",

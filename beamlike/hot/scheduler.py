@@ -23,10 +23,13 @@ from beamlike.hot.process import DEAD, EMPTY, EXITING, INFINITY, PREEMPTED, RECE
 from beamlike.hot.timers import Timer, Timers
 from beamlike.hot.values import copy_argument, copy_value
 
-try:
-    import cython
-except ImportError:
+if TYPE_CHECKING:
     from beamlike.hot import nocython as cython
+else:
+    try:
+        import cython
+    except ImportError:
+        from beamlike.hot import nocython as cython
 
 if not cython.compiled:
     from beamlike.hot.portable import RunQueue, get_ident
@@ -93,7 +96,7 @@ timers: Timers = Timers()
 clock: Callable[[], float] | None = None
 rng: Random | None = None  # deterministic mode: draws who runs next
 current: Process | None = None
-runq = RunQueue()
+runq: Any = RunQueue()
 node_thread = 0
 messages_left = 0
 is_idle = False  # nobody looks at the queue until `became_ready` is called
@@ -295,6 +298,7 @@ def _expect_coroutine(fn: Any, coro: Any) -> None:
     raise TypeError(f"expected an async function, got {fn!r}, which returned {type(coro).__name__}: write `async def`")
 
 
+@cython.annotation_typing(False)
 def spawn(
     fn: Any,
     *args: Any,
@@ -491,6 +495,7 @@ class Park:
         return PARK
 
 
+@cython.annotation_typing(False)
 def receive(match: Any = None, timeout: float | None = None) -> Any:
     """Await the next message; with `match`, the oldest one that matches (selective receive, M3).
 

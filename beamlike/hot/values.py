@@ -73,7 +73,7 @@ class Shape:
     def build(self, parts: list[Any]) -> Any:
         """A new instance with `parts` as its fields. No code of the class runs."""
         # Compiled classes of ours have a __new__ of their own, without code; `object` refuses to make them.
-        made: Any = object.__new__(self.kind) if self.kind.__flags__ & HEAP_TYPE else self.kind.__new__(self.kind)
+        made: Any = object.__new__(self.kind) if self.kind.__flags__ & HEAP_TYPE else self.kind.__new__(self.kind)  # type: ignore[call-overload]
         for index in range(len(self.fields)):
             object.__setattr__(made, self.fields[index], parts[index])
         return made

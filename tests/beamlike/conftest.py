@@ -10,7 +10,7 @@ from textwrap import dedent
 
 import pytest
 
-PATIENCE = 15.0  # seconds after which a program hangs
+PATIENCE = 30.0  # seconds after which a program hangs
 
 Program = Callable[[str], "subprocess.CompletedProcess[str]"]
 

@@ -195,17 +195,12 @@ def test_s2_one_restart_too_many_ends_all_children_and_then_the_supervisor_with_
             await end(await pid_of(top, "a"), "boom")
         last = await pids(top)
         events()
-        reason = spawn_link(waits_for, self_pid(), top)
         await end(last["a"], "boom")
-        assert await receive(("ended", reason)) == ("ended", reason, "shutdown")
+        assert await receive(Exit) == Exit(top, "shutdown")
         assert events() == [("terminate", "a", "boom"), ("terminate", "b", "shutdown")]
         assert last["b"] not in processes()
 
     trapping(main)
-
-
-async def waits_for(probe: Pid, pid: Pid) -> None:
-    send(probe, ("ended", self_pid(), await ended(pid)))
 
 
 def test_s2_restarts_that_are_older_than_the_period_do_not_count() -> None:
@@ -218,7 +213,7 @@ def test_s2_restarts_that_are_older_than_the_period_do_not_count() -> None:
         await end(await pid_of(top, "a"), "boom")
         await sleep(4.99)
         await end(await pid_of(top, "a"), "boom")
-        assert await ended(top) in ("shutdown", "noproc")
+        assert await receive(Exit) == Exit(top, "shutdown")
 
     trapping(main)
 
@@ -232,7 +227,7 @@ def test_s2_the_default_is_one_restart_in_five_seconds() -> None:
         await end(await pid_of(top, "a"), "boom")
         assert await statuses(top) == {"a": "running"}
         await end(await pid_of(top, "a"), "boom")
-        assert await ended(top) in ("shutdown", "noproc")
+        assert await receive(Exit) == Exit(top, "shutdown")
 
     trapping(main)
 
@@ -244,7 +239,7 @@ def test_s3_the_window_counts_the_restarts_of_all_children_together() -> None:
         await end(await pid_of(top, "b"), "boom")
         assert await statuses(top) == dict.fromkeys("abc", "running")
         await end(await pid_of(top, "c"), "boom")
-        assert await ended(top) in ("shutdown", "noproc")
+        assert await receive(Exit) == Exit(top, "shutdown")
 
     trapping(main)
 
@@ -406,9 +401,8 @@ def test_s6_a_restart_that_fails_counts_and_is_tried_again() -> None:
         top = await Supervisor.start_link([child("a", "fails_again"), child("b")], intensity=3, period=100.0)
         flag = spawn_link(plain, name="again")
         events()
-        watcher = spawn_link(waits_for, self_pid(), top)
         await end(await pid_of(top, "a"), "boom")
-        assert await receive(("ended", watcher)) == ("ended", watcher, "shutdown")
+        assert await receive(Exit) == Exit(top, "shutdown")
         assert events() == [("terminate", "a", "boom"), *[("init", "a")] * 3, ("terminate", "b", "shutdown")]
         exit(flag, "kill")
 
