@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import trio
 import trio.testing
 
+import caps
 from beamlike import (
     alone,
     clock,
@@ -273,7 +274,7 @@ class Node(trio.abc.Instrument):
             routing.router.send(wait.server, Call(Caller(me, wait.ref), wait.request))
         else:
             routing.router.monitor(me, wait.ref, wait.server)
-            name, node = wait.server  # type: ignore[misc]  # no Pid: `resolve` gave (name, node)
+            name, node = wait.server
             routing.router.send_named(name, node, Call(Caller(me, wait.ref), wait.request))
 
     def call_ended_elsewhere(self, wait: Wait) -> None:
@@ -317,6 +318,7 @@ class Node(trio.abc.Instrument):
         scheduler.open_node(self.id, self, _clock(), self.rng)
         _clear()
         routing.install(alone.NoOtherNodes())
+        caps.set_current_layers(processes.current_layers)
         trio_mode.open_node(self.stepper, self.process_ended)
         self.token = trio.lowlevel.current_trio_token()
         trio.lowlevel.add_instrument(self)
@@ -344,6 +346,7 @@ class Node(trio.abc.Instrument):
             garbage.stop()
             self.stepper.stop()
             trio.lowlevel.remove_instrument(self)
+            caps.set_current_layers(tuple)
             _clear()
             scheduler.close_node()
         if error is not None:

@@ -101,6 +101,12 @@ async def spawn_at(node: Any, fn: AsyncFunction, *args: Any, **options: Any) -> 
     return await routing.router.spawn(node, fn, args, {**options, "layers": me.layers})
 
 
+def current_layers() -> caps.Layers:
+    """The exclusions of whoever runs: a process, or a trio task or thread that acts for one; nobody's are `()`."""
+    process = scheduler.current_or_none()
+    return () if process is None else process.layers
+
+
 def adopt() -> Process:
     """A record for the trio task that calls: the process of `async with node():`."""
     process = scheduler.new_process(_nothing(), (), None)

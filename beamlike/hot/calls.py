@@ -96,7 +96,7 @@ class Wait:
     __slots__ = ("event", "process", "ref", "request", "server", "state", "timeout", "value")
 
     process: Process
-    server: Pid  # or (name, node) of another node
+    server: Any  # a Pid, or (name, node) of another node
     request: Any
     timeout: float
     state: int

@@ -26,6 +26,7 @@ cdef bint is_idle
 cdef long last_serial, steps
 
 cpdef Process current_process()
+cpdef Process current_or_none()
 cpdef Process caller(str what)
 cpdef Process stepped()
 cpdef void arm(Process process, double deadline) except *

@@ -136,12 +136,17 @@ def close_node() -> None:
 
 def current_process() -> Process:
     """The process that runs, or on whose behalf this trio task or thread runs. RuntimeError if there is none."""
-    if current is not None and get_ident() == node_thread:
-        return current
-    process = None if hooks is None else hooks.current_elsewhere()
+    process = current_or_none()
     if process is None:
         raise RuntimeError("this is not called by a process: call it in a function that `run` or `spawn` started" + _outside())
     return process  # type: ignore[no-any-return]
+
+
+def current_or_none() -> Process | None:
+    """As `current_process`; None if there is none."""
+    if current is not None and get_ident() == node_thread:
+        return current
+    return None if hooks is None else hooks.current_elsewhere()
 
 
 def caller(what: str) -> Process:
