@@ -97,7 +97,8 @@ class Node(trio.abc.Instrument):
             self.stepper.run_slice(SLICE)
             garbage.after_slice()
         except BaseException as failure:  # noqa: BLE001 - trio would drop us; the ticker raises it
-            self.failure = failure
+            self.failure = InternalError("the scheduler of this node failed")
+            self.failure.__cause__ = failure
 
     async def _run_ticker(self) -> None:
         try:
@@ -125,7 +126,7 @@ class Node(trio.abc.Instrument):
                 self.is_armed = False
                 await self._idle()
             if self.failure is not None:
-                raise InternalError("the scheduler of this node failed") from self.failure
+                raise self.failure
             await trio.lowlevel.checkpoint_if_cancelled()
 
     async def _idle(self) -> None:

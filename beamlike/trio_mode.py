@@ -224,8 +224,8 @@ def enter(process: Process) -> None:
     trio.lowlevel.spawn_system_task(host.run, name=f"beamlike {process.pid}")
 
 
-# trio has no public way to end a task that shields itself. What follows uses two of its private attributes, for killed processes only;
-# test_trio_mode.py sees both at work, so a trio that changes them is found out.
+# trio has no public way to end a task that shields itself. What follows reads its private cancel statuses and replaces the coroutines of
+# tasks that refuse to end (docs/decisions/0007); test_death.py sees both at work, so a trio that changes them is found out.
 
 
 def _descendants_of(nursery: trio.Nursery) -> list[trio.lowlevel.Task]:

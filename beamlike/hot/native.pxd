@@ -7,3 +7,6 @@ cdef extern from "native.h":
     void set_pending "bl_set_pending" (object pending)
     unsigned long get_ident "bl_get_ident" ()
     void poll_type "bl_poll_type" (object type, int slot, poll_function poll)
+
+cdef extern from "Python.h":
+    object copy_context "PyContext_CopyCurrent" ()

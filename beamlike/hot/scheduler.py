@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import types
 from collections import deque
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol
 
 from beamlike.hot import process as process_module
@@ -32,6 +31,8 @@ else:
         from beamlike.hot import nocython as cython
 
 if not cython.compiled:
+    from contextvars import copy_context
+
     from beamlike.hot.portable import RunQueue, get_ident
 from beamlike.hot.portable import FINISHED as _FINISHED
 from beamlike.hot.portable import PARK as _PARK
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 FINISHED = _FINISHED
 PARK = _PARK
 MESSAGES_A_STEP = 1000  # messages a process may take before the others get their turn (the BEAM: 4000 reductions)
+MOST_LOOKS = 64  # at the clock in a slice: a virtual one stands still
 MOST_STEPS_A_LOOK = 64  # steps between two looks at the clock, at most
 NOTHING: tuple[Any, ...] = ()
 LOOK_PERIOD = 0.0001  # seconds between two looks that the number of steps aims at
@@ -693,6 +695,7 @@ def run_slice(seconds: float) -> Process | None:
     end = time + seconds
     if timers.soonest <= time:
         fire_timers(time)
+    looks = MOST_LOOKS
     look = looked = 8
     while len(runq) > 0:
         if rng is not None:
@@ -730,7 +733,8 @@ def run_slice(seconds: float) -> Process | None:
             before, time = time, now()
             if timers.soonest <= time:
                 fire_timers(time)
-            if time >= end:
+            looks -= 1
+            if time >= end or looks == 0:
                 break
             if time - before < LOOK_PERIOD:
                 looked = min(2 * looked, MOST_STEPS_A_LOOK)

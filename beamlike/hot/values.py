@@ -182,12 +182,10 @@ def copy_value(value: Any) -> Any:
     Raises:
         TypeError: a part cannot be sent (the error says which and why), contains itself, or is nested too deeply.
     """
-    kind = type(value)
-    if kind in _atoms:
-        return value
-    if kind is tuple:  # the commonest message: a flat tuple of atoms
+    if type(value) is tuple:  # the commonest message: a flat tuple of atoms
         for part in value:
-            if type(part) not in _atoms:
+            kind = type(part)
+            if kind is not int and kind is not str and kind is not _Pid and kind not in _atoms:
                 break
         else:
             return value

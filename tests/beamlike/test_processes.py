@@ -290,9 +290,9 @@ WRONG: list[tuple[str, Callable[[], Any], Any, str]] = [
     ("send to a triple", lambda: send(("a", "b", "c"), 1), TypeError, "'c'"),
     ("cast to a number", lambda: cast(5, 1), TypeError, "5"),
     ("call of a number", lambda: call(5, 1), TypeError, "5"),
-    ("call with a wrong timeout", lambda: call(self_pid(), 1, timeout="1"), TypeError, "'1'"),
+    ("call with a wrong timeout", lambda: call(self_pid(), 1, timeout="1"), TypeError, "'1'"),  # type: ignore[call-overload]
     ("call with a negative timeout", lambda: call(self_pid(), 1, timeout=-1), ValueError, "-1"),
-    ("reply to a pid", lambda: reply(self_pid(), 1), TypeError, "main@"),
+    ("reply to a pid", lambda: reply(self_pid(), 1), TypeError, "main@"),  # type: ignore[arg-type]
     ("link of a name", lambda: link("name"), TypeError, "'name'"),  # type: ignore[arg-type]
     ("unlink of a name", lambda: unlink("name"), TypeError, "'name'"),  # type: ignore[arg-type]
     ("monitor of a number", lambda: monitor(5), TypeError, "5"),
@@ -303,7 +303,7 @@ WRONG: list[tuple[str, Callable[[], Any], Any, str]] = [
     ("process_info of a name", lambda: process_info("name"), TypeError, "'name'"),  # type: ignore[arg-type]
     ("receive with a wrong match", lambda: receive(5), TypeError, "5"),
     ("receive with a list", lambda: receive(["add", int]), TypeError, "add"),
-    ("receive with a wrong timeout", lambda: receive(timeout="1"), TypeError, "'1'"),
+    ("receive with a wrong timeout", lambda: receive(timeout="1"), TypeError, "'1'"),  # type: ignore[arg-type]
     ("receive with a bool as timeout", lambda: receive(timeout=True), TypeError, "True"),
     ("receive with a negative timeout", lambda: receive(timeout=-1), ValueError, "-1"),
     ("receive with no number as timeout", lambda: receive(timeout=math.nan), ValueError, "nan"),
