@@ -71,12 +71,13 @@ def _least(one: int | None, other: int | None) -> int | None:
 class Bounds:
     """What a process record holds where there are bounds."""
 
-    __slots__ = ("limits", "mailbox", "seen")
+    __slots__ = ("bytes", "limits", "mailbox", "seen")
 
     def __init__(self, limits: Limits, mailbox: Mailbox | None) -> None:
         self.limits = limits
         self.mailbox = mailbox
         self.seen = 0  # reductions at the last look
+        self.bytes = 0  # at most this much waits: what was added since it was last summed up, and what waited then
 
 
 _counted: set[Process] = set()
@@ -104,21 +105,24 @@ def admit(process: Process, message: Any) -> bool:
     limits, mailbox = process.bounds.limits, process.bounds.mailbox
     waiting = scheduler.mailbox_length(process)
     if mailbox is not None and waiting >= mailbox.capacity:
-        if mailbox.full == "drop_old":
-            dead_letters.count(process.pid, scheduler.take(process), "drop_old")
-            return True
-        dead_letters.count(process.pid, message, mailbox.full)
-        if mailbox.full == "exit":
-            signals.end(process, ("mailbox", "full"))
-        return False
+        if mailbox.full != "drop_old":
+            dead_letters.count(process.pid, message, mailbox.full)
+            if mailbox.full == "exit":
+                signals.end(process, ("mailbox", "full"))
+            return False
+        dead_letters.count(process.pid, scheduler.take(process), "drop_old")
+        waiting -= 1
     if limits.messages is not None and waiting >= limits.messages:
         signals.end(process, ("limit", "messages"))
         return False
     if limits.bytes is not None:
-        held = sum(size_of(m) for m in scheduler.mailbox_messages(process, waiting))
-        if held + size_of(message) > limits.bytes:
+        bounds, size = process.bounds, size_of(message)
+        if bounds.bytes + size > limits.bytes:  # perhaps: much of it may be gone. Rare, so that a send stays cheap
+            bounds.bytes = sum(size_of(held) for held in scheduler.mailbox_messages(process, waiting))
+        if bounds.bytes + size > limits.bytes:
             signals.end(process, ("limit", "bytes"))
             return False
+        bounds.bytes += size
     return True
 
 

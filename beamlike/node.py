@@ -611,13 +611,16 @@ async def node(name: str = "main", *, preempt: bool = True, seed: int | None = N
             except BaseException as failure:
                 if process.pid.process is not None:
                     signals.ended(process, reason_of(failure))
+                    raise
+                reason.append(unwinding.reason_for(process))
+                unwinding.done(process, None)
                 raise
             finally:
                 trio_mode.current_in_trio.reset(token)
-        if process.pid.process is None:
-            reason.append(unwinding.reason_for(process))
-            scheduler.bury(process)
-        else:
+        if process.pid.process is not None:
             signals.ended(process, "normal")
+        elif not reason:
+            reason.append(unwinding.reason_for(process))
+            unwinding.done(process, None)
     if reason:
         raise ExitError(f"the process of this block was ended: {format_reason(reason[0])}", reason[0])

@@ -7,8 +7,8 @@ switches to the *hub*, the greenlet of trio's loop. The hub goes on with another
 queue, inside its process, and is switched to when that has its turn. Nothing is added to the path of a message.
 
 What may not be left: this runtime, the standard library, installed packages (they hold locks and half-changed state), `__del__`,
-and whatever
-compiled code called (`scheduler.no_preempt` counts that, for compiled code has no Python frame). A long C call cannot be left at all.
+and whatever compiled code called (`scheduler.no_preempt` counts that, for compiled code has no Python frame). What cannot be left
+at all: a long C call, and tasks that trio steps: those a process starts in a nursery, and the block of `async with node():`.
 """
 
 from __future__ import annotations

@@ -177,6 +177,9 @@ class NamedTarget(NamedTuple):
 
 
 def _unwatch(watcher: Pid, ref: Ref, target: Any) -> None:
+    if type(target) is NamedTarget and target.object[1] != watcher.node:
+        routing.router.demonitor(watcher, ref, target.object)
+        return
     pid = target.pid if type(target) is NamedTarget else target
     if type(pid) is Pid and pid.origin is watcher.origin:
         if pid.process is not None and pid.process.monitored_by is not None:

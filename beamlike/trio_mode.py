@@ -272,7 +272,8 @@ def _vanish(task: trio.lowlevel.Task) -> None:
 class io:
     """Trio mode for a block: every trio API works in it, and `receive`, `sleep`, `call` as well.
 
-    Other processes go on meanwhile. Nested, or in a process spawned with `io=True`, it does nothing.
+    Other processes go on meanwhile, also while the block computes (P1); not while a *task* that it started in a nursery of trio's
+    computes, for those are trio's. Nested, or in a process spawned with `io=True`, it does nothing.
     A cancel scope or nursery must not be open across its ends.
     """
 

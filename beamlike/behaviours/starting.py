@@ -9,8 +9,9 @@ passes through the starter's mailbox, so a start costs the same however many mes
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import trio
 
@@ -153,16 +154,15 @@ async def start_behaviour(
     finally:
         scheduler.forbid_preemption(False)
     try:
-        if me is scheduler.stepped():
-            answer = await _wait_stepped(begun)
-        else:
-            answer = await _wait_in_trio(begun)
-        is_late = child.pid in _starting
+        await (_wait_stepped(begun) if me is scheduler.stepped() else _wait_in_trio(begun))
     finally:
-        if child.pid in _starting:
+        scheduler.forbid_preemption(True)  # or it could be ready between the look and its end
+        is_late = child.pid in _starting
+        if is_late:
             signals.end(child, "killed")
-    if answer is not None:
-        return answer
+        scheduler.forbid_preemption(False)
+    if begun.wait.state == ANSWERED:  # perhaps after the wait was over, and before the look
+        return cast("Pid | Ignored", begun.wait.value)
     what = f"{initial_call_of(child)} ({child.pid})"
     if is_late:
         raise TimeoutError(f"{what} was not ready in {timeout} s and has been killed: give it more time, or less to do before it is ready")
@@ -171,25 +171,22 @@ async def start_behaviour(
     raise ExitError(f"{what} ended before it was ready: {format_reason(begun.wait.value)}", begun.wait.value)
 
 
-async def _wait_stepped(start: _Start) -> Pid | Ignored | None:
-    """The answer; None if there is none."""
+async def _wait_stepped(start: _Start) -> None:
+    """Until the child has said something, or time is up."""
     if start.wait.timeout != INFINITY:
         scheduler.arm(start.starter, scheduler.now() + start.wait.timeout)
     start.starter.calling = start.child  # a call of the child to its starter is a cycle
-    try:
-        return await start.wait  # type: ignore[no-any-return]
-    except CallError:
-        return None
+    with suppress(CallError):
+        await start.wait
 
 
-async def _wait_in_trio(start: _Start) -> Pid | Ignored | None:
-    """The answer; None if there is none."""
+async def _wait_in_trio(start: _Start) -> None:
+    """Until the child has said something, or time is up."""
     start.wait.event = event = trio.Event()
     if start.child.pid not in _starting:
         event.set()
     with trio.move_on_after(start.wait.timeout):
         await event.wait()
-    return start.wait.value if start.wait.state == ANSWERED else None
 
 
 async def _run(body: Body, started: Started, args: tuple[Any, ...]) -> None:
