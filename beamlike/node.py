@@ -140,6 +140,9 @@ class Node(trio.abc.Instrument):
             deadline=INFINITY if self.deadline == INFINITY else trio.current_time() + max(0.0, self.deadline - scheduler.now())
         ):
             scheduler.set_idle(True)
+            if scheduler.is_ready():  # by what a finalizer did since the look that led here
+                scheduler.set_idle(False)
+                return
             await trio.lowlevel.wait_task_rescheduled(abort)
 
     def became_ready(self) -> None:
@@ -206,7 +209,7 @@ class Node(trio.abc.Instrument):
         else:
             holder = names.holder(destination)
             if holder is None:
-                raise names.BadNameError(f"send: nobody has the name {destination!r} on {self.id.name}")
+                raise names.BadNameError(f"nobody has the name {destination!r} on {self.id.name}")
         if holder is not None:
             scheduler.deliver(holder, message)
 
@@ -214,7 +217,7 @@ class Node(trio.abc.Instrument):
         """Hook."""
         names.check_destination(destination, "send")
         if type(destination) is str and names.holder(destination) is None:
-            raise names.BadNameError(f"send: nobody has the name {destination!r} on {self.id.name}")
+            raise names.BadNameError(f"nobody has the name {destination!r} on {self.id.name}")
         self.inbox.append((destination, copy_value(message)))
         if self.token is not None:
             try:
@@ -261,7 +264,7 @@ class Node(trio.abc.Instrument):
             name = server
         holder = names.holder(name)
         if holder is None:
-            raise names.BadNameError(f"call: nobody has the name {name!r} on {self.id.name}")
+            raise names.BadNameError(f"nobody has the name {name!r} on {self.id.name}")
         return holder.pid
 
     def call_elsewhere(self, wait: Wait) -> None:

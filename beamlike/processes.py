@@ -13,7 +13,7 @@ from beamlike import names, preemption, routing, signals, trio_mode
 from beamlike.hot import scheduler
 from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.process import IN_TRIO, STATUS, Process
-from beamlike.hot.values import size_of
+from beamlike.hot.values import copy_value, size_of
 from beamlike.limits import Limits, Mailbox
 from beamlike.records import record
 
@@ -43,6 +43,16 @@ def extra(process: Process) -> Extra:
     return process.extra  # type: ignore[no-any-return]
 
 
+OPTIONS = ("name", "exclude", "limits", "io", "mailbox")  # of every way to spawn
+
+
+def check_options(what: str, options: dict[str, Any]) -> None:
+    """TypeError for an option that there is not."""
+    for option in options:
+        if option not in OPTIONS:
+            raise TypeError(f"{what} has no option {option!r}; there are {', '.join(OPTIONS)}")
+
+
 def start(
     fn: AsyncFunction,
     args: tuple[Any, ...],
@@ -55,6 +65,8 @@ def start(
     mailbox: Mailbox | None = None,
 ) -> Process:
     """A new process of this node, in the run queue. Everything that can be wrong with the arguments raises before it exists."""
+    if type(io) is not bool:
+        raise TypeError(f"spawn: io is True or False, not {io!r}")
     if name is not None:
         names.check_free(name)
     layers: caps.Layers = () if parent is None else parent.layers
@@ -80,6 +92,7 @@ def start(
 def spawn_link(fn: AsyncFunction, *args: Any, **options: Any) -> Pid:
     """`spawn` and `link` in one step: the child cannot die unseen (E18). Options as `spawn`."""
     me = scheduler.caller("spawn_link")
+    check_options("spawn_link", options)
     child = start(fn, args, parent=me, **options)
     signals.join(me, child)
     return child.pid
@@ -88,6 +101,7 @@ def spawn_link(fn: AsyncFunction, *args: Any, **options: Any) -> Pid:
 def spawn_monitor(fn: AsyncFunction, *args: Any, **options: Any) -> tuple[Pid, Ref]:
     """`spawn` and `monitor` in one step (E18). Options as `spawn`."""
     me = scheduler.caller("spawn_monitor")
+    check_options("spawn_monitor", options)
     child = start(fn, args, parent=me, **options)
     return child.pid, signals.monitor(child.pid)
 
@@ -139,7 +153,7 @@ def process_flag(flag: str, value: Any) -> Any:
         return old
     if flag == "label":
         more = extra(process)
-        old, more.label = more.label, value
+        old, more.label = more.label, copy_value(value)
         return old
     raise ValueError(f"process_flag: no flag {flag!r}: there are 'trap_exit' and 'label'")
 

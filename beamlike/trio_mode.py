@@ -363,9 +363,11 @@ class _ThreadWait:
 async def receive(matches: Callable[[Any], bool] | None, timeout: float | None) -> Any:
     """`receive`, for a trio task that acts for a process. Cancelled, it has taken no message."""
     process = scheduler.current_process()
-    host: Host = process.task
-    if process.state == EXITING:
-        raise ProcessExit("killed")
+    host: Any = process.task
+    if process.state in (EXITING, DEAD):
+        raise ProcessExit(unwinding.reason_for(process))
+    if getattr(host, "receiver", host) is host:
+        raise RuntimeError(f"receive() is called by a task that acts for {process.pid}, which is not in trio mode (any more)")
     if host.receiver is not None:
         raise RuntimeError(f"another task of {process.pid} waits in receive(): one at a time")
     await trio.lowlevel.checkpoint_if_cancelled()

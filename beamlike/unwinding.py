@@ -46,8 +46,7 @@ def begin(process: Process, reason: Any) -> None:
 
 
 def _is_queued(process: Process) -> None:
-    if process is scheduler.stepped():  # it ends itself: it is told by an exception, and has a turn if it swallows that
-        scheduler.enqueue(process)
+    """In the queue already; or it is stepped, and the scheduler puts it there if it yields after its end."""
 
 
 def _is_parked(process: Process) -> None:

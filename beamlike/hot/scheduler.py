@@ -141,7 +141,7 @@ def current_process() -> Process:
     process = current_or_none()
     if process is None:
         raise RuntimeError("this is not called by a process: call it in a function that `run` or `spawn` started" + _outside())
-    return process  # type: ignore[no-any-return]
+    return process
 
 
 def current_or_none() -> Process | None:
@@ -728,6 +728,8 @@ def run_slice(seconds: float) -> Process | None:
                 finish(process)
             elif yielded is not PARK:
                 hooks.foreign_yield(process, yielded)
+            elif process.state == EXITING:  # it ended in this step, or while it was pre-empted in it, and waits in its `finally`
+                runq.append(process)
         look -= 1
         if look == 0:
             before, time = time, now()
@@ -803,6 +805,8 @@ def throw_into(process: Process, error: BaseException) -> None:
         current = None
         if yielded is not PARK:
             hooks.foreign_yield(process, yielded)
+        elif process.state == EXITING:
+            runq.append(process)
 
 
 def has_runnable() -> bool:
