@@ -14,3 +14,6 @@ cdef class Pid:
 cdef class Ref:
     cdef readonly NodeId origin
     cdef readonly long serial
+
+cpdef Pid make_pid(NodeId origin, long serial)
+cpdef Ref make_ref_of(NodeId origin, long serial)

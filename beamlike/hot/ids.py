@@ -64,6 +64,15 @@ class Pid:
         raise TypeError("a Pid is sent in a message, it is not pickled")
 
 
+def make_pid(origin: NodeId, serial: Any) -> Pid:
+    """A Pid, without the detour through `__init__`."""
+    pid: Pid = Pid.__new__(Pid)
+    pid.origin = origin
+    pid.serial = serial
+    pid.process = None
+    return pid
+
+
 class Ref:
     """A name that no other event has: of a monitor, a call, a timer. Equal to every copy of itself, hashable."""
 
@@ -91,3 +100,11 @@ class Ref:
 
     def __reduce__(self) -> Any:
         raise TypeError("a Ref is sent in a message, it is not pickled")
+
+
+def make_ref_of(origin: NodeId, serial: Any) -> Ref:
+    """A Ref, without the detour through `__init__`."""
+    ref: Ref = Ref.__new__(Ref)
+    ref.origin = origin
+    ref.serial = serial
+    return ref

@@ -1,4 +1,4 @@
-from beamlike.hot.ids cimport NodeId, Pid, Ref
+from beamlike.hot.ids cimport NodeId, Pid, Ref, make_pid, make_ref_of
 from beamlike.hot.native cimport copy_context, get_ident, poll_type, resume, set_finished, set_pending
 from beamlike.hot.process cimport Process, make_process
 from beamlike.hot.runqueue cimport RunQueue

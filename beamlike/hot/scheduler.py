@@ -17,7 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from beamlike.hot import process as process_module
-from beamlike.hot.ids import NodeId, Pid, Ref
+from beamlike.hot.ids import NodeId, Pid, Ref, make_pid, make_ref_of
 from beamlike.hot.process import DEAD, EMPTY, EXITING, INFINITY, PREEMPTED, RECEIVING, RUNNABLE, WAITING, Process, make_process
 from beamlike.hot.timers import Timer, Timers
 from beamlike.hot.values import copy_argument, copy_value
@@ -236,10 +236,7 @@ def make_ref() -> Ref:
     if origin is None:
         raise RuntimeError("no node runs in this interpreter: a Ref belongs to a node")
     last_serial += 1
-    ref: Ref = Ref.__new__(Ref)
-    ref.origin = origin
-    ref.serial = last_serial
-    return ref
+    return make_ref_of(origin, last_serial)
 
 
 def now() -> float:
@@ -272,9 +269,7 @@ def new_process(coro: Any, layers: tuple[Any, ...], parent: Process | None) -> P
     """A record for `coro` with a pid of its own, alive but not in the run queue."""
     global last_serial, newest, alive
     last_serial += 1
-    pid: Pid = Pid.__new__(Pid)
-    pid.origin = origin  # type: ignore[assignment]  # a node is open
-    pid.serial = last_serial
+    pid = make_pid(origin, last_serial)  # type: ignore[arg-type]  # a node is open
     process = make_process(pid, coro, copy_context(), layers, parent)
     pid.process = process
     process.older = newest
