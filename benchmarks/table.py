@@ -67,7 +67,7 @@ def targets_table(values: Values) -> Table:
     table.add_column("measured", justify="right")
     table.add_column("")
     for target in TARGETS:
-        unit = "×" if target.unit == "x" else " ms"
+        unit = "×" if target.unit == "x" else f" {target.unit}"
         value = evaluate(target, values)
         word = verdict(target, value)
         table.add_row(

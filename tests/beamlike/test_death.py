@@ -27,6 +27,7 @@ from beamlike import (
     unregister,
     whereis,
 )
+from beamlike.hot.scheduler import process_count
 from beamlike.trio_mode import GRACE_OF_KILLED
 from beamlike.unwinding import MOST_TURNS, graveyard_size
 
@@ -424,3 +425,36 @@ def test_dead_process_has_no_name_to_take_away() -> None:
             unregister("name")
 
     run(main, seed=1)
+
+
+@pytest.mark.parametrize("where", ["waits", "computes"])
+def test_p5_finally_block_that_waits_is_cut_short_wherever_the_process_was(where: str) -> None:
+    trace: list[str] = []
+
+    async def body(boss: Pid) -> None:
+        try:
+            send(boss, "ready")
+            if where == "waits":
+                await receive()
+            count = 0
+            while True:
+                count += 1
+        finally:
+            trace.append("finally")
+            try:
+                await receive()
+            finally:
+                trace.append("after")
+
+    async def main() -> int:
+        pid = spawn(body, self_pid())
+        await receive(str)
+        if where == "computes":
+            assert process_info(pid).status == "preempted"  # type: ignore[union-attr]
+        exit(pid, "shutdown")
+        for _ in range(1000):
+            await sleep(0)
+        return process_count()
+
+    assert run(main) == 1, "its record is gone"
+    assert trace == ["finally", "after"]

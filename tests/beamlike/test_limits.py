@@ -25,6 +25,7 @@ from beamlike import (
     spawn_monitor,
 )
 from beamlike.dead_letters import DeadLetter, dead_letter_counts, dead_letters
+from beamlike.hot.values import size_of
 
 
 async def sleeper() -> None:
@@ -261,6 +262,46 @@ def test_p3_limit_holds_in_trio_mode() -> None:
         return (await receive(Down, timeout=1)).reason
 
     assert run(main, seed=1) == ("limit", "messages")
+
+
+def test_p3_a_send_under_a_limit_of_bytes_sizes_its_own_message_and_not_those_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    sized: list[Any] = []
+
+    def counting(value: Any) -> int:
+        sized.append(value)
+        return size_of(value)
+
+    monkeypatch.setattr("beamlike.limits.size_of", counting)
+
+    async def main() -> int:
+        pid = spawn(sleeper, limits=Limits(bytes=10**9))
+        for number in range(200):
+            send(pid, number)
+        return process_info(pid).mailbox_length  # type: ignore[union-attr]
+
+    assert run(main, seed=1) == 200
+    assert sized == list(range(200))
+
+
+def test_p3_limit_of_bytes_holds_in_a_full_mailbox_that_drops_the_oldest() -> None:
+    async def main() -> Any:
+        pid, _ = spawn_monitor(sleeper, limits=Limits(bytes=1000), mailbox=Mailbox(2, "drop_old"))
+        send(pid, 1)
+        send(pid, 2)
+        send(pid, b"x" * 10**6)
+        return (await receive(Down, timeout=1)).reason
+
+    assert run(main, seed=1) == ("limit", "bytes")
+
+
+def test_p3_message_that_was_dropped_does_not_count() -> None:
+    async def main() -> int:
+        pid = spawn(sleeper, limits=Limits(messages=2, bytes=10_000), mailbox=Mailbox(2, "drop_old"))
+        for _ in range(10):
+            send(pid, b"x" * 4_000)
+        return process_info(pid).mailbox_length  # type: ignore[union-attr]
+
+    assert run(main, seed=1) == 2
 
 
 # --- misuse ---------------------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ from beamlike import (
 )
 from beamlike.hot.calls import Call
 from beamlike.hot.scheduler import now
+from beamlike.node import GRACE
 
 
 async def sleeper() -> None:
@@ -754,3 +755,43 @@ def test_error_in_a_hook_of_the_node_ends_the_run_and_is_told(monkeypatch: pytes
         errors += [each for each in (error.__cause__, *getattr(error, "exceptions", ())) if each is not None]
     assert "InternalError" in texts
     assert "our own fault" in texts
+
+
+def test_block_that_was_ended_and_raises_something_else_is_left_at_once() -> None:
+    async def ender(pid: Pid) -> None:
+        exit(pid, "boom")
+
+    async def ended_block() -> None:
+        async with node() as pid:
+            spawn(ender, pid)
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise ZeroDivisionError
+
+    async def program() -> float:
+        before = trio.current_time()
+        with pytest.raises(ZeroDivisionError):
+            await ended_block()
+        return trio.current_time() - before
+
+    took = trio.run(program, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert took < GRACE
+
+
+def test_what_a_finalizer_sends_while_the_node_goes_to_sleep_comes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting: list[Pid] = []
+
+    def collection() -> None:
+        while waiting:
+            send(waiting.pop(), "finalized")
+
+    monkeypatch.setattr("beamlike.garbage.before_idle", collection)
+
+    async def main() -> float:
+        before = now()
+        waiting.append(self_pid())
+        assert await receive(timeout=3) == "finalized"
+        return now() - before
+
+    assert run(main, seed=1) == 0

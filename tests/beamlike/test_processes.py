@@ -229,6 +229,7 @@ def test_coroutine_that_is_there_already_is_not_spawned(start: Any) -> None:
         ({"exclude": [5]}, (TypeError, ValueError), "5"),
         ({"exclude": 5}, (TypeError, ValueError), "5"),
         ({"exclude": [("no_such_kind", 1)]}, (TypeError, ValueError), "no_such_kind"),
+        ({"io": 5}, TypeError, "io is True or False, not 5"),
         ({"nme": "typo"}, TypeError, "nme"),
     ],
 )
@@ -238,6 +239,15 @@ def test_wrong_option_of_spawn_is_refused_and_nothing_is_spawned(start: Any, opt
             start(sleeper, **options)
         assert processes() == [self_pid()]
         assert process_info(self_pid()).links == ()  # type: ignore[union-attr]
+
+    run(main, seed=1)
+
+
+@pytest.mark.parametrize("start", SPAWNS)
+def test_option_that_there_is_not_is_told_in_the_name_of_what_was_called(start: Any) -> None:
+    async def main() -> None:
+        with pytest.raises(TypeError, match=rf"^{start.__name__}\b.* 'nme'"):
+            start(sleeper, nme="typo")
 
     run(main, seed=1)
 
@@ -281,6 +291,26 @@ def test_wrong_flag_is_refused(arguments: Any, error: Any, names: str) -> None:
     run(main, seed=1)
 
 
+def test_m7_label_is_a_value_of_its_own() -> None:
+    async def main() -> None:
+        label = ["worker", 1]
+        process_flag("label", label)
+        label.append("changed")
+        assert process_info(self_pid()).label == ["worker", 1]  # type: ignore[union-attr]
+
+    run(main, seed=1)
+
+
+def test_label_that_cannot_be_sent_is_refused_and_the_old_one_stays() -> None:
+    async def main() -> None:
+        process_flag("label", "worker")
+        with pytest.raises(TypeError, match="generator"):
+            process_flag("label", (number for number in ()))
+        assert process_info(self_pid()).label == "worker"  # type: ignore[union-attr]
+
+    run(main, seed=1)
+
+
 # --- wrong arguments of everything else -----------------------------------------------------------------------------------
 
 WRONG: list[tuple[str, Callable[[], Any], Any, str]] = [
@@ -289,6 +319,7 @@ WRONG: list[tuple[str, Callable[[], Any], Any, str]] = [
     ("send to a wrong pair", lambda: send(("name", 5), 1), TypeError, "5"),
     ("send to a triple", lambda: send(("a", "b", "c"), 1), TypeError, "'c'"),
     ("cast to a number", lambda: cast(5, 1), TypeError, "5"),
+    ("cast to a name that nobody has", lambda: cast("nobody", 1), LookupError, "^nobody has the name 'nobody'"),
     ("call of a number", lambda: call(5, 1), TypeError, "5"),
     ("call with a wrong timeout", lambda: call(self_pid(), 1, timeout="1"), TypeError, "'1'"),  # type: ignore[call-overload]
     ("call with a negative timeout", lambda: call(self_pid(), 1, timeout=-1), ValueError, "-1"),

@@ -34,6 +34,7 @@ from beamlike import (
     whereis,
 )
 from beamlike.exits import ExitError, is_quiet
+from beamlike.routing import install
 from beamlike.signals import EXIT_SIGNALS, Effect, effect, exit_from_afar
 
 REASONS = ("normal", "kill", "killed", "shutdown", "boom", ("shutdown", 1), ("kill",))
@@ -679,3 +680,46 @@ def test_crash_is_never_reported_as_normal() -> None:
         return (await receive(timeout=1)).reason
 
     assert run(main, seed=1)[0] == ("Exception", "normal")
+
+
+# --- towards other nodes --------------------------------------------------------------------------------------------------
+
+
+class RecordingRouter:
+    """Reaches nobody, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args: self.asked.append((name, *args))
+
+
+ELSEWHERE = ("logger", "other@host")
+
+
+def test_e16_demonitor_of_a_name_of_another_node_reaches_that_node() -> None:
+    async def main() -> None:
+        router: Any = RecordingRouter()
+        install(router)
+        ref = monitor(ELSEWHERE)
+        assert demonitor(ref)
+        assert router.asked == [("monitor", self_pid(), ref, ELSEWHERE), ("demonitor", self_pid(), ref, ELSEWHERE)]
+
+    run(main, seed=1)
+
+
+def test_e16_end_of_who_monitors_a_name_of_another_node_reaches_that_node() -> None:
+    async def watcher() -> None:
+        monitor(ELSEWHERE)
+
+    async def main() -> None:
+        router: Any = RecordingRouter()
+        install(router)
+        pid, _ = spawn_monitor(watcher)
+        await receive(Down, timeout=1)
+        (_, *watched), (what, *unwatched) = router.asked
+        assert what == "demonitor"
+        assert watched == unwatched == [pid, watched[1], ELSEWHERE]
+
+    run(main, seed=1)

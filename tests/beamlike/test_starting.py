@@ -32,6 +32,7 @@ from beamlike import (
     spawn_monitor,
     whereis,
 )
+from beamlike.behaviours import starting
 from beamlike.behaviours.starting import Started, start_behaviour
 
 
@@ -281,3 +282,28 @@ def test_starts_are_right_while_processes_are_preempted() -> None:
                     await start_behaviour(failing, InitError())
 
     run(main)
+
+
+def test_child_that_gets_ready_after_the_wait_for_it_and_before_its_end_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A starter may be pre-empted between the two; here it sleeps there."""
+
+    async def slow(started: Started) -> None:
+        await sleep(1.5)
+        started.ok()
+        await receive()
+
+    async def main() -> None:
+        pid = await start_behaviour(slow, name="it", timeout=1)
+        assert type(pid) is Pid
+        assert whereis("it") == pid
+
+    for wait in ("_wait_stepped", "_wait_in_trio"):
+        original = getattr(starting, wait)
+
+        async def then_sleep(start: Any, original: Any = original) -> Any:
+            answer = await original(start)
+            await sleep(1)
+            return answer
+
+        monkeypatch.setattr(starting, wait, then_sleep)
+    in_each_mode(main)

@@ -21,6 +21,7 @@ from beamlike import (
     exit,
     io,
     link,
+    node,
     process_flag,
     process_info,
     receive,
@@ -597,6 +598,47 @@ def test_io_outside_a_process_is_a_runtime_error() -> None:
                 pass
 
     trio.run(main)
+
+
+def test_receive_of_a_thread_by_way_of_trio_is_an_error_that_says_so() -> None:
+    async def take() -> Any:
+        return await receive(timeout=0)
+
+    def work() -> None:
+        with pytest.raises(RuntimeError, match="not in trio mode"):
+            trio.from_thread.run(take)
+
+    async def main() -> None:
+        await blocking(work)
+        send(self_pid(), "still works")
+        assert await receive(timeout=0) == "still works"
+
+    run(main)
+
+
+def test_receive_of_a_task_that_outlived_the_block_of_io_is_an_error_that_says_so() -> None:
+    told: list[str] = []
+
+    async def late() -> None:
+        await trio.sleep(1)
+        try:
+            await receive(timeout=0)
+        except RuntimeError as error:
+            told.append(str(error))
+
+    async def body(outer: trio.Nursery) -> None:
+        async with io():
+            outer.start_soon(late)
+        await sleep(5)
+
+    async def program() -> None:
+        async with node(), trio.open_nursery() as outer:
+            spawn(body, outer)
+            await trio.sleep(2)
+
+    trio.run(program, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert len(told) == 1
+    assert "not in trio mode (any more)" in told[0]
 
 
 # --- the private attributes of trio that killing uses ---------------------------------------------------------------------

@@ -110,7 +110,7 @@ def stack(lists: list[list[Term]]) -> caps.Layers:
 
 
 @given(stacks, accesses)
-def test_layers_permit_exactly_what_each_raw_term_permits(lists: list[list[Term]], access: Term) -> None:
+def test_c1_layers_permit_exactly_what_each_raw_term_permits(lists: list[list[Term]], access: Term) -> None:
     expected = all(term_permits(term, access) for terms in lists for term in terms)
     assert caps.permits(stack(lists), *access) == expected
 
@@ -125,20 +125,20 @@ def test_ranges_overlap_and_contain_as_sets_of_integers_do(given_ranges: list[tu
 
 
 @given(term_lists, term_lists, accesses)
-def test_more_terms_in_a_layer_never_permit_more(terms: list[Term], more: list[Term], access: Term) -> None:
+def test_c2_more_terms_in_a_layer_never_permit_more(terms: list[Term], more: list[Term], access: Term) -> None:
     if caps.permits((caps.layer(terms + more),), *access):
         assert caps.permits((caps.layer(terms),), *access)
 
 
 @given(stacks, term_lists, accesses)
-def test_more_layers_never_permit_more(lists: list[list[Term]], more: list[Term], access: Term) -> None:
+def test_c2_more_layers_never_permit_more(lists: list[list[Term]], more: list[Term], access: Term) -> None:
     layers = stack(lists)
     if caps.permits(caps.extend(layers, more), *access):
         assert caps.permits(layers, *access)
 
 
 @given(stacks, term_lists)
-def test_extend_keeps_every_older_layer_in_its_place(lists: list[list[Term]], more: list[Term]) -> None:
+def test_c2_extend_keeps_every_older_layer_in_its_place(lists: list[list[Term]], more: list[Term]) -> None:
     older = stack(lists)
     younger = caps.extend(older, more)
     assert younger[: len(older)] == older

@@ -45,7 +45,7 @@ def python(program: str) -> str:
 
 
 @pytest.mark.usefixtures("shop")
-def test_a_term_finds_the_definition_by_its_name() -> None:
+def test_c7_a_term_finds_the_definition_by_its_name() -> None:
     layers = caps.extend((), [(TABLE, "salaries")])
     assert not caps.permits(layers, TABLE, "salaries")
     assert caps.permits(layers, TABLE, "prices")
@@ -54,14 +54,14 @@ def test_a_term_finds_the_definition_by_its_name() -> None:
 
 
 @pytest.mark.usefixtures("shop")
-def test_its_error_names_access_and_exclusion() -> None:
+def test_c7_its_error_names_access_and_exclusion() -> None:
     with pytest.raises(caps.CapabilityError) as caught:
         caps.require(caps.extend((), [(TABLE, "salaries")]), TABLE, "salaries")
     assert (caught.value.kind, caught.value.what, caught.value.exclusion) == (TABLE, ("salaries",), (TABLE, "salaries"))
 
 
 @pytest.mark.usefixtures("shop")
-def test_its_only_entries_permit_what_the_matcher_matches() -> None:
+def test_c7_its_only_entries_permit_what_the_matcher_matches() -> None:
     layers = caps.extend((), [("only", (TABLE, "prices"), (TABLE, "stock"))])
     assert caps.permits(layers, TABLE, "prices")
     assert caps.permits(layers, TABLE, "stock")
@@ -84,7 +84,7 @@ def test_all_covers_the_kind_without_asking_the_matcher() -> None:
 
 
 @pytest.mark.usefixtures("shop")
-def test_a_layer_is_rebuilt_in_an_interpreter_that_never_heard_of_the_definition() -> None:
+def test_c7_a_layer_is_rebuilt_in_an_interpreter_that_never_heard_of_the_definition() -> None:
     terms = caps.layer([(TABLE, "salaries"), ("only", (SUBTREE, 1, 5)), ("port_io", 1, 2)]).terms
     program = f"""
 import caps
@@ -97,7 +97,7 @@ print(caps.permits((layer,), {TABLE!r}, "salaries"), caps.permits((layer,), {TAB
 
 
 @pytest.mark.usefixtures("shop")
-def test_check_finds_the_definition_too(request: pytest.FixtureRequest) -> None:
+def test_c7_check_finds_the_definition_too(request: pytest.FixtureRequest) -> None:
     caps.check(TABLE, "salaries")
     request.addfinalizer(lambda: caps.set_current_layers(lambda: ()))
     caps.set_current_layers(lambda: caps.extend((), [(TABLE, "salaries")]))
@@ -113,7 +113,7 @@ def test_a_term_runs_no_function_that_is_not_defined_as_a_matcher() -> None:
         caps.layer([("os:system", "true")])
 
 
-def test_a_node_without_the_module_refuses_the_layer() -> None:
+def test_c7_a_node_without_the_module_refuses_the_layer() -> None:
     with pytest.raises(ValueError, match="'no_such_shop:table': its module cannot be imported") as caught:
         caps.layer([("no_such_shop:table", "salaries")])
     assert "('no_such_shop:table', 'salaries') is not an exclusion" in str(caught.value)

@@ -33,7 +33,7 @@ def test_check_goes_by_the_layers_current_at_the_moment() -> None:
     caps.check("port_io", 0x60, 1)
 
 
-def test_check_asks_the_hook_once() -> None:
+def test_c9_check_asks_the_hook_once() -> None:
     asked = []
 
     def hook() -> caps.Layers:
@@ -45,7 +45,7 @@ def test_check_asks_the_hook_once() -> None:
     assert asked == [1]
 
 
-def test_the_operands_are_not_looked_at_for_an_unrestricted_process_but_the_kind_is() -> None:
+def test_c9_the_operands_are_not_looked_at_for_an_unrestricted_process_but_the_kind_is() -> None:
     caps.check("port_io", object())
     with pytest.raises(ValueError, match="unknown kind of capability 'prot_io'"):
         caps.check("prot_io", 0x60, 1)

@@ -68,7 +68,7 @@ def test_the_examples_have_a_row_for_every_row_of_the_table() -> None:
 
 
 @every_kind
-def test_an_excluded_access_is_refused_and_others_are_not(kind: str) -> None:
+def test_c6_an_excluded_access_is_refused_and_others_are_not(kind: str) -> None:
     row = ROWS[kind]
     layers = caps.extend((), [(kind, *row.term)])
     assert not caps.permits(layers, kind, *row.inside)
@@ -80,7 +80,7 @@ def test_an_excluded_access_is_refused_and_others_are_not(kind: str) -> None:
 
 
 @every_kind
-def test_check_refuses_it_to_whoever_has_the_exclusion(kind: str, request: pytest.FixtureRequest) -> None:
+def test_c6_check_refuses_it_to_whoever_has_the_exclusion(kind: str, request: pytest.FixtureRequest) -> None:
     request.addfinalizer(lambda: caps.set_current_layers(lambda: ()))
     row = ROWS[kind]
     caps.check(kind, *row.inside)
@@ -92,7 +92,7 @@ def test_check_refuses_it_to_whoever_has_the_exclusion(kind: str, request: pytes
 
 
 @every_kind
-def test_an_only_entry_refuses_everything_else_of_its_kind(kind: str) -> None:
+def test_c6_an_only_entry_refuses_everything_else_of_its_kind(kind: str) -> None:
     row = ROWS[kind]
     layers = caps.extend((), [("only", (kind, *row.term))])
     if row.outside is not None:
@@ -110,7 +110,7 @@ def test_an_only_entry_leaves_other_kinds_untouched(kind: str) -> None:
 
 
 @every_kind
-def test_all_refuses_every_access_of_the_kind_and_no_other_kind(kind: str) -> None:
+def test_c6_all_refuses_every_access_of_the_kind_and_no_other_kind(kind: str) -> None:
     layers = caps.extend((), [(kind, "all")])
     for other, row in ROWS.items():
         assert caps.permits(layers, other, *row.inside) == (other != kind)
@@ -119,7 +119,7 @@ def test_all_refuses_every_access_of_the_kind_and_no_other_kind(kind: str) -> No
 
 
 @every_kind
-def test_an_error_names_the_access_the_exclusion_and_the_layer(kind: str) -> None:
+def test_c6_an_error_names_the_access_the_exclusion_and_the_layer(kind: str) -> None:
     row = ROWS[kind]
     [other] = {"device", "node"} - {kind} if kind in ("device", "node") else {"device"}
     layers = caps.extend(caps.extend((), [(other, "unrelated")]), [(kind, *row.term)])

@@ -17,25 +17,25 @@ KEYBOARD = ("port_io", 0x60, 0x65)
 CLOCK = ("port_io", 0x70, 0x72)
 
 
-def test_no_layers_permit_everything() -> None:
+def test_c1_no_layers_permit_everything() -> None:
     assert caps.permits((), "port_io", 0x60, 1)
     caps.require((), "port_io", 0x60, 1)
 
 
-def test_an_access_is_permitted_only_if_every_layer_permits_it() -> None:
+def test_c1_an_access_is_permitted_only_if_every_layer_permits_it() -> None:
     layers = caps.extend(caps.extend((), [KEYBOARD]), [CLOCK])
     assert not caps.permits(layers, "port_io", 0x60, 1)
     assert not caps.permits(layers, "port_io", 0x70, 1)
     assert caps.permits(layers, "port_io", 0x80, 1)
 
 
-def test_a_childs_only_entry_gives_back_nothing_that_a_parent_lost() -> None:
+def test_c2_a_childs_only_entry_gives_back_nothing_that_a_parent_lost() -> None:
     layers = caps.extend(caps.extend((), [KEYBOARD]), [("only", KEYBOARD)])
     assert not caps.permits(layers, "port_io", 0x60, 1)
     assert not caps.permits(layers, "port_io", 0x80, 1)
 
 
-def test_a_parents_only_entry_does_not_shield_from_a_childs_exclusion() -> None:
+def test_c2_a_parents_only_entry_does_not_shield_from_a_childs_exclusion() -> None:
     layers = caps.extend(caps.extend((), [("only", KEYBOARD)]), [("port_io", 0x60, 0x61)])
     assert not caps.permits(layers, "port_io", 0x60, 1)
     assert caps.permits(layers, "port_io", 0x61, 1)
@@ -72,7 +72,7 @@ def test_only_all_permits_all_of_its_kind() -> None:
     assert caps.permits(layers, "ffi")
 
 
-def test_extend_appends_and_leaves_the_older_layers_as_they_are() -> None:
+def test_c2_extend_appends_and_leaves_the_older_layers_as_they_are() -> None:
     older = caps.extend((), [KEYBOARD])
     younger = caps.extend(older, [CLOCK])
     assert younger == (*older, caps.layer([CLOCK]))

@@ -32,13 +32,13 @@ def contained(terms: list[tuple[Any, ...]], *access: Any) -> bool:
         (0x44, 1, False, False),
     ],
 )
-def test_a_range_is_held_against_the_whole_width_of_the_access(port: int, width: int, overlaps: bool, contains: bool) -> None:
+def test_c3_a_range_is_held_against_the_whole_width_of_the_access(port: int, width: int, overlaps: bool, contains: bool) -> None:
     term = ("port_io", 0x40, 0x44)
     assert refused(term, "port_io", port, width) == overlaps
     assert contained([term], "port_io", port, width) == contains
 
 
-def test_adjacent_only_ranges_contain_an_access_together_and_ranges_with_a_gap_do_not() -> None:
+def test_c3_adjacent_only_ranges_contain_an_access_together_and_ranges_with_a_gap_do_not() -> None:
     assert contained([("port_io", 0x42, 0x44), ("port_io", 0x40, 0x42)], "port_io", 0x40, 4)
     assert not contained([("port_io", 0x40, 0x42), ("port_io", 0x43, 0x44)], "port_io", 0x40, 4)
     assert not contained([("port_io", 0x40, 0x42), ("port_io", 0x43, 0x44)], "port_io", 0x42, 1)
@@ -75,7 +75,7 @@ def test_a_register_of_an_int_enum_is_a_port() -> None:
         ("/TMP/x", False),
     ],
 )
-def test_a_directory_covers_what_is_below_it_by_components_after_lexical_normalisation(path: str, below: bool) -> None:
+def test_c3_a_directory_covers_what_is_below_it_by_components_after_lexical_normalisation(path: str, below: bool) -> None:
     assert refused(("file", "/tmp", "rw"), "file", path, "r") == below
     assert contained([("file", "/tmp", "rw")], "file", path, "r") == below
 
@@ -94,7 +94,7 @@ def test_a_directory_covers_what_is_below_it_by_components_after_lexical_normali
         ("rw", "rw", True, True),
     ],
 )
-def test_a_mode_overlaps_if_one_of_its_letters_is_shared_and_contains_if_all_are(
+def test_c3_a_mode_overlaps_if_one_of_its_letters_is_shared_and_contains_if_all_are(
     term: str, access: str, overlaps: bool, contains: bool
 ) -> None:
     assert refused(("file", "/tmp", term), "file", "/tmp/x", access) == overlaps
@@ -144,7 +144,7 @@ def test_the_exclusion_named_is_the_directory_that_covers() -> None:
         (("127.0.0.1", 80), ("localhost", 80), False, False),  # no name is looked up
     ],
 )
-def test_endpoints_match_by_host_and_port_either_of_which_may_be_any(
+def test_c3_endpoints_match_by_host_and_port_either_of_which_may_be_any(
     term: tuple[Any, Any], access: tuple[Any, Any], overlaps: bool, contains: bool
 ) -> None:
     assert refused(("net", *term), "net", *access) == overlaps

@@ -1,0 +1,35 @@
+"""The benchmark command works. What it measures is for people to read: nothing is asserted about speed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.cases import TARGETS
+
+ROOT = Path(__file__).parents[2]
+
+
+def measured(*options: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--rounds", "1", "--json", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def test_ping_pong_is_measured_uncompiled_and_in_erlang() -> None:
+    if shutil.which("erl") is None:
+        pytest.skip("erl is not installed: apt-get install erlang-base")
+    sides = {value["side"]: value["median"] for value in measured("--only", "ping_pong")["values"]}
+    assert sides["pure"] > 0
+    assert sides["erlang"] > 0
+
+
+def test_every_target_has_a_title_of_its_own() -> None:
+    assert len({target.title for target in TARGETS}) == len(TARGETS)
