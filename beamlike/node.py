@@ -134,8 +134,8 @@ class Node(trio.abc.Instrument):
             scheduler.set_idle(False)
             return trio.lowlevel.Abort.SUCCEEDED
 
+        garbage.before_idle()  # first: finalizers may arm timers
         self.deadline = scheduler.next_timer()
-        garbage.before_idle()
         with trio.CancelScope(
             deadline=INFINITY if self.deadline == INFINITY else trio.current_time() + max(0.0, self.deadline - scheduler.now())
         ):

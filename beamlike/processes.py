@@ -70,7 +70,7 @@ def start(
     if name is not None:
         names.check_free(name)
     layers: caps.Layers = () if parent is None else parent.layers
-    if exclude:
+    if exclude != ():
         layers = caps.extend(layers, exclude)
     process = scheduler.new_process(scheduler.start_coroutine(fn, args), layers, parent)
     if limits is not None or mailbox is not None or (parent is not None and parent.bounds is not None):

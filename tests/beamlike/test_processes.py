@@ -305,7 +305,7 @@ def test_label_that_cannot_be_sent_is_refused_and_the_old_one_stays() -> None:
     async def main() -> None:
         process_flag("label", "worker")
         with pytest.raises(TypeError, match="generator"):
-            process_flag("label", (number for number in ()))
+            process_flag("label", (number for number in (1, 2)))
         assert process_info(self_pid()).label == "worker"  # type: ignore[union-attr]
 
     run(main, seed=1)
