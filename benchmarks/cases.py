@@ -98,7 +98,6 @@ TARGETS = (
     Target("spawn and exit, faster than Erlang's", _ratio(("spawn_exit", "erlang"), ("spawn_exit", "compiled")), "at least", 2),
     Target("rate into one mailbox, to Erlang's", _ratio(("fan_in", "erlang"), ("fan_in", "compiled")), "at least", 1),
     Target("growth of a hop from 10 to 1,000,000 alive, to Erlang's growth", _growth("chain_1e6", "chain_10"), "at most", 1),
-    Target("growth of a hop from a chain of 503 to 100,000, to Erlang's growth", _growth("chain_1e5", "chain_503"), "at most", 1),
     Target("chain of 100,000, a hop, to a chain of 503", _ratio(("chain_1e5", "compiled"), ("chain_503", "compiled")), "at most", 2.5),
     Target("idle process", lambda values: values["idle", "compiled"], "at most", 1200, "B"),
     Target("one million idle processes", lambda values: values["idle_rss", "compiled"] / 1e6, "at most", 1500, "MB"),
