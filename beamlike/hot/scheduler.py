@@ -83,6 +83,24 @@ class Hooks(Protocol):
     def spawn(self, parent: Process, fn: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Pid:
         """`spawn` with options, or not from within a step."""
 
+    def resolve(self, server: Any) -> Any:
+        """The pid that the name given to `call` stands for, or `(name, node)` of another node."""
+
+    def call_elsewhere(self, wait: Any) -> None:
+        """A call begins, of a server that is not alive here."""
+
+    def call_ended_elsewhere(self, wait: Any) -> None:
+        """It is over."""
+
+    def call_in_trio(self, wait: Any) -> Any:
+        """`call` outside a step: an awaitable."""
+
+    def call_error(self, wait: Any) -> BaseException:
+        """What a call without answer raises."""
+
+    def reply_elsewhere(self, caller: Any, value: Any) -> None:
+        """`reply` to a caller that is not alive here."""
+
     def exit_of(self, process: Process) -> BaseException:
         """What to raise in a process that has ended and goes on doing things."""
 
