@@ -16,14 +16,12 @@ import platform
 import random
 import signal
 import threading
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import trio
-import trio.testing
 
 import caps
 from beamlike import (
@@ -416,10 +414,10 @@ def _clear() -> None:
         module.clear()
 
 
-def _clock() -> Callable[[], float]:
-    """The time of trio's clock, which may be virtual; without the detour through trio where it is the system's."""
+def _clock() -> Callable[[], float] | None:
+    """trio's clock where that is virtual; None where it is the machine's: it is read without a detour through trio."""
     is_system = hasattr(trio.lowlevel.current_clock(), "offset")
-    return time.perf_counter if is_system else trio.current_time
+    return None if is_system else trio.current_time
 
 
 async def _stop_processes(node: Node) -> None:
@@ -562,7 +560,12 @@ def run(
     if not callable(main):
         raise TypeError(f"run expects an async function (and its arguments apart), not {main!r}")
     opened = Node(name, preempt=preempt, seed=seed)
-    clock_ = None if seed is None else trio.testing.MockClock(autojump_threshold=0)
+    if seed is None:
+        clock_ = None
+    else:
+        from trio.testing import MockClock  # not above: where there is a pytest it imports that, which takes 0.2 s
+
+        clock_ = MockClock(autojump_threshold=0)
     with _Interrupt(opened) as interrupt:  # trio leaves SIGINT alone if somebody has it
         try:
             trio.run(opened.run_main, main, args, clock=clock_, restrict_keyboard_interrupt_to_checkpoints=True)

@@ -1,5 +1,3 @@
-cimport cython
-
 from beamlike.hot cimport scheduler
 from beamlike.hot.ids cimport Pid, Ref
 from beamlike.hot.native cimport poll_type, set_pending
@@ -11,12 +9,10 @@ cdef int RUNNABLE, WAITING
 cdef double INFINITY
 cdef object PARK
 
-@cython.freelist(64)
 cdef class Caller:
     cdef public Pid pid
     cdef public Ref ref
 
-@cython.freelist(64)
 cdef class Call:
     cdef public Caller caller
     cdef public object request
@@ -24,7 +20,6 @@ cdef class Call:
 cdef class Cast:
     cdef public object request
 
-@cython.freelist(64)
 cdef class Wait:
     cdef public Process process
     cdef public object server

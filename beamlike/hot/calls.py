@@ -28,6 +28,10 @@ DEFAULT_TIMEOUT = 5.0  # seconds, as gen_server:call
 NEW, BEGUN, ANSWERED, FAILED = 0, 1, 2, 3
 
 
+@cython.final
+@cython.no_gc
+@cython.freelist(64)
+@cython.cclass
 class Caller:
     """Whom to answer: what `handle_call` gets, and `reply` takes. Can be kept and sent."""
 
@@ -48,6 +52,10 @@ class Caller:
         return f"Caller({self.pid}, {self.ref})"
 
 
+@cython.final
+@cython.no_gc
+@cython.freelist(64)
+@cython.cclass
 class Call:
     """The message of a call. A process that is no GenServer may receive it, too, and `reply(call.caller, …)`."""
 
@@ -67,6 +75,10 @@ class Call:
         return f"Call({self.caller}, {self.request!r})"
 
 
+@cython.final
+@cython.no_gc
+@cython.freelist(64)
+@cython.cclass
 class Cast:
     """The message of a cast."""
 
@@ -90,6 +102,9 @@ register_record(Call, ("caller", "request"), frozen=True, slotted=True)
 register_record(Cast, ("request",), frozen=True, slotted=True)
 
 
+@cython.final
+@cython.freelist(64)
+@cython.cclass
 class Wait:
     """One call in flight: what `call` gives to await. The request leaves when it is first awaited."""
 

@@ -1,16 +1,12 @@
-cimport cython
-
 cdef class NodeId:
     cdef readonly str name
     cdef readonly long incarnation
 
-@cython.freelist(64)
 cdef class Pid:
     cdef readonly NodeId origin
     cdef readonly long serial
     cdef public object process
 
-@cython.freelist(64)
 cdef class Ref:
     cdef readonly NodeId origin
     cdef readonly long serial

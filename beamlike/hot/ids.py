@@ -6,9 +6,20 @@ that was restarted never reaches its successor (rule M6).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from beamlike.hot import nocython as cython
+else:
+    try:
+        import cython
+    except ImportError:
+        from beamlike.hot import nocython as cython
 
 
+@cython.final
+@cython.no_gc
+@cython.cclass
 class NodeId:
     """One life of a node: its name (`name@machine`) and its incarnation. One object a life is shared by all its ids."""
 
@@ -28,6 +39,10 @@ class NodeId:
         return f"{self.name}/{self.incarnation}"
 
 
+@cython.final
+@cython.no_gc
+@cython.freelist(1024)
+@cython.cclass
 class Pid:
     """The address of one process, on any node. Equal to every other copy of itself, hashable, safe to send and to keep.
 
@@ -73,6 +88,10 @@ def make_pid(origin: NodeId, serial: Any) -> Pid:
     return pid
 
 
+@cython.final
+@cython.no_gc
+@cython.freelist(64)
+@cython.cclass
 class Ref:
     """A name that no other event has: of a monitor, a call, a timer. Equal to every copy of itself, hashable."""
 

@@ -2,6 +2,7 @@
 #ifndef BEAMLIKE_NATIVE_H
 #define BEAMLIKE_NATIVE_H
 #include <Python.h>
+#include <time.h>
 
 /* The object that says "the coroutine returned"; set once at import. */
 static PyObject *bl_finished = NULL;
@@ -37,6 +38,13 @@ static inline unsigned long bl_get_ident(void) {
 #else
     return PyThread_get_thread_ident();
 #endif
+}
+
+/* Seconds of the clock that time.perf_counter() reads on Linux. */
+static inline double bl_monotonic(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 /* `await` on one of our awaitables without raising StopIteration: the type's am_send calls `poll(awaitable)`, which answers

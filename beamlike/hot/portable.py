@@ -1,9 +1,11 @@
-"""What the hot path uses while it is not compiled, and the marks that both share. Compiled, native.h and runqueue.py are in its place."""
+"""What the hot path uses while it is not compiled, and the marks that both share. Compiled, native.h, runqueue.py and
+messagequeue.py are in its place."""
 
 from __future__ import annotations
 
-from collections import deque as RunQueue
+from collections import deque
 from threading import get_ident as get_ident
+from time import perf_counter as monotonic
 from typing import Any
 
 
@@ -25,4 +27,7 @@ class Park:
 FINISHED: Any = Finished()
 PARK: Any = Park()
 
-__all__ = ["FINISHED", "PARK", "RunQueue", "get_ident"]
+RunQueue: Any = deque
+MessageQueue: Any = deque
+
+__all__ = ["FINISHED", "PARK", "MessageQueue", "RunQueue", "get_ident", "monotonic"]

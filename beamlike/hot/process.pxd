@@ -1,6 +1,5 @@
-cimport cython
-
 from beamlike.hot.ids cimport Pid
+from beamlike.hot.messagequeue cimport MessageQueue
 
 cdef int MOST_ANCESTORS
 cdef double _infinity
@@ -8,7 +7,6 @@ cdef double _infinity
 cdef class Empty:
     pass
 
-@cython.freelist(64)
 cdef class Process:
     cdef public Pid pid
     cdef public object coro, context
@@ -17,7 +15,7 @@ cdef class Process:
     cdef public bint trap_exit
     cdef public long reductions
     cdef public object first
-    cdef public object mailbox
+    cdef public MessageQueue mailbox
     cdef public object bounds
     cdef public double deadline, timer_at
     cdef public object task, greenlet

@@ -7,9 +7,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections import deque
-
+    from beamlike.hot import nocython as cython
     from beamlike.hot.ids import Pid, Ref
+    from beamlike.hot.messagequeue import MessageQueue
+else:
+    try:
+        import cython
+    except ImportError:
+        from beamlike.hot import nocython as cython
 
 # The states. A record is in the run queue exactly while it is RUNNABLE, PREEMPTED or EXITING (and not yet unwound).
 RUNNABLE = 0  # in the run queue, or being stepped
@@ -39,6 +44,9 @@ class Empty:
 EMPTY: Any = Empty()
 
 
+@cython.final
+@cython.freelist(1024)
+@cython.cclass
 class Process:
     """See the module. Only the node's own thread touches a record. Made by `scheduler.new_process`.
 
@@ -86,9 +94,9 @@ class Process:
     older: Process | None  # among all records of the node
     newer: Process | None
     # The mailbox, oldest message first: `first`, then `mailbox`. Most processes never hold two messages at a time, and
-    # an empty deque costs 0.6 KB: `mailbox` is made for the second and dropped when it runs empty.
+    # a queue costs as much again as the record: `mailbox` is made for the second and dropped when it runs empty.
     first: Any
-    mailbox: deque[Any] | None
+    mailbox: MessageQueue | None
     bounds: Any  # limits.Bounds, of the mailbox and of reductions, where there are any
     # One timer a process, whatever it waits for (sleep, receive, call): a wait sets `deadline`, and the heap holds at most
     # one live entry, at `timer_at` <= deadline, which moves itself on. So 10^6 calls a second push nothing.
@@ -131,9 +139,10 @@ def make_process(pid: Pid, coro: Any, context: Any, layers: tuple[Any, ...], par
     process.reductions = 0
     process.first = EMPTY
     process.deadline = process.timer_at = _infinity
-    process.next = process.older = process.newer = None
-    process.mailbox = process.bounds = process.task = process.greenlet = process.calls = process.calling = None
-    process.links = process.monitors = process.monitored_by = process.name = process.lineage = process.extra = None
+    if not cython.compiled:  # compiled they are None already
+        process.next = process.older = process.newer = None
+        process.mailbox = process.bounds = process.task = process.greenlet = process.calls = process.calling = None
+        process.links = process.monitors = process.monitored_by = process.name = process.lineage = process.extra = None
     if parent is None:
         process.ancestors = ()
     else:

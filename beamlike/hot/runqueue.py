@@ -6,11 +6,21 @@ portable.py gives the scheduler a deque instead.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from beamlike.hot import nocython as cython
+else:
+    try:
+        import cython
+    except ImportError:
+        from beamlike.hot import nocython as cython
 
 from beamlike.hot.process import Process
 
 
+@cython.final
+@cython.cclass
 class RunQueue:
     """First in, first out. A process is in it at most once."""
 

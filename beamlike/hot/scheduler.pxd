@@ -1,5 +1,6 @@
 from beamlike.hot.ids cimport NodeId, Pid, Ref, make_pid, make_ref_of
-from beamlike.hot.native cimport copy_context, get_ident, poll_type, resume, set_finished, set_pending
+from beamlike.hot.messagequeue cimport MessageQueue
+from beamlike.hot.native cimport copy_context, get_ident, monotonic, poll_type, resume, set_finished, set_pending
 from beamlike.hot.process cimport Process, make_process
 from beamlike.hot.runqueue cimport RunQueue
 from beamlike.hot.timers cimport Timer, Timers
@@ -8,7 +9,7 @@ from beamlike.hot.values cimport copy_argument, copy_value
 cdef int DEAD, EXITING, PREEMPTED, RECEIVING, RUNNABLE, WAITING
 cdef double INFINITY
 cdef object EMPTY, PARK, FINISHED
-cdef object deque, rng, clock
+cdef object rng, clock, _Coroutine
 cdef int MESSAGES_A_STEP, MOST_STEPS_A_LOOK, MOST_LOOKS
 cdef double LOOK_PERIOD
 

@@ -12,8 +12,7 @@ that ended, a yield that is no PARK, a pid that is not here, a call from another
 
 from __future__ import annotations
 
-import types
-from collections import deque
+from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from beamlike.hot import process as process_module
@@ -33,7 +32,7 @@ else:
 if not cython.compiled:
     from contextvars import copy_context
 
-    from beamlike.hot.portable import RunQueue, get_ident
+    from beamlike.hot.portable import MessageQueue, RunQueue, get_ident, monotonic
 from beamlike.hot.portable import FINISHED as _FINISHED
 from beamlike.hot.portable import PARK as _PARK
 
@@ -47,6 +46,7 @@ MESSAGES_A_STEP = 1000  # messages a process may take before the others get thei
 MOST_LOOKS = 64  # at the clock in a slice: a virtual one stands still
 MOST_STEPS_A_LOOK = 64  # steps between two looks at the clock, at most
 NOTHING: tuple[Any, ...] = ()
+_Coroutine = CoroutineType  # a C global: one look-up less a spawn
 LOOK_PERIOD = 0.0001  # seconds between two looks that the number of steps aims at
 
 
@@ -113,7 +113,7 @@ origin: NodeId | None = None  # which node life this is; None: no node is open
 newest: Process | None = None  # all records not buried yet, linked by `older` and `newer`: no dict of a million
 alive = 0
 timers: Timers = Timers()
-clock: Callable[[], float] | None = None
+clock: Callable[[], float] | None = None  # None: the machine's
 rng: Random | None = None  # deterministic mode: draws who runs next
 current: Process | None = None
 runq: Any = RunQueue()
@@ -125,8 +125,8 @@ steps = 0  # how many steps were begun; pre-emption tells a long one by it
 no_preempt = 0  # > 0 while compiled code calls out into Python: no pre-emption then
 
 
-def open_node(node: NodeId, new_hooks: Any, new_clock: Callable[[], float], new_rng: Random | None) -> None:
-    """Take this module over for a node. RuntimeError if one is open."""
+def open_node(node: NodeId, new_hooks: Any, new_clock: Callable[[], float] | None, new_rng: Random | None) -> None:
+    """Take this module over for a node; its clock is the machine's if none is given. RuntimeError if one is open."""
     global hooks, origin, clock, rng, last_serial, steps, is_idle, timers, node_thread, newest, alive
     if origin is not None:
         raise RuntimeError(f"{origin} runs in this interpreter already: one node an interpreter")
@@ -259,9 +259,11 @@ def make_ref() -> Ref:
 
 def now() -> float:
     """Seconds of the node's clock, which is virtual in deterministic mode."""
-    if clock is None:
+    if clock is not None:
+        return clock()
+    if origin is None:
         raise RuntimeError("no node runs in this interpreter")
-    return clock()
+    return monotonic()
 
 
 def step_count() -> int:
@@ -303,7 +305,7 @@ def start_coroutine(fn: Any, args: tuple[Any, ...]) -> Any:
     if not callable(fn):
         raise TypeError(f"expected an async function (and its arguments apart), got {fn!r}")
     coro = fn(*[copy_argument(arg) for arg in args]) if args else fn()
-    if type(coro) is not types.CoroutineType:
+    if type(coro) is not _Coroutine:
         _expect_coroutine(fn, coro)
     return coro
 
@@ -428,7 +430,8 @@ def deliver(process: Process, message: Any) -> None:
     elif process.first is EMPTY:
         process.first = message
     else:
-        process.mailbox = deque((message,))
+        process.mailbox = MessageQueue()
+        process.mailbox.append(message)
     if process.state == RECEIVING:
         wake(process)
 
@@ -487,7 +490,7 @@ def _next_message(process: Process) -> Any:
     raise StopIteration(outcome)
 
 
-@types.coroutine
+@coroutine
 def _receive_next(process: Process) -> Generator[Any, None, Any]:
     while (outcome := poll_receive(process)) is PARK:
         yield PARK
@@ -565,7 +568,7 @@ def take_matching(process: Process, matches: Callable[[Any], bool], scanned: Any
     mailbox = process.mailbox
     if process.first is not EMPTY:
         if mailbox is None:
-            process.mailbox = mailbox = deque()
+            process.mailbox = mailbox = MessageQueue()
         mailbox.appendleft(process.first)
         process.first = EMPTY
     if mailbox is None:

@@ -1,4 +1,3 @@
-cimport cython
 from beamlike.hot.process cimport Process
 
 cdef int DEAD

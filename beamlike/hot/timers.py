@@ -7,13 +7,23 @@ entry stays in the heap and is skipped when its time comes; when more than half 
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from beamlike.hot import nocython as cython
+else:
+    try:
+        import cython
+    except ImportError:
+        from beamlike.hot import nocython as cython
 
 from beamlike.hot.process import DEAD, INFINITY, Process
 
 STALE_MINIMUM = 1024  # below this a rebuild is not worth its while
 
 
+@cython.final
+@cython.cclass
 class Timer:
     """One `send_after` or `send_interval`: what it sends, to whom, how often."""
 
@@ -28,6 +38,8 @@ class Timer:
         self.when = INFINITY  # INFINITY: not armed
 
 
+@cython.final
+@cython.cclass
 class Timers:
     """The heap. `soonest` is when the next entry is due (seconds of the node's clock; INFINITY when there is none)."""
 
