@@ -30,8 +30,8 @@ test: $(INSTALLED)
 	@echo 'running the tests twice at the same time, compiled and uncompiled; each reports when it is done'
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target test-compiled test-pure
 
-# MAKEFLAGS would change what a `make` does that is run in a test.
-PYTEST := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u BEAMLIKE_PURE
+# MAKEFLAGS would change what a `make` does that is run in a test. Tests start interpreters: without bytecode each compiles everything anew.
+PYTEST := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u BEAMLIKE_PURE -u PYTHONDONTWRITEBYTECODE
 
 test-compiled: $(INSTALLED)
 	@echo '== compiled hot path'

@@ -3,9 +3,10 @@
 Inside, from the bottom up:
 
     hot/            what runs for every message: ids, values, process records, timers, scheduler, calls (compiled)
-    exits, records, wire, names, limits, dead_letters, routing, alone   what processes are made of
+    exits, records, names, limits, dead_letters, routing            what processes are made of
     signals, unwinding, preemption, trio_mode, garbage, logs        how they end, are interrupted, and use trio
-    processes, clock, promises, table, reports, node, guest         what programs call, and the node itself
+    processes, clock, promises, table, wire, node, guest            what programs call, and the node itself
+    abroad, alone, reports                                          what the node needs for them
     behaviours/     GenServer, StateMachine, supervisors, Task: ordinary process code
     testing/        for users' tests
 
@@ -13,6 +14,7 @@ Other packages import from here, not from the modules.
 """
 
 from beamlike.behaviours import application, system
+from beamlike.behaviours.asking import ChildError, ChildInfo, ChildStartError
 from beamlike.behaviours.child import DEFAULT, ChildSpec
 from beamlike.behaviours.dynamic_supervisor import DynamicSupervisor
 from beamlike.behaviours.gen_server import Continue, GenServer
@@ -20,7 +22,6 @@ from beamlike.behaviours.requests import Request, call
 from beamlike.behaviours.restarts import Backoff
 from beamlike.behaviours.starting import IGNORE, Ignored, Started, start_behaviour
 from beamlike.behaviours.state_machine import Enter, EventTimeout, StateMachine, StateTimeout, Timeout
-from beamlike.behaviours.supervising import ChildError, ChildInfo, ChildStartError
 from beamlike.behaviours.supervisor import Supervisor
 from beamlike.behaviours.task import Task, TaskSupervisor
 from beamlike.clock import cancel_timer, send_after, send_interval, sleep
@@ -31,6 +32,7 @@ from beamlike.hot.calls import Call, Caller, Cast, cast, reply
 from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.scheduler import make_ref, receive, self_pid, send, spawn
 from beamlike.limits import Limits, Mailbox
+from beamlike.lock import Lock
 from beamlike.names import BadNameError, register, registered, unregister, whereis
 from beamlike.node import node, run
 from beamlike.processes import ProcessInfo, process_flag, process_info, process_info_at, processes, spawn_at, spawn_link, spawn_monitor
@@ -67,6 +69,7 @@ __all__ = [
     "Ignored",
     "InternalError",
     "Limits",
+    "Lock",
     "Mailbox",
     "Pid",
     "ProcessExit",

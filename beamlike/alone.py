@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from beamlike import signals
+from beamlike import processes, signals
 from beamlike.hot.ids import Pid, Ref
+from beamlike.hot.process import Process
 
 
 class NoOtherNodes:
@@ -47,6 +48,8 @@ class NoOtherNodes:
         """Nobody can know."""
         return None
 
-    async def spawn(self, node: Any, fn: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Pid:
-        """There is no such node."""
-        raise ValueError(f"spawn_at: there is no node {node!r}: this node runs alone (nodes.run starts several)")
+    async def spawn(self, parent: Process, node: Any, fn: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Pid:
+        """Here, where any node will do."""
+        if node not in ("any", "least_loaded"):
+            raise ValueError(f"spawn_at: there is no node {node!r}: {parent.pid.node} runs alone")
+        return processes.start(fn, args, parent=parent, **options).pid

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import trio
 
-from beamlike import names
+from beamlike import names, signals
 from beamlike.hot import scheduler
 from beamlike.hot.ids import Pid, Ref
-from beamlike.hot.process import INFINITY
 from beamlike.hot.timers import Timer
 from beamlike.hot.values import copy_value
 
@@ -21,16 +23,12 @@ async def sleep(seconds: float) -> None:
 
     Raises: TypeError or ValueError unless `seconds` is a number >= 0.
     """
-    if seconds is None:
-        raise TypeError("sleep: seconds is a number >= 0, not None (to wait for ever: math.inf)")
-    checked = scheduler.check_timeout(seconds)
+    _check("sleep", seconds, "a number >= 0 (math.inf waits for ever)", lambda number: number >= 0)
     process = scheduler.caller("sleep")
     if scheduler.is_stepping():
-        await scheduler.sleep_stepped(process, INFINITY if checked is None else checked)
-    elif checked is None:
-        await trio.sleep_forever()
+        await scheduler.sleep_stepped(process, seconds)
     else:
-        await trio.sleep(checked)
+        await trio.sleep(seconds)
 
 
 def send_after(seconds: float, destination: Any, message: Any) -> Ref:
@@ -53,6 +51,7 @@ def cancel_timer(ref: Ref) -> float | None:
     """Stop a timer. Returns the seconds that were left, or None if it has fired, was cancelled, or never was."""
     if type(ref) is not Ref:
         raise TypeError(f"cancel_timer expects the Ref that send_after() or send_interval() gave, not {ref!r}")
+    scheduler.check_thread("cancel_timer")
     timer = _armed.pop(ref, None)
     if timer is None:
         return None
@@ -62,17 +61,25 @@ def cancel_timer(ref: Ref) -> float | None:
 
 
 def _start(what: str, seconds: Any, destination: Any, message: Any, *, periodic: bool) -> Ref:
-    wait = scheduler.check_timeout(seconds)
-    if wait is None or (periodic and wait == 0):
-        raise ValueError(f"{what}: seconds is a finite number {'> 0' if periodic else '>= 0'}, not {seconds!r}")
+    if periodic:
+        _check(what, seconds, "a finite number > 0", lambda number: 0 < number < math.inf)
+    else:
+        _check(what, seconds, "a finite number >= 0", lambda number: 0 <= number < math.inf)
     if type(destination) is not Pid:
         names.check_destination(destination, what)
     owner = scheduler.caller(what)
     ref = scheduler.make_ref()
-    timer = Timer(ref, destination, copy_value(message), wait if periodic else 0.0, owner.pid)
+    timer = Timer(ref, destination, copy_value(message), float(seconds) if periodic else 0.0, owner.pid)
     _armed[ref] = timer
-    scheduler.push_timer(timer, scheduler.now() + wait)
+    scheduler.push_timer(timer, scheduler.now() + seconds)
     return ref
+
+
+def _check(what: str, seconds: Any, expected: str, is_right: Callable[[float], bool]) -> None:
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        raise TypeError(f"{what}: seconds is {expected}, not {seconds!r}")
+    if not is_right(seconds):
+        raise ValueError(f"{what}: seconds is {expected}, not {seconds!r}")
 
 
 def fire(timer: Timer) -> None:
@@ -82,19 +89,16 @@ def fire(timer: Timer) -> None:
             scheduler.push_timer(timer, scheduler.now() + timer.period)
         return
     _armed.pop(timer.ref, None)
-    target = timer.destination
+    target, message = timer.destination, timer.message
     if timer.period:
         if timer.owner.process is None or (type(target) is Pid and target.origin is timer.owner.origin and target.process is None):
             return
         _armed[timer.ref] = timer
         missed = max(0.0, scheduler.now() - timer.when) // timer.period
         scheduler.push_timer(timer, timer.when + (missed + 1) * timer.period)
-    if type(target) is str:
-        holder = names.holder(target)
-        if holder is None:
-            return
-        target = holder.pid
-    scheduler.send(target, timer.message)
+        message = signals.copied_again(message)
+    with suppress(names.BadNameError):
+        scheduler.hooks_or_error().destination_elsewhere(target, message)
 
 
 def clear() -> None:

@@ -91,10 +91,18 @@ def _is_shutdown(reason: Any) -> bool:
     return type(reason) is tuple and len(reason) == 2 and type(reason[0]) is str and reason[0] == "shutdown"
 
 
+def unwrapped(failure: BaseException) -> BaseException:
+    """What a nursery raised where a single thing went wrong, without the exception groups around it."""
+    while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
+        failure = failure.exceptions[0]
+    return failure
+
+
 def reason_of(failure: BaseException | None) -> Any:
     """The exit reason of a process whose coroutine raised `failure`, or returned (None)."""
     if failure is None:
         return "normal"
+    failure = unwrapped(failure)
     if isinstance(failure, (ProcessExit, Stop)):
         return failure.reason
     if isinstance(failure, BaseExceptionGroup):
@@ -119,7 +127,7 @@ def error_text(error: BaseException) -> str:
     """`str(error)` with its notes, whatever the exception's own code does."""
     try:
         return "\n".join([str(error), *getattr(error, "__notes__", ())])
-    except Exception as fault:  # noqa: BLE001 - the exception's own code may raise anything
+    except BaseException as fault:  # noqa: BLE001 - the exception's own code may raise anything
         return f"<{type(error).__qualname__}, whose str() raised {type(fault).__qualname__}>"
 
 

@@ -1,4 +1,4 @@
-"""Garbage collection with a million processes (DESIGN §2).
+"""Garbage collection with a million processes.
 
 CPython's full collection walks everything that is alive: 0.4 s and more with a million processes. So while a node is open: the young
 generations are collected as always, with a higher threshold; when the node has grown by GROWTH processes since the last time,
@@ -21,6 +21,7 @@ GROWTH = 20_000  # processes; about 100,000 objects
 THRESHOLDS = (10_000, 20, 100)  # CPython's own: 700, 10, 10
 
 is_on = False
+_has_frozen = False  # since the node was opened
 _frozen_at = 0  # process count when the last freeze was made
 _most_at = 0  # the highest count since the last full collection
 _old_thresholds = (700, 10, 10)
@@ -30,8 +31,9 @@ pauses: dict[int, float] = {}  # generation -> longest pause seen, in seconds
 
 def start() -> None:
     """A node opens."""
-    global is_on, _frozen_at, _most_at, _old_thresholds
+    global is_on, _has_frozen, _frozen_at, _most_at, _old_thresholds
     is_on = os.environ.get("BEAMLIKE_GC", "") != "off"
+    _has_frozen = False
     _frozen_at = _most_at = 0
     pauses.clear()
     gc.callbacks.append(_measure)
@@ -45,16 +47,17 @@ def stop() -> None:
     gc.callbacks.remove(_measure)
     if is_on:
         gc.set_threshold(*_old_thresholds)
-        if _most_at:
+        if _has_frozen:
             gc.unfreeze()
 
 
 def after_slice() -> None:
     """Freeze after growth."""
-    global _frozen_at, _most_at
+    global _has_frozen, _frozen_at, _most_at
     count = scheduler.process_count()
     if is_on and count > _frozen_at + GROWTH:
         gc.freeze()
+        _has_frozen = True
         _frozen_at = count
         _most_at = max(_most_at, count)
 

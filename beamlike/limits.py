@@ -59,9 +59,11 @@ class Limits:
 
     def tightened(self, other: Limits | None) -> Limits:
         """The tighter of each."""
-        return (
-            self if other is None else Limits(*[_least(getattr(self, n), getattr(other, n)) for n in ("messages", "bytes", "reductions")])
-        )
+        if other is None:
+            return self
+        if type(other) is not Limits:
+            raise TypeError(f"Limits.tightened: other is None or a Limits, not {other!r}")
+        return Limits(*[_least(getattr(self, name), getattr(other, name)) for name in ("messages", "bytes", "reductions")])
 
 
 def _least(one: int | None, other: int | None) -> int | None:

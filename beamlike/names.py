@@ -23,8 +23,9 @@ def clear() -> None:
 
 def check_name(name: Any) -> str:
     """TypeError or ValueError unless it can be a name."""
-    if not isinstance(name, str):
-        raise TypeError(f"a name is a non-empty str, not {name!r}")
+    if type(name) is not str:  # of a subclass it could be another to a dict than to people: an enum's hash is its own
+        subclass = f", of {type(name).__qualname__}: a subclass of str will not do" if isinstance(name, str) else ""
+        raise TypeError(f"a name is a non-empty str, not {name!r}{subclass}")
     if not name:
         raise ValueError("a name is a non-empty str, not ''")
     return name
@@ -35,7 +36,7 @@ def check_free(name: Any) -> str:
     holder = _holders.get(check_name(name))
     if holder is not None:
         raise BadNameError(f"the name {name!r} is taken by {holder.pid}: unregister it there, or choose another")
-    return str(name)
+    return name  # type: ignore[no-any-return]
 
 
 def give(name: str, process: Process) -> None:
@@ -73,6 +74,7 @@ def register(name: str, pid: Pid | None = None) -> None:
 
 def unregister(name: str) -> None:
     """Free a name. BadNameError if nobody has it."""
+    scheduler.check_thread("unregister")
     process = _holders.get(check_name(name))
     if process is None:
         raise BadNameError(f"nobody has the name {name!r}")
@@ -99,7 +101,10 @@ def local(pid: Any, what: str) -> Process | None:
 
 def check_destination(destination: Any, what: str) -> None:
     """TypeError unless messages can be sent there: a Pid, a name, or `(name, node)`."""
-    match destination:
-        case Pid() | str() | (str(), str()):
-            return
-    raise TypeError(f"{what}: a destination is a Pid, a registered name or (name, node), not {destination!r}")
+    if type(destination) not in (Pid, str) and not is_of_a_node(destination):
+        raise TypeError(f"{what}: a destination is a Pid, a registered name or (name, node), not {destination!r}")
+
+
+def is_of_a_node(target: Any) -> bool:
+    """Is it `(name, node)`?"""
+    return type(target) is tuple and [*map(type, target)] == [str, str]

@@ -1,16 +1,16 @@
 """One node: the scheduler, run inside trio's loop.
 
-Theory of operation. trio calls an Instrument's `before_io_wait` once in each pass of its loop, between tasks; there we step
-processes for about
-SLICE seconds. The timeout of the wait that follows was computed before, so a *ticker* task keeps itself runnable (timeout 0) as
-long as there is something to
-step, and we step only then; when there is nothing it sleeps until the next timer, and `became_ready` wakes it. trio drops an
-instrument that raises: the hook catches everything, and the ticker raises it, and checks that the hook still runs.
+Theory of operation. trio calls an Instrument's `before_io_wait` once in each pass of its loop, between tasks; there we step processes
+for about SLICE seconds. The timeout of the wait that follows was computed before, so a *ticker* task keeps itself runnable (timeout 0)
+as long as there is something to step, and we step only then; when there is nothing it sleeps until the next timer, and `became_ready`
+wakes it. trio drops an instrument that raises: the hook catches everything, and the ticker raises it, and checks that the hook still
+runs.
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import platform
 import random
@@ -19,12 +19,14 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, ClassVar, TypeVar
 
 import trio
 
 import caps
 from beamlike import (
+    abroad,
     alone,
     clock,
     dead_letters,
@@ -48,18 +50,23 @@ from beamlike.exits import (
     ProcessExit,
     Stop,
     error_reason,
+    error_text,
     format_reason,
     reason_of,
+    unwrapped,
 )
 from beamlike.hot import scheduler
 from beamlike.hot.calls import ANSWERED, FAILED, Call, Caller, Wait
 from beamlike.hot.ids import NodeId, Pid
-from beamlike.hot.process import EXITING, IN_TRIO, INFINITY, PREEMPTED, RUNNABLE, Process
+from beamlike.hot.process import EXITING, IN_TRIO, INFINITY, PREEMPTED, RECEIVING, RUNNABLE, WAITING, Process
 from beamlike.hot.values import copy_value
+from beamlike.logs import log
 
 T = TypeVar("T")
 SLICE = 0.001  # seconds of stepping before trio has its turn
 GRACE = 1.0  # seconds that processes without a supervisor have to end when the node stops
+MOST_SHOWN = 50  # processes in an error
+TERMINATED = 128 + signal.SIGTERM  # the exit status, as shells give it
 
 _incarnations = itertools.count(1)
 
@@ -68,6 +75,12 @@ class Node(trio.abc.Instrument):
     """What `run` and `node` open. One an interpreter; its parts are modules, this joins them to trio and to each other."""
 
     def __init__(self, name: str, *, preempt: bool, seed: int | None) -> None:
+        if not all(names.check_name(name).split("@", 1)):
+            raise ValueError(f"the name of a node is `name` or `name@machine`, not {name!r}")
+        if type(preempt) is not bool:
+            raise TypeError(f"preempt is True or False, not {preempt!r}")
+        if seed is not None and type(seed) is not int:
+            raise TypeError(f"seed is None or an int, not {seed!r}")
         self.id = NodeId(name if "@" in name else f"{name}@{platform.node() or 'localhost'}", next(_incarnations))
         self.rng = None if seed is None else random.Random(seed)
         self.stepper = preemption.make(preempt and seed is None)
@@ -78,6 +91,7 @@ class Node(trio.abc.Instrument):
         self.deadline = INFINITY  # until when the ticker sleeps
         self.inbox: deque[tuple[Any, Any]] = deque()  # from other threads
         self.token: trio.lowlevel.TrioToken | None = None
+        self.threads = threading.enumerate()  # those that came later may be the program's, and send
         self.main = _Main()
         self.scope = trio.CancelScope()  # of the block that has the node open
         self.stop_scope = trio.CancelScope(shield=True)
@@ -134,6 +148,9 @@ class Node(trio.abc.Instrument):
 
         garbage.before_idle()  # first: finalizers may arm timers
         self.deadline = scheduler.next_timer()
+        if self.rng is not None and self._is_stuck():
+            self.main.raise_stuck()
+            return
         with trio.CancelScope(
             deadline=INFINITY if self.deadline == INFINITY else trio.current_time() + max(0.0, self.deadline - scheduler.now())
         ):
@@ -142,6 +159,19 @@ class Node(trio.abc.Instrument):
                 scheduler.set_idle(False)
                 return
             await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _is_stuck(self) -> bool:
+        """Nobody can run, for ever, while `run` waits for main. Outside, in trio mode or in a thread, nobody is, who could change it."""
+        return (
+            self.main.process is not None
+            and self.main.process.state in (RECEIVING, WAITING)
+            and self.deadline == INFINITY
+            and not scheduler.is_ready()
+            and not self.inbox
+            and scheduler.process_count() == sum(process.task is None for process in scheduler.all_processes())
+            and trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
+            and not any(thread not in self.threads and not thread.name.startswith("Trio thread") for thread in threading.enumerate())
+        )
 
     def became_ready(self) -> None:
         """Hook: wake the ticker, unless the new timer is later than it wakes anyway."""
@@ -157,13 +187,7 @@ class Node(trio.abc.Instrument):
         if process.state == EXITING or process.pid.process is None:
             unwinding.done(process, failure)
             return
-        if failure is not None:
-            _strip_runtime(failure)
-            _note_misuse(failure)
-        reason, failure = _sendable(reason_of(failure), failure)
-        if failure is not None and not isinstance(failure, ProcessExit):
-            reports.crash(process, failure, reason)
-        signals.ended(process, reason)
+        signals.ended(process, "normal" if failure is None else _examined(process, failure))
 
     def foreign_yield(self, process: Process, yielded: Any) -> None:
         """Hook."""
@@ -194,7 +218,9 @@ class Node(trio.abc.Instrument):
     def destination_elsewhere(self, destination: Any, message: Any) -> None:
         """Hook."""
         if type(destination) is Pid:
-            if destination.origin != self.id:
+            if destination.process is not None:
+                scheduler.deliver(destination.process, message)
+            elif destination.origin != self.id:
                 routing.router.send(destination, message)
             return
         names.check_destination(destination, "send")
@@ -224,10 +250,10 @@ class Node(trio.abc.Instrument):
                 raise RuntimeError("the node has stopped: the message was not sent") from None
 
     def _empty_inbox(self) -> None:
-        while self.inbox:
+        while self.inbox and scheduler.current_node() is self.id:  # what comes too late is dropped like a message to a dead pid (M2)
             destination, message = self.inbox.popleft()
-            with suppress(names.BadNameError):  # it had a holder when it was sent: dropped like a message to a dead pid (M2)
-                scheduler.send(destination, message)
+            with suppress(names.BadNameError):  # it had a holder when it was sent
+                self.destination_elsewhere(destination, message)
 
     def current_elsewhere(self) -> Process | None:
         """Hook."""
@@ -320,7 +346,7 @@ class Node(trio.abc.Instrument):
         scheduler.open_node(self.id, self, _clock(), self.rng)
         _clear()
         routing.install(alone.NoOtherNodes())
-        caps.set_current_layers(processes.current_layers)
+        caps.set_current_layers(processes.current_layers)  # for ever: a thread of a process may outlive the node
         trio_mode.open_node(self.stepper, self.process_ended)
         self.token = trio.lowlevel.current_trio_token()
         trio.lowlevel.add_instrument(self)
@@ -348,7 +374,6 @@ class Node(trio.abc.Instrument):
             garbage.stop()
             self.stepper.stop()
             trio.lowlevel.remove_instrument(self)
-            caps.set_current_layers(tuple)
             _clear()
             scheduler.close_node()
         if error is not None:
@@ -362,7 +387,8 @@ class Node(trio.abc.Instrument):
             try:
                 first.process = processes.start(first.body, (main, args), parent=None)
                 more = processes.extra(first.process)
-                more.initial_call = f"{getattr(main, '__module__', '?')}:{getattr(main, '__qualname__', main)}"
+                function = getattr(main, "func", main)  # of a partial
+                more.initial_call = f"{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', function)}"
                 more.is_main = True
                 await first.over.wait()
             finally:
@@ -376,8 +402,7 @@ class Node(trio.abc.Instrument):
             signals.end(self.main.process, "shutdown")
         if at_once:
             self.is_aborted = True
-            for process in scheduler.all_processes():
-                signals.end(process, "killed")
+            _kill_all()
 
     def discard(self) -> None:
         """Nothing is left of the node, even if trio itself failed and `open` was never left."""
@@ -387,30 +412,29 @@ class Node(trio.abc.Instrument):
             scheduler.close_node()
 
     async def _stop(self) -> None:
-        """Supervisors first, the last started first; then whoever is left."""
-        done = trio.Event()
-        stopper = processes.start(_stop_processes, (self,), parent=None)
-        processes.extra(stopper).label = "stops the node"  # with an Extra its end is told to `on_release`
+        """Supervisors first, the last started first, each in its own time; then whoever is left, for GRACE seconds together.
 
-        def released(process: Process, reason: Any) -> None:
-            if process is stopper:
-                done.set()
-
-        signals.on_release.append(released)
-        try:
-            await done.wait()
-        finally:
-            signals.on_release.remove(released)
-        end = trio.current_time() + GRACE
-        while scheduler.process_count() and not self.is_aborted and trio.current_time() < end:  # those being unwound  # noqa: ASYNC110 - nobody says when
-            await trio.sleep(0.002)
+        Not a process, so that nothing processes send or kill can keep it from its work.
+        """
+        everybody = scheduler.all_processes()
+        supervisors = {process.pid for process in everybody if processes.is_supervisor(process)}
+        for process in reversed(everybody):
+            if process.pid in supervisors and not supervisors.intersection(process.ancestors):
+                await _shut_down([process])
+        with trio.move_on_after(GRACE):
+            while others := scheduler.all_processes():
+                await _shut_down(others)
+        _kill_all()
+        with trio.move_on_after(GRACE):
+            while scheduler.process_count() and not self.is_aborted:  # those being unwound  # noqa: ASYNC110 - nobody says when
+                await trio.sleep(0.002)
         await trio_mode.wait_none()
 
     is_aborted = False  # do not wait for anybody any more
 
 
 def _clear() -> None:
-    for module in (names, limits, dead_letters, clock, unwinding, signals, table):
+    for module in (names, limits, dead_letters, clock, unwinding, signals, table, abroad):
         module.clear()
 
 
@@ -420,53 +444,76 @@ def _clock() -> Callable[[], float] | None:
     return None if is_system else trio.current_time
 
 
-async def _stop_processes(node: Node) -> None:
-    me = scheduler.current_process()
-    others = [process for process in scheduler.all_processes() if process is not me]
-    supervisors = {process.pid for process in others if processes.is_supervisor(process)}
-    for process in reversed(others):
-        if process.pid in supervisors and not supervisors.intersection(process.ancestors):
-            await _ask_to_stop([process], None if not node.is_aborted else 0)
-    while others := [process for process in scheduler.all_processes() if process is not me]:
-        await _ask_to_stop(others, 0 if node.is_aborted else GRACE)
+async def _shut_down(asked: list[Process]) -> None:
+    """Tell processes to end, as their parents would, and wait until they have."""
+    left = set(asked)
+    all_ended = trio.Event()
 
+    def released(process: Process, reason: Any) -> None:
+        left.discard(process)
+        if not left:
+            all_ended.set()
 
-async def _ask_to_stop(others: list[Process], timeout: float | None) -> None:
-    """Tell processes to shut down, as their parents would; kill those that have not ended in time."""
-    refs = {signals.monitor(process.pid): process for process in others}
-    for process in others:
-        sender = process.ancestors[0] if process.ancestors else process.pid
-        signals.send_exit(sender, process, "shutdown", link=False)
-    end = INFINITY if timeout is None else scheduler.now() + timeout
+    signals.on_release.append(released)
     try:
-        while refs:
-            down = await scheduler.receive(timeout=None if end == INFINITY else max(0.0, end - scheduler.now()))
-            refs.pop(down.ref, None)
-    except TimeoutError:
-        for process in refs.values():
-            signals.end(process, "killed")
+        for process in asked:
+            if process.pid.process is None:
+                left.discard(process)
+                continue
+            processes.extra(process)  # so that its end is told to `on_release`
+            sender = process.ancestors[0] if process.ancestors else process.pid
+            signals.send_exit(sender, process, "shutdown", link=False)
+        if left:
+            await all_ended.wait()
+    finally:
+        signals.on_release.remove(released)
 
 
-def _sendable(reason: Any, failure: BaseException | None) -> tuple[Any, BaseException | None]:
+def _kill_all() -> None:
+    for process in scheduler.all_processes():
+        signals.end(process, "killed")
+
+
+def _examined(process: Process, failure: BaseException) -> Any:
+    """The reason of a process that raised; a crash is reported. Whatever the exception's own code does, nothing is raised here."""
+    reason: Any = (("Exception", "what was raised cannot be looked at: its own code raises"), ())
+    try:
+        BaseException.with_traceback(failure, _own_part(process, failure))
+        _note_misuse(failure)
+        reason, failure = _sendable(reason_of(failure), failure)
+        if not isinstance(failure, ProcessExit):
+            reports.crash(process, failure, reason)
+    except BaseException as fault:  # noqa: BLE001 - it would end the node
+        log(reports.crash_log, logging.ERROR, "%s crashed, and its exception cannot be reported: %s", process.pid, error_text(fault))
+    return reason
+
+
+def _sendable(reason: Any, failure: BaseException) -> tuple[Any, BaseException]:
     """A reason is a plain value that every node can read: what `Stop` was given may not be one."""
     try:
         return copy_value(reason), failure
-    except TypeError as error:
-        error.add_note(f"It was to be the exit reason: {reports.shown(reason)}")
+    except Exception as error:  # noqa: BLE001 - copying may run code of the program
+        with suppress(Exception):
+            error.add_note(f"It was to be the exit reason: {reports.shown(reason)}")
+        BaseException.with_traceback(error, failure.__traceback__)  # where it was raised, rather than where it was copied
         return error_reason(error), error
 
 
-def _strip_runtime(failure: BaseException) -> None:
-    """The frames of the step loop say nothing about the process."""
+def _own_part(process: Process, failure: BaseException) -> TracebackType | None:
+    """The traceback from the process's first frame on: those of the step loop say nothing about it."""
+    code = getattr(process.coro, "cr_code", None)
     trace = failure.__traceback__
-    while trace is not None and trace.tb_next is not None and not preemption.may_be_left(trace.tb_frame.f_code.co_filename):
+    while trace is not None and trace.tb_frame.f_code is not code:
         trace = trace.tb_next
-    failure.__traceback__ = trace
+    if trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename == __file__:  # the body that calls main
+        trace = trace.tb_next
+    return trace or failure.__traceback__
 
 
 def _note_misuse(failure: BaseException) -> None:
-    if isinstance(failure, RuntimeError) and "must be called from async context" in str(failure):
-        failure.add_note("In a process, trio is used inside `async with io():`, or in a process spawned with io=True.")
+    if isinstance(failure, RuntimeError) and "must be called from async context" in error_text(failure):
+        with suppress(Exception):
+            failure.add_note("In a process, trio is used inside `async with io():`, or in a process spawned with io=True.")
 
 
 class _Main:
@@ -487,6 +534,16 @@ class _Main:
             self.failure = failure
             raise
 
+    def raise_stuck(self) -> None:
+        """Raise in main, where it waits, that everybody waits."""
+        assert self.process is not None
+        lines = "".join(f"\n  {reports.situation(process)}" for process in scheduler.all_processes()[:MOST_SHOWN])
+        more = scheduler.process_count() - MOST_SHOWN
+        text = f"every process waits, no timer is set, and so it would be for ever:{lines}" + (f"\n  and {more} more" if more > 0 else "")
+        self.process.greenlet = RuntimeError(text)
+        self.process.state = PREEMPTED
+        scheduler.enqueue(self.process)
+
     def released(self, process: Process, reason: Any) -> None:
         if process is self.process:
             self.reason = reason
@@ -494,7 +551,7 @@ class _Main:
             self.over.set()
 
     def result(self) -> Any:
-        if self.was_told or isinstance(self.failure, (Stop, ProcessExit)):
+        if self.was_told or (self.failure is not None and isinstance(unwrapped(self.failure), (Stop, ProcessExit))):
             if self.reason == "normal":
                 return None
             raise ExitError(f"main ended: {format_reason(self.reason)}", self.reason)
@@ -504,36 +561,45 @@ class _Main:
 
 
 class _Interrupt:
-    """Ctrl-C while `run` owns the interpreter: the first one stops the tree in order, the second one does not wait, the third one
-    leaves."""
+    """Ctrl-C and SIGTERM while `run` owns the interpreter: the first one stops the tree in order, the second one does not wait, the
+    third one leaves. A handler of the program's own is left alone."""
+
+    DEFAULTS: ClassVar[dict[int, Any]] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        self.count = 0
+        self.came: list[int] = []
+        self.installed: list[int] = []
 
     def __enter__(self) -> _Interrupt:
-        self.is_installed = (
-            threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        )
-        if self.is_installed:
-            signal.signal(signal.SIGINT, self._on_signal)
+        if threading.current_thread() is threading.main_thread():
+            for signum, default in self.DEFAULTS.items():
+                if signal.getsignal(signum) is default:
+                    signal.signal(signum, self._on_signal)
+                    self.installed.append(signum)
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.is_installed:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for signum in self.installed:
+            signal.signal(signum, self.DEFAULTS[signum])
+
+    def raise_if_came(self) -> None:
+        """The end of a program that was told to end: what it returned does not count."""
+        if self.came:
+            raise KeyboardInterrupt if self.came[0] == signal.SIGINT else SystemExit(TERMINATED)
 
     def _on_signal(self, signum: int, frame: Any) -> None:
-        self.count += 1
+        self.came.append(signum)
         if self.node.token is None:
-            raise KeyboardInterrupt
-        if self.count > 2:
-            os._exit(130)
-        with suppress(trio.RunFinishedError):  # the node is through; `run` raises KeyboardInterrupt
-            self.node.token.run_sync_soon(self._stop)
+            self.raise_if_came()
+        elif len(self.came) > 2:
+            os._exit(128 + signum)
+        else:
+            with suppress(trio.RunFinishedError):  # the node is through
+                self.node.token.run_sync_soon(self._stop)
 
     def _stop(self) -> None:
-        self.node.interrupt(at_once=self.count > 1)
+        self.node.interrupt(at_once=len(self.came) > 1)
 
 
 def run(
@@ -545,15 +611,19 @@ def run(
 ) -> T:
     """Run a node in this interpreter, with `main(*args)` as its first process, until that ends; return what it returned.
 
-    Then the node's supervisors are shut down, the last started first, other processes get an exit signal `shutdown`, and what does
-    not end in a second is killed. Ctrl-C does the same and raises KeyboardInterrupt at the end; a second Ctrl-C does not wait.
+    Then the node's supervisors are shut down, the last started first, other processes get an exit signal `shutdown`, and what has
+    not ended in a second is killed. Ctrl-C and SIGTERM do the same, and raise KeyboardInterrupt or SystemExit(143) at the end; a second
+    one does not wait. A program that has a handler of its own for one of the two keeps it.
+
+    A thread that a process waits for by `trio.to_thread.run_sync` without `abandon_on_cancel` is waited for, however long it takes:
+    use `blocking`.
 
     Args:
-        name: of the node; `@machine` is added.
+        name: of the node; `@machine` is added unless it has one.
         preempt: whether a process that computes in pure Python is interrupted for others (P1). Off the main thread it never is.
-        seed: deterministic mode, for tests: who runs next is drawn from this seed, time is virtual and jumps to the next timer
-        when nobody can run, and
-            pre-emption is off. Same seed, same program, same order; what happens in trio mode and in threads is outside of that.
+        seed: deterministic mode, for tests: who runs next is drawn from this seed, time is virtual and jumps to the next timer when
+            nobody can run, and pre-emption is off. Same seed, same program, same order; what happens in trio mode and in threads is
+            outside of that. When everybody waits for somebody else, for ever, `main` gets a RuntimeError that says who waits where.
 
     Raises: what `main` raised; ExitError if it was ended by an exit signal; RuntimeError if a node runs already.
     """
@@ -571,8 +641,7 @@ def run(
             trio.run(opened.run_main, main, args, clock=clock_, restrict_keyboard_interrupt_to_checkpoints=True)
         finally:
             opened.discard()
-    if interrupt.count:
-        raise KeyboardInterrupt
+    interrupt.raise_if_came()
     return opened.main.result()  # type: ignore[no-any-return]
 
 
@@ -616,7 +685,7 @@ async def node(name: str = "main", *, preempt: bool = True, seed: int | None = N
                 yield process.pid
             except BaseException as failure:
                 if process.pid.process is not None:
-                    signals.ended(process, reason_of(failure))
+                    signals.ended(process, _examined(process, failure))
                     raise
                 reason.append(unwinding.reason_for(process))
                 unwinding.done(process, None)

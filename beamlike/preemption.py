@@ -2,9 +2,9 @@
 
 Theory of operation. Processes are stepped inside a greenlet. A timer signal, every TICK of CPU time, finds a step that has lasted
 most of a tick, because hardly any other began since the last; if every Python frame from where it is down to the process's first
-one may be left in the middle, the signal's handler
-switches to the *hub*, the greenlet of trio's loop. The hub goes on with another greenlet; the one that was left waits in the run
-queue, inside its process, and is switched to when that has its turn. Nothing is added to the path of a message.
+one may be left in the middle, the signal's handler switches to the *hub*, the greenlet of trio's loop. The hub goes on with another
+greenlet; the one that was left waits in the run queue, inside its process, and is switched to when that has its turn. Nothing is
+added to the path of a message.
 
 What may not be left: this runtime, the standard library, installed packages (they hold locks and half-changed state), `__del__`,
 and whatever compiled code called (`scheduler.no_preempt` counts that, for compiled code has no Python frame). What cannot be left
@@ -34,6 +34,7 @@ from beamlike.hot.process import EXITING, Process
 
 TICK = 0.002  # seconds of CPU time; kernels round it up to their own tick, often 4 ms
 FEW_STEPS = 8  # a tick that finds fewer new steps than this found a long one
+MOST_LOOPERS = 8  # kept; each process that was pre-empted brings one along
 REDUCTIONS_A_TICK = 4000  # what a tick of computation counts: a time slice of the BEAM
 
 PREEMPTED: Any = object()  # what a stepper answers for a step that was left in the middle
@@ -115,15 +116,19 @@ class Preemptive:
                 looper = self._looper()
                 outcome = looper.switch()
             elif outcome is None:
-                self.loopers.append(looper)
+                self._keep(looper)
                 return
             else:  # the turn of a process that was left: its own greenlet goes on, and after the step it is the looper
                 process: Process = outcome
                 if isinstance(process.greenlet, BaseException):
                     outcome = looper.switch(process)
                 else:
-                    self.loopers.append(looper)
+                    self._keep(looper)
                     outcome, looper = self._go_on(process)
+
+    def _keep(self, looper: greenlet) -> None:
+        if len(self.loopers) < MOST_LOOPERS:
+            self.loopers.append(looper)
 
     def _looper(self) -> greenlet:
         return self.loopers.pop() if self.loopers else greenlet(self._loop)

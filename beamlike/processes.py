@@ -32,7 +32,7 @@ class Extra:
         self.initial_call: str | None = None
         self.label: Any = None
         self.is_supervisor = False
-        self.is_main = False  # `run` raises what it raised, so no report of it is made
+        self.is_main = False  # `run` and `node` raise what it raised, so no report of it is made
         self.last_message: Any = None  # what a behaviour was handling, for its crash report
 
 
@@ -107,17 +107,20 @@ def spawn_monitor(fn: AsyncFunction, *args: Any, **options: Any) -> tuple[Pid, R
 
 
 async def spawn_at(node: Any, fn: AsyncFunction, *args: Any, **options: Any) -> Pid:
-    """`spawn` on another node, or on `"any"` or `"least_loaded"`. Options as `spawn`, and `link`, `monitor`.
+    """`spawn` on the node of that name, which may be this one, or on `"any"` or `"least_loaded"`. Options as `spawn`.
 
-    Raises: ValueError if there is no such node.
+    Raises: as `spawn`; ValueError if there is no such node.
     """
     me = scheduler.caller("spawn_at")
-    return await routing.router.spawn(node, fn, args, {**options, "layers": me.layers})
+    check_options("spawn_at", options)
+    if node == me.pid.node:
+        return start(fn, args, parent=me, **options).pid
+    return await routing.router.spawn(me, node, fn, args, options)
 
 
 def current_layers() -> caps.Layers:
     """The exclusions of whoever runs: a process, or a trio task or thread that acts for one; nobody's are `()`."""
-    process = scheduler.current_or_none()
+    process = scheduler.current_or_none() or trio_mode.current_in_trio.get()  # a thread may outlive its node
     return () if process is None else process.layers
 
 
@@ -126,6 +129,7 @@ def adopt() -> Process:
     process = scheduler.new_process(_nothing(), (), None)
     process.coro.close()
     process.state = IN_TRIO
+    extra(process).is_main = True
     return process
 
 

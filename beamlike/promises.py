@@ -13,7 +13,7 @@ import trio
 
 from beamlike import routing, signals
 from beamlike.hot import scheduler
-from beamlike.hot.calls import BEGUN, Wait
+from beamlike.hot.calls import BEGUN, Wait, make_wait
 from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.process import INFINITY, Process
 
@@ -21,10 +21,8 @@ from beamlike.hot.process import INFINITY, Process
 def promise(pid: Pid, ref: Ref) -> Wait:
     """Expect an answer of `pid` under `ref`, as the calling process. It fails when `pid` ends (`noproc` if it has)."""
     me = scheduler.current_process()
-    wait: Wait = Wait.__new__(Wait)
-    wait.process, wait.server, wait.ref, wait.timeout = me, pid, ref, INFINITY
-    wait.request = wait.value = wait.event = None
-    wait.state = BEGUN
+    wait = make_wait(me, pid, None, INFINITY)
+    wait.ref, wait.state = ref, BEGUN
     if me.calls is None:
         me.calls = {}
     me.calls[ref] = wait

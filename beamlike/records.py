@@ -38,9 +38,11 @@ def record(kind: type[_T] | None = None, /, *, frozen: bool = True) -> type[_T] 
 
     Raises:
         TypeError: not a class; not at module level; state that is not in fields (a base such as Exception or list, slots,
-            a field with `init=False`, an `InitVar`, an `__init__` of its own on a class that is not a dataclass); or another
-            module's class has the name already.
+            a field with `init=False`, an `InitVar`, a `__new__`, an `__init__` of its own on a class that is not a dataclass); or
+            another module's class has the name already.
     """
+    if type(frozen) is not bool:
+        raise TypeError(f"@record: frozen is True or False, not {frozen!r}")
     if kind is None:
         return lambda decorated: _register(decorated, frozen)
     return _register(kind, frozen)

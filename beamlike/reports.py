@@ -7,7 +7,9 @@ dict) and a text for people. Quiet reasons make no crash report.
 from __future__ import annotations
 
 import logging
+import os
 import traceback
+from types import TracebackType
 from typing import Any
 
 from beamlike import processes
@@ -19,6 +21,7 @@ from beamlike.logs import log
 
 MOST_MESSAGES = 10
 MOST_SHOWN = 200  # characters of a value
+OWN_FILES = (os.path.dirname(os.path.abspath(__file__)) + os.sep, "beamlike/hot/")  # the second: as compiled code names its files
 
 crash_log = logging.getLogger("beamlike.crash")
 supervisor_log = logging.getLogger("beamlike.supervisor")
@@ -49,10 +52,18 @@ def crash(process: Process, failure: BaseException, reason: Any) -> None:
 
 def _traceback(failure: BaseException) -> str:
     try:
-        return "".join(traceback.format_exception(failure)).rstrip()
+        return "".join(traceback.format_exception(type(failure), failure, program_part(failure.__traceback__))).rstrip()
     except Exception:  # noqa: BLE001 - the value's own code may raise anything
-        frames = "".join(traceback.format_tb(failure.__traceback__))
+        frames = "".join(traceback.format_tb(program_part(failure.__traceback__)))
         return f"Traceback (most recent call last):\n{frames}{type(failure).__qualname__}: {error_text(failure)}"
+
+
+def program_part(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback from the first frame on that is none of beamlike's; all of it if there is none."""
+    inner = trace
+    while inner is not None and inner.tb_frame.f_code.co_filename.startswith(OWN_FILES):
+        inner = inner.tb_next
+    return inner or trace
 
 
 class CrashText:
@@ -80,7 +91,8 @@ def supervisor(pid: Pid, name: str | None, error: str, reason: Any, child: dict[
     """Something went wrong with a child. That one ended for a quiet reason is not reported.
 
     Args:
-        error: `child_terminated`, `start_error`, `shutdown_error` (it did not end as told), or `intensity` (it was the restart too many).
+        error: `child_terminated`, `start_error`, `slow_start` (its start goes on), `shutdown_error` (it did not end as told), or
+            `intensity` (it was the restart too many).
         child: `id`, `pid`, `restart`, `shutdown`, `type`.
     """
     if (error == "child_terminated" and is_quiet(reason)) or not supervisor_log.isEnabledFor(logging.ERROR):
@@ -100,6 +112,7 @@ def progress(pid: Pid, name: str | None, child: dict[str, Any]) -> None:
 SUPERVISOR_ERRORS = {
     "child_terminated": "ended",
     "start_error": "could not be started",
+    "slow_start": "is not started yet",
     "shutdown_error": "did not end as it was told to",
     "intensity": "is not restarted any more: too many restarts in the period",
 }
@@ -119,6 +132,15 @@ class SupervisorText:
             f"supervisor {report['registered_name'] or report['supervisor']}: {child['restart']} child {shown(child['id'])}{pid} "
             f"{SUPERVISOR_ERRORS[report['error']]}: {cut(format_reason(report['reason']))}"
         )
+
+
+def situation(process: Process) -> str:
+    """What a live process is, and does."""
+    info = processes.describe(process)
+    name = f" {info.registered_name!r}" if info.registered_name else ""
+    label = f" [{shown(info.label)}]" if info.label is not None else ""
+    where = f" in {info.current_function}, line {info.current_line}" if info.current_function else ""
+    return f"{info.pid}{name}{label}, started as {info.initial_call}: {info.status}{where}, {info.mailbox_length} message(s) in its mailbox"
 
 
 def shown(value: Any) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from beamlike.hot.ids import Pid, Ref
+from beamlike.hot.process import Process
 
 
 class Router(Protocol):
@@ -48,8 +49,8 @@ class Router(Protocol):
     async def process_info(self, pid: Pid) -> Any:
         """As `process_info`, from there."""
 
-    async def spawn(self, node: Any, fn: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Pid:
-        """`spawn_at`: the spawn message carries `options["layers"]` (C4)."""
+    async def spawn(self, parent: Process, node: Any, fn: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Pid:
+        """`spawn_at`, not of this node by name: the spawn message carries `parent.layers` (C4)."""
 
 
 router: Router  # installed when the node opens

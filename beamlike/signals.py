@@ -1,10 +1,10 @@
-"""Signals: links, monitors and exits, after Erlang's rules (E1–E19 of SEMANTICS.md).
+"""Signals: links, monitors and exits, after Erlang's rules (E1–E19 of docs/semantics.md).
 
 Theory of operation. On one node a signal takes effect at once, in the sender's step, so the order of all signals between two processes
 is the order in which they were sent (M1). What an exit signal does to its receiver is the table `EXIT_SIGNALS`; the first row that fits
 decides. Ending a process: it is marked dead, what it holds is released (its name first, E19), its links and monitors are told;
-then its coroutine is
-unwound. Deaths that follow from deaths are worked off one after the other, not by recursion: a chain of 10^5 links may fall.
+then its coroutine is unwound. Deaths that follow from deaths are worked off one after the other, not by recursion: a chain of 10^5
+links may fall.
 """
 
 from __future__ import annotations
@@ -145,14 +145,23 @@ def _tell(process: Process, reason: Any) -> None:
         _unwatch(pid, ref, target)
     for peer in links or ():
         if peer.process is not None:
-            send_exit(pid, peer.process, copy_value(reason), link=True)  # to each a value of its own (M7)
+            send_exit(pid, peer.process, copied_again(reason), link=True)
         elif peer.origin is not pid.origin:
             routing.router.exit_linked(pid, peer, reason)
     for ref, watcher in (watchers or {}).items():
         if watcher.process is not None:
-            deliver_down(watcher.process, ref, copy_value(reason))
+            deliver_down(watcher.process, ref, copied_again(reason))
         elif watcher.origin is not pid.origin:
             routing.router.down(watcher, ref, pid, reason)
+
+
+def copied_again(value: Any) -> Any:
+    """To each receiver a value of its own (M7). One that has become impossible to copy (a module was reloaded) is shared: who sent it is
+    not there to be told."""
+    try:
+        return copy_value(value)
+    except BaseException:  # noqa: BLE001 - copying may run code of the program, and this is nobody's step
+        return value
 
 
 def deliver_down(watcher: Process, ref: Ref, reason: Any) -> None:
@@ -323,10 +332,12 @@ def observe(process: Process, ref: Ref, watcher: Pid) -> None:
 def demonitor(ref: Ref, flush: bool = False) -> bool:
     """Watch no longer. With `flush` a `Down` of it that is queued already is removed, too (E16).
 
-    Returns: whether the monitor was still there. Raises: TypeError if `ref` is no Ref.
+    Returns: whether the monitor was still there. Raises: TypeError if `ref` is no Ref, or `flush` no bool.
     """
     if type(ref) is not Ref:
         raise TypeError(f"demonitor expects the Ref that monitor() gave, not {ref!r}")
+    if type(flush) is not bool:
+        raise TypeError(f"demonitor: flush is True or False, not {flush!r}")
     me = scheduler.caller("demonitor")
     target = None if me.monitors is None else me.monitors.pop(ref, None)
     if target is not None:
@@ -338,9 +349,8 @@ def demonitor(ref: Ref, flush: bool = False) -> bool:
 
 def resolve_name(target: Any, what: str) -> tuple[str, str]:
     """`(name, node)` of a name, or of `(name, node)`. TypeError if it is neither."""
-    match target:
-        case str():
-            return names.check_name(target), scheduler.current_process().pid.node
-        case (str() as name, str() as node):
-            return names.check_name(name), node
+    if type(target) is str:
+        return names.check_name(target), scheduler.current_process().pid.node
+    if names.is_of_a_node(target):
+        return names.check_name(target[0]), target[1]
     raise TypeError(f"{what} expects a Pid, a registered name or (name, node), not {target!r}")

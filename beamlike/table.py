@@ -140,7 +140,7 @@ class Table:
 
     def items(self) -> list[tuple[Any, Any]]:
         """All rows as they are now."""
-        return [(key, copy_value(value.value) if type(value) is _Mutable else value) for key, value in self._readable().items()]
+        return [(key, copy_value(value.value) if type(value) is _Mutable else value) for key, value in list(self._readable().items())]
 
     # --- writing ---
 
@@ -240,7 +240,7 @@ class Table:
 
     def _owner_ended(self, reason: Any) -> None:
         if self._heir is not None and self._heir.process is not None:
-            self._pass_to(self._heir.process, copy_value(self._heir_data))
+            self._pass_to(self._heir.process, signals.copied_again(self._heir_data))
         else:
             heir = "it had no heir" if self._heir in (None, self._owner) else f"its heir {self._heir} before it"
             self._end(f"its owner {self._owner} ended ({format_reason(reason)}), {heir}")

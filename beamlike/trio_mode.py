@@ -1,13 +1,12 @@
 """Trio mode: a process whose coroutine a trio task steps, so that every trio API works in it (P4, P6).
 
 Theory of operation. `async with io():` yields ENTER to the scheduler, which hands the process to a `Host`: a trio system task with
-a nursery of the process's own, in which `_pump` steps the coroutine, forwarding trio's traps, until it yields LEAVE. Our
-primitives wait with trio's own means there,
-so cancel scopes work around them. Who the process is, its child tasks and threads know by a context variable.
+a nursery of the process's own, in which `_pump` steps the coroutine, forwarding trio's traps, until it yields LEAVE. Our primitives
+wait with trio's own means there, so cancel scopes work around them. Who the process is, its child tasks and threads know by a context
+variable.
 
-Ending one cancels the nursery. A process that is killed loses its shields and has MOST_TURNS steps to be through; then the pump
-leaves the coroutine
-where it is for good. Scopes and nurseries it left open are trio's "stack corrupted" error, which the Host expects.
+Ending one cancels the nursery. A process that is killed loses its shields and has MOST_TURNS steps to be through; then the pump leaves
+the coroutine where it is for good. Scopes and nurseries it left open are trio's "stack corrupted" error, which the Host expects.
 """
 
 from __future__ import annotations
@@ -275,6 +274,9 @@ class io:
     Other processes go on meanwhile, also while the block computes (P1); not while a *task* that it started in a nursery of trio's
     computes, for those are trio's. Nested, or in a process spawned with `io=True`, it does nothing.
     A cancel scope or nursery must not be open across its ends.
+
+    Threads belong in `blocking`: one that is awaited by `trio.to_thread.run_sync` without `abandon_on_cancel=True` ends when it
+    likes, even if the process was killed, and the program cannot end before.
     """
 
     def __init__(self) -> None:

@@ -25,6 +25,7 @@ from zoneinfo import ZoneInfo
 
 import msgpack
 
+from beamlike import abroad
 from beamlike.hot import values
 from beamlike.hot.ids import NodeId, Pid, Ref
 
@@ -155,8 +156,13 @@ def _id_bytes(value: Any) -> bytes:
     return _ID.pack(value.origin.incarnation, value.serial) + _text_bytes(value.origin.name)
 
 
+def _pid_bytes(pid: Pid) -> bytes:
+    abroad.leaves(pid)
+    return _id_bytes(pid)
+
+
 _SCALARS: Final[dict[type, tuple[Code, Callable[[Any], bytes]]]] = {
-    Pid: (Code.PID, _id_bytes),
+    Pid: (Code.PID, _pid_bytes),
     Ref: (Code.REF, _id_bytes),
     int: (Code.BIG_INT, _int_bytes),
     bytearray: (Code.BYTEARRAY, bytes),
@@ -184,7 +190,8 @@ def unpack(data: bytes | bytearray | memoryview, *, intern_pid: InternPid | None
     `functions` what importing runs.
 
     Args:
-        intern_pid: called with a node's name, its incarnation and a serial, gives the node's own Pid for them.
+        intern_pid: called with a node's name, its incarnation and a serial, gives the Pid for them; `abroad.arrives` unless given, by
+            which the pid of a live process of this node, packed here, is that pid again.
         functions: allow functions and classes, and import the modules that they are named after. For peers that are trusted to
             choose what this node imports and calls; otherwise a message with a function in it is refused.
 
@@ -200,7 +207,7 @@ def unpack(data: bytes | bytearray | memoryview, *, intern_pid: InternPid | None
         if decoder.has_heads:
             return _raise(value, 0)
         if len(data) > values.MAX_DEPTH:  # shorter ones cannot be nested too deeply
-            values.size_of(value)
+            values.copy_value(value)
     except WireError:
         raise
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, OSError, RecursionError, struct.error) as error:
@@ -227,7 +234,7 @@ class _Decoder:
     __slots__ = ("functions", "has_heads", "intern_pid")
 
     def __init__(self, intern_pid: InternPid | None, functions: bool) -> None:
-        self.intern_pid = intern_pid or _make_pid
+        self.intern_pid = intern_pid or abroad.arrives
         self.functions = functions
         self.has_heads = False
 
@@ -304,10 +311,6 @@ _CONTAINERS: Final[dict[Code, Callable[[list[Any]], Any]]] = {
 
 def _text(data: bytes) -> str:
     return str(data, "utf-8", "surrogatepass")
-
-
-def _make_pid(name: str, incarnation: int, serial: int) -> Pid:
-    return Pid(NodeId(name, incarnation), serial)
 
 
 def _make_ref(data: bytes) -> Ref:

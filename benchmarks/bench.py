@@ -1,7 +1,7 @@
 """The sampler of the Python sides: how often to run, what to time, what to print.
 
 A side is started as `python -m benchmarks.SIDE CASE SIZE RUNS SECONDS`. It prints one JSON line for each value it
-measured, `{"case": name, "unit": "seconds" or "bytes", "runs": [...]}`, and nothing else on stdout. The Erlang side does the same.
+measured, `{"case": name, "unit": "seconds", "bytes" or "ratio", "runs": [...]}`, and nothing else on stdout. The Erlang side does the same.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Self
 
 
 def emit(case: str, unit: str, runs: list[float]) -> None:
-    """Print one measured value. The unit is "seconds" (an operation, if the case has many) or "bytes"."""
+    """Print one measured value. The unit is "seconds" (an operation, if the case has many), "bytes" or "ratio"."""
     print(json.dumps({"case": case, "unit": unit, "runs": runs}), flush=True)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Values = Mapping[tuple[str, str], float]
-"""(row, side) to the median over the rounds; seconds or bytes."""
+"""(row, side) to the median over the rounds; seconds, bytes or a ratio."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,14 @@ CASES = (
         gc="longest garbage collection meanwhile",
     ),
     _case("gap", "worst gap beside two that compute for ever", 3, 3),
-    _case("compute", "two fixed computations, pre-emption on", 1_000_000, 250_000, off="two fixed computations, pre-emption off"),
+    _case(
+        "compute",
+        "two fixed computations, pre-emption on",
+        400_000,
+        100_000,
+        off="two fixed computations, pre-emption off",
+        cost="the first over the second, median of 40 pairs",
+    ),
 )
 
 
@@ -103,7 +110,7 @@ TARGETS = (
     Target("one million idle processes", lambda values: values["idle_rss", "compiled"] / 1e6, "at most", 1500, "MB"),
     Target("worst gap beside two that compute", lambda values: values["gap", "compiled"] * 1000, "at most", 25, "ms"),
     Target("worst gap beside two that compute, uncompiled", lambda values: values["gap", "pure"] * 1000, "at most", 25, "ms"),
-    Target("cost of pre-emption", _ratio(("compute", "compiled"), ("compute_off", "compiled")), "at most", 1.05),
+    Target("cost of pre-emption", lambda values: values["compute_cost", "compiled"], "at most", 1.05),
     Target(
         "call with 100,000 queued, to one with 10", _ratio(("queued_call_1e5", "compiled"), ("queued_call_10", "compiled")), "at most", 1.2
     ),

@@ -1,6 +1,7 @@
 """The cases with beamlike. `BEAMLIKE_PURE=1` in the environment runs the uncompiled core."""
 
 import gc
+import statistics
 import time
 from collections.abc import Awaitable, Callable
 
@@ -10,7 +11,7 @@ from benchmarks import bench
 from benchmarks.bench import Bench, emit, resident_bytes
 
 SENDERS = 100
-PAIRS_A_RUN = 4  # of `compute`
+PAIRS_A_RUN = 8  # of `compute`
 
 
 async def pong() -> None:
@@ -206,6 +207,7 @@ def compute(bench: Bench) -> None:
             lasted[preempt].append(run(main, preempt=preempt))
     emit("compute", "seconds", lasted[True])
     emit("compute_off", "seconds", lasted[False])
+    emit("compute_cost", "ratio", [statistics.median(on / off for on, off in zip(lasted[True], lasted[False], strict=True))])
 
 
 def as_main(case: Callable[[Bench], Awaitable[None]]) -> Callable[[Bench], None]:

@@ -28,7 +28,7 @@ class SideFailedError(Exception):
 
 @dataclass(frozen=True)
 class Measured:
-    """One value that a side printed, from one OS process: its runs, in `unit` ("seconds" or "bytes")."""
+    """One value that a side printed, from one OS process: its runs, in `unit` ("seconds", "bytes" or "ratio")."""
 
     row: str
     unit: str

@@ -9,7 +9,9 @@ from benchmarks.sides import Side
 
 
 def quantity(value: float, unit: str) -> str:
-    """`7.4 µs`, `880 B`: three figures and a fitting prefix."""
+    """`7.4 µs`, `880 B`: three figures and a fitting prefix; a ratio as it is."""
+    if unit == "ratio":
+        return f"{value:.3g}"
     if unit == "bytes":
         steps = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
     else:

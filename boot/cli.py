@@ -1,6 +1,6 @@
 """The command line `beamlike`.
 
-Exit statuses: what the program's main gave; 1 if it failed; 2 if there was nothing to run; 130 after Ctrl-C.
+Exit statuses: what the program's main gave; 1 if it failed; 2 if there was nothing to run; 130 after Ctrl-C, 143 after SIGTERM.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import logging
 import platform
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
@@ -26,6 +28,7 @@ from boot.logs import LEVELS, show_logs
 FAILED = 1
 NOTHING_TO_RUN = 2
 MOST_STATUS = 255
+OPENERS = ("run", "node", "run_in_asyncio")  # of beamlike: what a program opens a node of its own with
 PACKAGES = ("beamlike", "boot", "caps", "drivers", "nodes", "unikernels")
 
 log = logging.getLogger("beamlike.main")
@@ -57,39 +60,70 @@ def run(target: str, arguments: tuple[str, ...], log_level: str, as_json: bool) 
     An int that main returns is the exit status, and 1 means that it failed. Ctrl-C stops the supervisors in order, and the status is
     130; a second Ctrl-C does not wait.
 
+    FILE is loaded under its own name, not as __main__ (test.py, which Python has one of, as test_): what is below
+    `if __name__ == "__main__":` is not run.
+
     Reports of crashes go to stderr.
     """
     path, function = _split(target)
-    _refuse_strangers(path.resolve().parent)
-    sys.argv[:] = [str(path), *arguments]
     show_logs(log_level, as_json=as_json)
+    refuse = partial(_refuse, as_json)
+    _refuse_strangers(path.resolve().parent, refuse)
+    sys.argv[:] = [str(path), *arguments]
     try:
-        program = application.load(path, function)
+        with _no_node(path, refuse):
+            program = application.load(path, function)
     except application.LoadError as error:
-        _refuse(str(error))
+        refuse(str(error))
     except SyntaxError as error:
-        _refuse("this is not Python:\n" + "".join(traceback.format_exception_only(error)).rstrip())
+        refuse("this is not Python:\n" + "".join(traceback.format_exception_only(error)).rstrip())
+    except SystemExit as ending:
+        if ending.code is None or isinstance(ending.code, int):
+            raise
+        log.critical("%s", ending.code)
+        sys.exit(FAILED)
     except Exception as error:
-        log.error("%s failed while it was loaded", path, exc_info=error.with_traceback(_own_part(error.__traceback__, str(path.resolve()))))
+        trace = _own_part(error.__traceback__, str(path.resolve()))
+        log.critical("%s failed while it was loaded", path, exc_info=error.with_traceback(trace))
         sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(application.INTERRUPTED)
-    status = application.run_application(program, run=run_and_report)
+    status = application.run_application(program, run=partial(run_and_report, path))
     if not 0 <= status <= MOST_STATUS:
-        log.error("%s returned %d: an exit status is 0 to %d", path, status, MOST_STATUS)
+        log.critical("%s returned %d: an exit status is 0 to %d", path, status, MOST_STATUS)
         status = FAILED
     sys.exit(status)
 
 
-def run_and_report(execute: Callable[..., Coroutine[Any, Any, int]], program: application.Application) -> int:
+def run_and_report(path: Path, execute: Callable[..., Coroutine[Any, Any, int]], program: application.Application) -> int:
     """`beamlike.run`, whose failure goes to the log, with a traceback that begins in the program's file."""
     try:
         return beamlike.run(execute, program)
     except beamlike.ExitError as error:
-        log.error("%s: %s", program.path, error)
+        log.critical("%s: %s", path, error)
     except Exception as error:
-        log.error("%s failed", program.path, exc_info=error.with_traceback(_own_part(error.__traceback__, program.path)))
+        log.critical("%s failed", path, exc_info=error.with_traceback(_own_part(error.__traceback__, program.path)))
     return FAILED
+
+
+@contextmanager
+def _no_node(path: Path, refuse: Callable[[str], NoReturn]) -> Iterator[None]:
+    """Refuse a program that opens a node of its own while it is loaded: everything would be run twice.
+
+    What it imports from `beamlike` then stays as it is here: it cannot open one later either, where one is open.
+    """
+
+    def opened(name: str, *args: object, **options: object) -> NoReturn:
+        refuse(f'{path} calls {name}(), but `beamlike run` opens the node: move the call below `if __name__ == "__main__":`')
+
+    kept = {name: getattr(beamlike, name) for name in OPENERS}
+    try:
+        for name in OPENERS:
+            setattr(beamlike, name, partial(opened, name))
+        yield
+    finally:
+        for name in OPENERS:
+            setattr(beamlike, name, kept[name])
 
 
 def _own_part(trace: TracebackType | None, path: str) -> TracebackType | None:
@@ -108,18 +142,21 @@ def _split(target: str) -> tuple[Path, str]:
     return Path(target), "main"
 
 
-def _refuse_strangers(folder: Path) -> None:
+def _refuse_strangers(folder: Path, refuse: Callable[[str], NoReturn]) -> None:
     """A module of the user's that is called as one of our packages would be imported in its place."""
     if folder == Path(__file__).resolve().parents[1]:
         return
     for name in PACKAGES:
         for stranger in (folder / f"{name}.py", folder / name / "__init__.py"):
             if stranger.exists():
-                _refuse(f"{stranger} would hide beamlike's own package {name!r}: rename it")
+                refuse(f"{stranger} would hide beamlike's own package {name!r}: rename it")
 
 
-def _refuse(text: str) -> NoReturn:
-    print(f"beamlike: {text}", file=sys.stderr)
+def _refuse(as_json: bool, text: str) -> NoReturn:
+    if as_json:
+        log.critical("%s", text)
+    else:
+        print(f"beamlike: {text}", file=sys.stderr)
     sys.exit(NOTHING_TO_RUN)
 
 
@@ -163,7 +200,3 @@ def completion(shell: str) -> None:
     script = get_completion_class(shell)
     assert script is not None  # click has these three
     print(script(main, {}, "beamlike", "_BEAMLIKE_COMPLETE").source())
-
-
-if __name__ == "__main__":
-    main(prog_name="beamlike")

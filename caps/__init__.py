@@ -2,12 +2,13 @@
 #
 #   layers.py        Layer (one generation's exclusions, canonical and interned), extend, permits, require
 #   current.py       check: the same for whoever is running now; the core installs the hook that says who that is
+#   decisions.py     what was permitted is kept for the next time
 #   kinds.py         the table: one row per kind of access; define adds an application's own
 #   matching.py      what a row's matching must be able to do, and the cover of "all"
 #   ranges.py, names.py, paths.py, endpoints.py, application.py    the five ways of matching
 #   errors.py        CapabilityError
 #
-# The rules are C1-C9 in SEMANTICS.md. Exclusions contain accidents; hostile Python needs a cell (DESIGN.md, section 5).
+# The rules are C1-C9 in docs/semantics.md. Exclusions contain accidents; hostile Python needs a cell, which is still to come.
 
 from caps.current import check, set_current_layers
 from caps.errors import CapabilityError

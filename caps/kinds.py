@@ -49,6 +49,8 @@ BUILT_IN = [
 ALIASES = {"ports": "port_io", "memory": "raw_memory"}
 """HydrOS's code's own spellings (its `system` is a kind's name here too)."""
 
+BUILT_IN_NAMES = frozenset([*(kind.name for kind in BUILT_IN), *ALIASES])
+
 kinds: dict[str, Kind] = {kind.name: kind for kind in BUILT_IN}
 kinds.update({alias: kinds[name] for alias, name in ALIASES.items()})
 

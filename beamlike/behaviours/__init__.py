@@ -5,7 +5,8 @@
     state_machine   StateMachine: does so by the state it is in
     system          what one can ask of any of them: suspend, get_state, trace, stop …
     requests        Request[R]: requests that tell a type checker what their answer is
-    child, restarts, stopping, supervising, supervisor, dynamic_supervisor, task, application       supervision
+    asyncness       tells of a forgotten `async`
+    child, options, asking, restarts, stopping, supervising, supervisor, dynamic_supervisor, task, application      supervision
 
 Nothing is imported here: each module is imported by its name, and `beamlike` is the face.
 """

@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import logging
+import re
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +30,10 @@ from beamlike.hot.ids import Pid
 from beamlike.node import run as run_alone
 from beamlike.processes import extra, process_flag
 from beamlike.records import record
+
+log = logging.getLogger("beamlike.application")
+
+STANDARD = {*sys.stdlib_module_names, "test"}  # what a file's module may not be called
 
 INTERRUPTED = 130  # what shells give for a program that Ctrl-C ended: 128 + SIGINT
 
@@ -44,17 +51,22 @@ class Application:
 
 
 def load(path: str | Path, function: str = "main") -> Application:
-    """Load the file at `path` as the module that its name says, and check that it can be run.
+    """Load the file at `path` as a module, and check that it can be run.
 
     The module is entered in `sys.modules` and its folder put first in `sys.path`, as Python does for scripts; a file that is loaded
     already is not loaded again.
 
+    Unlike a script, which is `__main__`, the module is called after the file (`program.py` is `program`, `my-app.py` is `my_app`), because
+    functions and records are sent by name. A file called as a module of the standard library has an underscore added: `test.py` is `test_`.
+
     Raises:
-        LoadError: there is no such file or function, it is no async function, or the module's name belongs to another module.
+        LoadError: there is no such file or function, it is no async function without parameters, or the module's name belongs to
+            another module. The text names the file as it was given.
+        SyntaxError: it is not Python.
         Exception: whatever the file itself raises.
     """
     application = Application(str(Path(path).resolve()), function)
-    _find(application)
+    _find(application, str(path))
     return application
 
 
@@ -66,7 +78,8 @@ def run_application(application: Application, run: Callable[..., Any] = run_alon
     What the function raised is printed with its traceback: 1. Ctrl-C: 130.
 
     Args:
-        run: what runs an async function on a node and returns its result: `beamlike.run`, or `nodes.run` with its options filled in.
+        run: what runs an async function on a node and returns its result: `beamlike.run`, or what calls it and tells of failures in its
+            own way.
     """
     try:
         status = run(execute, application)
@@ -82,7 +95,7 @@ def run_application(application: Application, run: Callable[..., Any] = run_alon
 
 async def execute(application: Application) -> int:
     """The first process of an application: run its function, and the tree it started. Returns the exit status."""
-    function = _find(application)
+    function = _find(application, application.path)
     extra(scheduler.current_process()).initial_call = f"{function.__module__}:{application.function}"
     try:
         result = await function()
@@ -105,7 +118,7 @@ async def _outlive(top: Pid) -> int:
                 raise Stop(reason)
     if reason == "normal":
         return 0
-    print(f"the application's top process {top} ended: {format_reason(reason)}", file=sys.stderr)
+    log.critical("the application's top process %s ended: %s", top, format_reason(reason))
     return 1
 
 
@@ -115,52 +128,68 @@ def _exit_status(code: Any) -> int:
         return 0
     if isinstance(code, int):
         return int(code)
-    print(code, file=sys.stderr)
+    log.critical("%s", code)
     return 1
 
 
-def _find(application: Application) -> Callable[[], Any]:
-    module = _module(Path(application.path))
+def _find(application: Application, file: str) -> Callable[[], Any]:
+    """The application's function. `file` is what errors call the file."""
+    module = _module(Path(application.path), file)
     function = getattr(module, application.function, None)
     if function is None:
         own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
         there = sorted(value.__name__ for value in own if inspect.iscoroutinefunction(value))
         raise LoadError(
-            f"{application.path} has no function {application.function!r}"
+            f"{file} has no function {application.function!r}"
             + (f"; its async functions are: {', '.join(there)}" if there else f": write `async def {application.function}():`")
         )
+    if inspect.isasyncgenfunction(function):
+        raise LoadError(f"{application.function!r} in {file} is an async generator function: it has a `yield` in it")
     if not inspect.iscoroutinefunction(function):
-        raise LoadError(f"{application.function!r} in {application.path} is {function!r}: write `async def {application.function}():`")
+        raise LoadError(f"{application.function!r} in {file} is {function!r}: write `async def {application.function}():`")
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        raise LoadError(f"{application.function!r} in {file} cannot be called without arguments ({error}): they are in sys.argv") from None
     return function  # type: ignore[no-any-return]
 
 
-def _module(path: Path) -> ModuleType:
+def _module(path: Path, file: str) -> ModuleType:
     """The module of the file, loaded if it was not."""
-    if path.suffix != ".py" or not path.stem.isidentifier():
-        raise LoadError(f"{path} cannot be loaded: expected a Python file whose name, without .py, is an identifier")
     if not path.is_file():
-        raise LoadError(f"there is no file {path}")
-    name = path.stem
+        raise LoadError(f"there is no file {file}")
+    name = re.sub(r"\W", "_", path.stem)
+    if name in STANDARD:
+        name += "_"
     loaded = sys.modules.get(name)
     spec = importlib.util.find_spec(name) if loaded is None else loaded.__spec__
-    if loaded is None and spec is None:
-        return _import(name, path)
-    origin = None if spec is None else spec.origin
+    neighbour = path.with_name(f"{name}.py")
+    if loaded is None and spec is None and (name == path.stem or not neighbour.exists()):
+        return _import(name, path, file)
+    origin = neighbour if spec is None else spec.origin
     if origin is None or Path(origin).resolve() != path:
-        raise LoadError(f"{path} cannot be loaded as {name!r}: that is the name of the module at {origin}; rename the file")
-    return _import(name, path) if loaded is None else loaded
+        raise LoadError(f"{file} cannot be loaded as {name!r}: that is the name of the module at {origin}; rename the file")
+    return _import(name, path, file) if loaded is None else loaded
 
 
-def _import(name: str, path: Path) -> ModuleType:
+def _import(name: str, path: Path, file: str) -> ModuleType:
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(name, path)
+    loader = SourceFileLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    try:
+        code: Any = loader.get_code(name)
+    except OSError as error:
+        raise LoadError(f"{file} cannot be read: {error.strerror}") from None
+    except (SyntaxError, ValueError) as error:
+        if getattr(error, "filename", None) is not None:
+            raise
+        raise SyntaxError(str(error), (str(path), None, None, None)) from None  # null bytes: Python does not say where
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        exec(code, module.__dict__)
     except BaseException:
         del sys.modules[name]
         raise

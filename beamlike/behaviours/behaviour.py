@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from beamlike.behaviours.starting import IGNORE, Ignored, Started, start_behaviour
+from beamlike.behaviours.asyncness import check_method
+from beamlike.behaviours.starting import IGNORE, Started, start_behaviour
 from beamlike.behaviours.system import Control
 from beamlike.hot import scheduler
 from beamlike.hot.ids import Pid
@@ -14,11 +16,21 @@ from beamlike.reports import shown
 
 
 class Behaviour:
-    """Base of GenServer and StateMachine. An instance is made in the process it describes, without arguments."""
+    """Base of GenServer and StateMachine. An instance is made in the process it describes, without arguments.
+
+    A subclass that overrides an async method by a plain one is a TypeError where it is defined.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, own in vars(cls).items():
+            if inspect.iscoroutinefunction(getattr(super(cls, cls), name, None)):
+                check_method(cls, name, own)
 
     async def init(self, *args: Any, **kwargs: Any) -> Any:
         """Set up; `start_link` returns when this does. `return IGNORE` declines: there will be no process, and that is no error."""
-        return None
+        if args:
+            raise TypeError(f"{type(self).__qualname__} has no init, but was given {len(args)} argument(s)")
 
     async def terminate(self, reason: Any) -> None:
         """Clean up. Runs when it stops, also by an exception; when it is told to exit, by its parent's end or by its supervisor, only if
@@ -57,10 +69,11 @@ class Behaviour:
         exclude: Iterable[Any] = (),
         limits: Limits | None = None,
         mailbox: Mailbox | None = None,
-    ) -> Pid | Ignored:
+    ) -> Pid:
         """Start a process linked to the caller, its parent, and wait until `init(*args)` is done.
 
-        Options, what is returned and what is raised: as `start_behaviour`; above all the very exception that `init` raised.
+        Returns its pid, or `IGNORE` if `init` declined. Options and what is raised: as `start_behaviour`; above all the very exception
+        that `init` raised.
         """
         return await cls._start(args, True, name=name, timeout=timeout, exclude=exclude, limits=limits, mailbox=mailbox)
 
@@ -73,12 +86,12 @@ class Behaviour:
         exclude: Iterable[Any] = (),
         limits: Limits | None = None,
         mailbox: Mailbox | None = None,
-    ) -> Pid | Ignored:
+    ) -> Pid:
         """As `start_link`, but with neither link nor parent: it outlives the caller."""
         return await cls._start(args, False, name=name, timeout=timeout, exclude=exclude, limits=limits, mailbox=mailbox)
 
     @classmethod
-    async def _start(cls, args: tuple[Any, ...], link: bool, **options: Any) -> Pid | Ignored:
+    async def _start(cls, args: tuple[Any, ...], link: bool, **options: Any) -> Pid:
         return await start_behaviour(_live, cls, *args, link=link, initial_call=f"{cls.__module__}:{cls.__qualname__}", **options)
 
 

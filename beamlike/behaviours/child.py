@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from beamlike.hot.ids import Pid
 from beamlike.hot.process import INFINITY
-from beamlike.processes import spawn_link
+from beamlike.hot.values import copy_value
+from beamlike.processes import check_options, spawn_link
 from beamlike.records import record
 
 Restart = Literal["permanent", "transient", "temporary"]
@@ -38,7 +39,7 @@ class ChildSpec:
     that is to *be* the child.
 
     Args:
-        id: names the child among its siblings: a hashable value.
+        id: names the child among its siblings: a hashable value that can be sent.
         start, args, options: the child is started by `await start(*args, **options)`.
         restart: `permanent`: whatever it ended with; `transient`: not after a quiet reason; `temporary`: never (S4).
         shutdown: how it is stopped: `brutal_kill`; seconds it has after the exit signal `shutdown`, then `kill`; `infinity` (S5).
@@ -82,10 +83,12 @@ class ChildSpec:
         The id is the class's or function's qualified name unless given. `options` go to the start: `name=`, and what `start_link` or
         `spawn` take.
 
-        Raises: TypeError if `what` is neither.
+        Raises: TypeError if `what` is neither, or its start takes no such option.
         """
         kind: Kind = getattr(what, "child_type", "worker")
         start, more = _starter(what)
+        if options:
+            _check_options(what, start, options)
         return cls(
             what.__qualname__ if id is None else id,
             start,
@@ -110,7 +113,7 @@ class ChildSpec:
 
     def check(self) -> None:
         """Check every field. A receiver does it once more: records arrive without being checked."""
-        self._expect("id", self.id is not None and _is_hashable(self.id), "a hashable value that is not None")
+        self._expect("id", self.id is not None and _is_id(self.id), "a hashable value that can be sent and is not None")
         self._expect("start", inspect.iscoroutinefunction(self.start), "an async function that starts the child and returns its Pid")
         self._expect("args", type(self.args) is tuple, "a tuple")
         self._expect("restart", self.restart in RESTARTS, "'permanent', 'transient' or 'temporary'")
@@ -133,9 +136,9 @@ def _wrong(what: str, given: Any, expected: str) -> Exception:
     return kind(f"{what} is {given!r}, expected {expected}")
 
 
-def _is_hashable(value: Any) -> bool:
+def _is_id(value: Any) -> bool:
     try:
-        hash(value)
+        hash(copy_value(value))
     except TypeError:
         return False
     return True
@@ -156,6 +159,19 @@ def _starter(what: Any) -> tuple[Callable[..., Coroutine[Any, Any, Any]], tuple[
             raise TypeError(f"ChildSpec.of: {what!r} starts a child, it is none: give its class")
         return start_process, (what,)
     raise TypeError(f"ChildSpec.of expects a class with start_link or an async function, not {what!r}")
+
+
+def _check_options(what: Any, start: Callable[..., Any], options: dict[str, Any]) -> None:
+    """TypeError for an option that the start does not take."""
+    if start is start_process:
+        check_options("ChildSpec.of", options)
+        return
+    signature = inspect.signature(start)
+    try:
+        signature.bind_partial(**options)
+    except TypeError as error:
+        known = ", ".join(signature.parameters)
+        raise TypeError(f"ChildSpec.of: {what.__qualname__}.start_link {error}; its arguments are: {known}") from None
 
 
 def spec_of(child: Any) -> ChildSpec:

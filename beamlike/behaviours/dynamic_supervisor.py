@@ -6,24 +6,23 @@ from collections.abc import Iterable
 from typing import Any
 
 from beamlike.behaviours import stopping
-from beamlike.behaviours.child import ChildSpec, Kind, spec_of
+from beamlike.behaviours.asking import STOPPED, ChildError, Face, ask
+from beamlike.behaviours.child import ChildSpec
+from beamlike.behaviours.options import Options
 from beamlike.behaviours.restarts import Backoff
-from beamlike.behaviours.starting import Ignored
-from beamlike.behaviours.supervising import STOPPED, Child, ChildError, ChildInfo, Options, Supervising, ask, ask_to_start
+from beamlike.behaviours.supervising import Child, Supervising
 from beamlike.hot import scheduler
 from beamlike.hot.calls import Caller
 from beamlike.hot.ids import Pid
 from beamlike.limits import Limits
 
 
-class DynamicSupervisor:
-    """The face of a dynamic supervisor: `start_link`, and what to ask one, by pid or name; see Supervisor for what all of these raise.
+class DynamicSupervisor(Face):
+    """The face of a dynamic supervisor: `start_link`, and what to ask one.
 
     Its children are independent (one_for_one), in no order, and known by their pids: ids may repeat. A child that has ended and is not
     restarted, was terminated, or declined is forgotten. They are stopped all at the same time.
     """
-
-    child_type: Kind = "supervisor"
 
     @staticmethod
     async def start_link(
@@ -45,37 +44,12 @@ class DynamicSupervisor:
         Raises: BadNameError if the name is taken; TypeError, ValueError for a wrong option.
         """
         options = Options(intensity=intensity, period=period, backoff=backoff, hold=hold, max_children=max_children)
-        pid = await DynamicSupervising.start_link(options, name=name, exclude=exclude, limits=limits)
-        assert type(pid) is Pid
-        return pid
-
-    @staticmethod
-    async def start_child(supervisor: Any, child: Any) -> Pid | Ignored:
-        """Start a child. Returns its pid, or IGNORE. It gets the caller's exclusions as well as the supervisor's (C8).
-
-        Raises: ChildError `max_children`, `bad_spec`; ChildStartError; TypeError, ValueError as `Supervisor.start_child`.
-        """
-        return await ask_to_start(supervisor, spec_of(child))
+        return await DynamicSupervising.start_link(options, name=name, exclude=exclude, limits=limits)
 
     @staticmethod
     async def terminate_child(supervisor: Any, pid: Pid) -> None:
         """Stop the child that runs as `pid`; it is not restarted. Raises: ChildError `not_found`."""
         await ask(supervisor, "terminate_child", pid)
-
-    @staticmethod
-    async def which_children(supervisor: Any) -> list[ChildInfo]:
-        """All children."""
-        return await ask(supervisor, "which_children")  # type: ignore[no-any-return]
-
-    @staticmethod
-    async def count_children(supervisor: Any) -> dict[str, int]:
-        """As `Supervisor.count_children`."""
-        return await ask(supervisor, "count_children")  # type: ignore[no-any-return]
-
-    @staticmethod
-    async def clear_hold(supervisor: Any) -> None:
-        """As `Supervisor.clear_hold`."""
-        await ask(supervisor, "clear_hold")
 
 
 class DynamicSupervising(Supervising):

@@ -20,7 +20,7 @@ import logging
 from typing import Any
 
 from beamlike.behaviours.behaviour import Behaviour
-from beamlike.behaviours.starting import Ignored
+from beamlike.behaviours.starting import IGNORE
 from beamlike.behaviours.system import Control, SystemRequest
 from beamlike.exits import NOREPLY as NOREPLY
 from beamlike.exits import Exit, Stop
@@ -49,10 +49,6 @@ class GenServer(Behaviour):
     `init` and the handlers may return `Continue(value)`.
     """
 
-    async def init(self, *args: Any, **kwargs: Any) -> Continue | Ignored | None:
-        """Set up; `start_link` returns when this does. `return IGNORE` declines: there will be no server, and that is no error."""
-        return None
-
     async def handle_call(self, request: Any, caller: Caller) -> Any:
         """Answer a call by what is returned. After `return NOREPLY`, `reply(caller, value)` answers it, from any process (G2)."""
         raise NotImplementedError(f"{type(self).__qualname__} has no handle_call; it was asked {shown(request)}")
@@ -69,6 +65,12 @@ class GenServer(Behaviour):
     async def handle_continue(self, value: Any) -> Continue | None:
         """Go on after `Continue(value)`."""
         raise NotImplementedError(f"{type(self).__qualname__} has no handle_continue; it was to go on with {shown(value)}")
+
+    async def _set_up(self, args: tuple[Any, ...]) -> Any:
+        outcome = await self.init(*args)
+        if outcome is not None and outcome is not IGNORE:
+            self._check(outcome, "init")
+        return outcome
 
     async def _serve(self, control: Control, outcome: Any) -> None:
         receive = scheduler.receive
@@ -108,7 +110,11 @@ class GenServer(Behaviour):
     async def _go_on(self, outcome: Any, handler: str) -> None:
         """A handler returned something."""
         while outcome is not None:
-            if type(outcome) is not Continue:
-                raise TypeError(f"{type(self).__qualname__}.{handler} returned {shown(outcome)}, expected None or Continue(value)")
+            self._check(outcome, handler)
             outcome = await self.handle_continue(outcome.value)
             handler = "handle_continue"
+
+    def _check(self, outcome: Any, handler: str) -> None:
+        """TypeError unless a handler may return this."""
+        if type(outcome) is not Continue:
+            raise TypeError(f"{type(self).__qualname__}.{handler} returned {shown(outcome)}, expected None or Continue(value)")

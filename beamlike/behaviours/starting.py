@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from enum import Enum
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from beamlike import signals
-from beamlike.exits import CallError, ExitError, Stop, format_reason
+from beamlike.behaviours.asyncness import check_function
+from beamlike.exits import CallError, ExitError, Stop, format_reason, unwrapped
 from beamlike.hot import scheduler
-from beamlike.hot.calls import ANSWERED, BEGUN, Wait
+from beamlike.hot.calls import ANSWERED, BEGUN, make_wait
 from beamlike.hot.ids import Pid
 from beamlike.hot.process import INFINITY, Process
 from beamlike.limits import Limits, Mailbox
@@ -29,14 +30,32 @@ from beamlike.records import record
 Body = Callable[..., Coroutine[Any, Any, None]]  # (started, *args)
 
 
-@record
-class Ignored(Enum):
-    """The type of `IGNORE`, which a start returns instead of a pid: init declined, all is well, there is no process (S7)."""
+if TYPE_CHECKING:
 
-    IGNORE = "ignore"
+    class Ignored(Pid):
+        """As type checkers see it, so that a start returns a Pid: few look for `IGNORE`, and all would have to."""
+
+    IGNORE: Ignored
+else:
+
+    @record
+    class Ignored(Enum):
+        """The type of `IGNORE`, which a start returns instead of a pid: init declined, all is well, there is no process (S7)."""
+
+        IGNORE = "ignore"
+
+    IGNORE = Ignored.IGNORE
 
 
-IGNORE: Final = Ignored.IGNORE
+class Failed(Stop):
+    """Raised by an init whose failure has been reported already: the starter gets `error`, and there is no crash report of it.
+
+    The process ends with the quiet reason `(shutdown, reason)`, as OTP's supervisors do.
+    """
+
+    def __init__(self, error: Exception, reason: Any) -> None:
+        super().__init__(("shutdown", reason))
+        self.error = error
 
 
 class Started:
@@ -72,14 +91,8 @@ class _Start:
         self.child = child
         self.is_ignored = False
         self.failure: Exception | None = None  # what init raised
-        wait = self.wait = Wait.__new__(Wait)
-        wait.process = starter
-        wait.server = child.pid
-        wait.request = None
-        wait.timeout = timeout
-        wait.ref = scheduler.make_ref()
-        wait.state = BEGUN
-        wait.value = wait.event = None
+        wait = self.wait = make_wait(starter, child.pid, None, timeout)
+        wait.ref, wait.state = scheduler.make_ref(), BEGUN
 
 
 _starting: dict[Pid, _Start] = {}
@@ -116,7 +129,7 @@ async def start_behaviour(
     limits: Limits | None = None,
     mailbox: Mailbox | None = None,
     initial_call: str | None = None,
-) -> Pid | Ignored:
+) -> Pid:
     """Spawn a process that runs `body(started, *args)`, and wait until it calls `started.ok()`.
 
     It is linked to the caller, its parent, from the start. If it ends before it is ready, by its init or otherwise, its name is free
@@ -140,6 +153,7 @@ async def start_behaviour(
         BadNameError: the name is taken.
         TypeError, ValueError: an argument is not what it should be.
     """
+    check_function("start_behaviour", body)
     me = scheduler.caller("start")
     seconds = scheduler.check_timeout(timeout)
     scheduler.forbid_preemption(True)
@@ -147,7 +161,7 @@ async def start_behaviour(
         child = start(
             _run, (body, Started(me.pid if link else None), args), parent=me, name=name, exclude=exclude, limits=limits, mailbox=mailbox
         )
-        extra(child).initial_call = initial_call or f"{body.__module__}:{body.__qualname__}"
+        extra(child).initial_call = initial_call or f"{body.__module__}:{getattr(body, '__qualname__', body)}"
         if link:
             signals.join(me, child)
         begun = _starting[child.pid] = _Start(me, child, INFINITY if seconds is None else seconds)
@@ -162,7 +176,7 @@ async def start_behaviour(
             signals.end(child, "killed")
         scheduler.forbid_preemption(False)
     if begun.wait.state == ANSWERED:  # perhaps after the wait was over, and before the look
-        return cast("Pid | Ignored", begun.wait.value)
+        return begun.wait.value  # type: ignore[no-any-return]
     what = f"{initial_call_of(child)} ({child.pid})"
     if is_late:
         raise TimeoutError(f"{what} was not ready in {timeout} s and has been killed: give it more time, or less to do before it is ready")
@@ -193,10 +207,8 @@ async def _run(body: Body, started: Started, args: tuple[Any, ...]) -> None:
     """The child."""
     try:
         await body(started, *args)
-    except Stop:
-        raise
     except Exception as failure:
-        start = _starting.get(scheduler.self_pid())
+        start, stop = _starting.get(scheduler.self_pid()), unwrapped(failure)
         if start is not None:
-            start.failure = failure
+            start.failure = stop.error if isinstance(stop, Failed) else None if isinstance(stop, Stop) else failure
         raise

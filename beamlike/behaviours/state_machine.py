@@ -39,6 +39,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from beamlike import clock
+from beamlike.behaviours.asyncness import check_method
 from beamlike.behaviours.behaviour import Behaviour
 from beamlike.behaviours.starting import IGNORE
 from beamlike.behaviours.system import Control, SystemRequest
@@ -132,8 +133,10 @@ class StateMachine(Behaviour):
 
     def check_state(self, state: Any) -> None:
         """TypeError unless it can be a state: here, the name of an async method of the subclass. Override it along with `handle_event`."""
-        if type(state) is not str or hasattr(StateMachine, state) or not callable(getattr(self, state, None)):
+        method = getattr(self, state, None) if type(state) is str else None
+        if not callable(method) or hasattr(StateMachine, state):
             raise TypeError(f"{type(self).__qualname__} has no state {shown(state)}: a state is the name of a method of the subclass")
+        check_method(type(self), state, method)
 
     # --- what a state may ask for ---
 
@@ -157,7 +160,7 @@ class StateMachine(Behaviour):
         self._ask_for(StateTimeout, seconds, StateTimeout(value))
 
     def set_event_timeout(self, seconds: float | None, value: Any = None) -> None:
-        """Let `EventTimeout(value)` come in `seconds`, unless any other event comes before."""
+        """Let `EventTimeout(value)` come in `seconds`, unless any other event comes before: of any kind, other time-outs as well."""
         self._ask_for(EventTimeout, seconds, EventTimeout(value))
 
     def set_timeout(self, name: Any, seconds: float | None, value: Any = None) -> None:
@@ -202,8 +205,7 @@ class StateMachine(Behaviour):
                 event = self._expired(event.ref)
                 if event is None:
                     continue  # cancelled when it was on its way
-            else:
-                self._cancel(EventTimeout)
+            self._cancel(EventTimeout)
             if control.is_watched:
                 control.saw(event)
             await self._handle(event)

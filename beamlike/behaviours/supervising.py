@@ -12,65 +12,29 @@ As in OTP a supervisor does one thing at a time: while it starts or stops a chil
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import caps
 from beamlike import clock, reports, signals
 from beamlike.behaviours import stopping
-from beamlike.behaviours.child import ChildSpec
+from beamlike.behaviours.asking import HELD, RESTARTING, RUNNING, STOPPED, ChildError, ChildInfo, ChildStartError, Status, layers_of
+from beamlike.behaviours.child import ChildSpec, start_process
 from beamlike.behaviours.gen_server import GenServer
-from beamlike.behaviours.restarts import Backoff, RestartWindow, is_restarted
-from beamlike.behaviours.starting import IGNORE, Ignored
-from beamlike.exits import Exit, ExitError, Stop, format_reason, is_quiet, reason_of
+from beamlike.behaviours.options import Options
+from beamlike.behaviours.restarts import RestartWindow, is_restarted
+from beamlike.behaviours.starting import IGNORE, Failed
+from beamlike.behaviours.system import sendable
+from beamlike.exits import Exit, ExitError, Stop, error_text, is_quiet, reason_of
 from beamlike.hot import scheduler
-from beamlike.hot.calls import Caller, call
+from beamlike.hot.calls import Caller, Cast
 from beamlike.hot.ids import Pid, Ref
+from beamlike.hot.timers import Timer
 from beamlike.processes import extra, process_flag
 from beamlike.records import record
 
-Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
-AutoShutdown = Literal["never", "any_significant", "all_significant"]
-Status = Literal["running", "stopped", "restarting", "held"]
-
-STRATEGIES = ("one_for_one", "one_for_all", "rest_for_one")
-AUTO_SHUTDOWNS = ("never", "any_significant", "all_significant")
-RUNNING: Status = "running"
-STOPPED: Status = "stopped"
-RESTARTING: Status = "restarting"
-HELD: Status = "held"
-
-
-class ChildError(RuntimeError):
-    """A supervisor refused what it was asked for.
-
-    `reason`: `not_found`, `already_present`, `("already_started", pid)`, `running`, `restarting`, `max_children`, `unknown_request`, or
-    `bad_spec`.
-    """
-
-    def __init__(self, text: str, reason: Any) -> None:
-        super().__init__(text)
-        self.reason = reason
-
-
-class ChildStartError(ChildError):
-    """A child did not start. `id` is the child's, `reason` what its start ended with, as an exit reason; the text has both."""
-
-    def __init__(self, id: Any, reason: Any) -> None:
-        super().__init__(f"child {id!r} did not start: {format_reason(reason)}", reason)
-        self.id = id
-
-
-@record
-class ChildInfo:
-    """What `which_children` tells of one child. `pid` is None unless `status` is `running`; else that is `stopped`, `restarting` or
-    `held`."""
-
-    id: Any
-    pid: Pid | None
-    status: Status
-    type: str
-    restart: str
+START_PATIENCE = 5.0  # seconds that a start function may take before it is reported
 
 
 @record
@@ -80,39 +44,6 @@ class Retry:
     key: Any
     ref: Ref
     step: Literal["restart", "start"]
-
-
-@record
-class Options:
-    """What a supervisor was started with; see `Supervisor.start_link` and `DynamicSupervisor.start_link`."""
-
-    strategy: Strategy = "one_for_one"
-    intensity: int = 1
-    period: float = 5.0
-    auto_shutdown: AutoShutdown = "never"
-    backoff: Backoff | None = None
-    hold: bool = False
-    max_children: int | None = None
-
-    def __post_init__(self) -> None:
-        RestartWindow(self.intensity, self.period)
-        most = self.max_children
-        for name, holds, expected in (
-            ("strategy", self.strategy in STRATEGIES, "'one_for_one', 'one_for_all' or 'rest_for_one'"),
-            ("auto_shutdown", self.auto_shutdown in AUTO_SHUTDOWNS, "'never', 'any_significant' or 'all_significant'"),
-            ("backoff", self.backoff is None or type(self.backoff) is Backoff, "None or a Backoff(first, factor, most, jitter)"),
-            ("hold", type(self.hold) is bool, "True or False"),
-            ("max_children", most is None or (type(most) is int and most >= 0), "None or a number >= 0"),
-        ):
-            if not holds:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, expected {expected}")
-
-    def check_child(self, spec: ChildSpec) -> None:
-        """ValueError if a supervisor with these options cannot have this child."""
-        if spec.significant and self.auto_shutdown == "never":
-            raise ValueError(f"child {spec.id!r} is significant, which means nothing to a supervisor with auto_shutdown='never'")
-        if spec.node is not None:
-            raise ValueError(f"child {spec.id!r} has node={spec.node!r}: this supervisor starts its children on its own node, leave it out")
 
 
 class Child:
@@ -133,7 +64,7 @@ class Child:
 
     def info(self) -> ChildInfo:
         """What others are told of it."""
-        return ChildInfo(self.spec.id, self.pid, self.status, self.spec.type, self.spec.restart)
+        return ChildInfo(sendable(self.spec.id), self.pid, self.status, self.spec.type, self.spec.restart)
 
     def report(self) -> dict[str, Any]:
         """What reports tell of it."""
@@ -160,20 +91,26 @@ class Supervising(GenServer):
         for spec in specs:
             try:
                 await self.add(spec)
-            except ChildStartError:
+            except ChildStartError as error:
                 await self.stop_children()
-                raise
+                raise Failed(error, ("failed_to_start_child", error.id, error.reason)) from None
 
     # --- messages ---
 
     async def handle_call(self, request: Any, caller: Caller) -> Any:
-        """Answer `ask`."""
+        """Answer `ask`. Nothing that can be asked ends a supervisor: what goes wrong, and what cannot be sent, is told to who asked."""
         try:
-            return "ok", await self.answer(request, caller)
+            return sendable(("ok", await self.answer(request, caller)))
         except ChildStartError as error:
-            return "start_error", error.id, error.reason
+            return sendable(("start_error", error.id, error.reason))
         except ChildError as error:
-            return "error", str(error), error.reason
+            return sendable(("error", str(error), error.reason))
+        except Exception as error:  # noqa: BLE001 - code of what was asked: the `==`, `hash` or `repr` of an id or a spec
+            return "error", f"{type(error).__qualname__}: {error_text(error)}", "bad_request"
+
+    async def handle_cast(self, request: Any) -> None:
+        """Nothing is asked by casts: it is logged."""
+        await super().handle_info(Cast(request))
 
     async def answer(self, request: Any, caller: Caller) -> Any:
         """What a request is answered. Raises: ChildError."""
@@ -198,7 +135,7 @@ class Supervising(GenServer):
     async def handle_info(self, message: Any) -> None:
         """The end of a child, or a restart that was put off."""
         match message:
-            case Exit(pid, reason) if pid in self.running:
+            case Exit(Pid() as pid, reason) if pid in self.running:
                 await self.child_ended(self.running[pid], reason)
             case Retry(key, ref, step):
                 child = self.children.get(key)
@@ -215,7 +152,7 @@ class Supervising(GenServer):
         """Under what a new child is kept. Raises: ChildError if it cannot be."""
         raise NotImplementedError
 
-    async def add(self, spec: ChildSpec, layers: caps.Layers = ()) -> Pid | Ignored:
+    async def add(self, spec: ChildSpec, layers: caps.Layers = ()) -> Pid:
         """Start a new child. Raises: ChildError; then it is not kept."""
         child = Child(self.key_of(spec), spec, layers)
         self.children[child.key] = child
@@ -235,14 +172,17 @@ class Supervising(GenServer):
         spec, me = child.spec, scheduler.current_process()
         child.retry = None
         own = me.layers
+        watch = self.watch_start(child)
         try:
             # The start runs under the child's exclusions, so whatever it spawns has them; nobody else runs as this process meanwhile.
             me.layers = caps.extend(joined(own, child.layers), spec.exclude)
             pid = await spec.start(*spec.args, **spec.options)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ChildStartError(spec.id, error.reason if isinstance(error, ExitError) else reason_of(error)) from error
         finally:
             me.layers = own
+            if watch is not None and watch.when > scheduler.now():
+                scheduler.drop_timer(watch)
         if pid is IGNORE:
             child.status = STOPPED
             return
@@ -252,6 +192,17 @@ class Supervising(GenServer):
         self.running[pid] = child
         signals.link(pid)  # most are already; one that is not, and has ended, answers `noproc`
         reports.progress(me.pid, me.name, child.report())
+
+    def watch_start(self, child: Child) -> Timer | None:
+        """Let it be reported if the child's own start function does not return: it may be the child itself, given by mistake."""
+        if child.spec.start is start_process or getattr(child.spec.start, "__name__", "") == "start_link":
+            return None
+        reason = f"its start is to return the child's pid, and has not in {START_PATIENCE} s; a loop is made a child by ChildSpec.of(loop)"
+        me = scheduler.current_process()
+        told = partial(reports.supervisor, me.pid, me.name, "slow_start", reason, child.report())
+        watch = Timer(None, None, told, 0.0, None)
+        scheduler.push_timer(watch, scheduler.now() + START_PATIENCE)
+        return watch
 
     # --- restarting ---
 
@@ -386,32 +337,3 @@ class Supervising(GenServer):
 def joined(layers: caps.Layers, more: caps.Layers) -> caps.Layers:
     """Both, none twice."""
     return layers if not more else (*layers, *(layer for layer in more if layer not in layers))
-
-
-def layers_of(caller: Pid, terms: Iterable[Any]) -> caps.Layers:
-    """The layers of who asks: of a process here what its record says, of another node's what the request says."""
-    if caller.process is not None:
-        return caller.process.layers  # type: ignore[no-any-return]
-    layers: caps.Layers = ()
-    for each in terms:
-        layers = caps.extend(layers, each)
-    return layers
-
-
-async def ask(supervisor: Any, *request: Any) -> Any:
-    """Ask a supervisor, for as long as it takes. Raises: ChildError, ChildStartError; CallError if the supervisor is not there or ends."""
-    match await call(supervisor, request, timeout=None):
-        case ("ok", value):
-            return value
-        case ("start_error", id_, reason):
-            raise ChildStartError(id_, reason)
-        case ("error", text, reason):
-            raise ChildError(text, reason)
-        case other:
-            raise TypeError(f"{supervisor!r} is no supervisor: it answered {other!r}")
-
-
-async def ask_to_start(supervisor: Any, spec: ChildSpec) -> Pid | Ignored:
-    """Ask a supervisor for a child, which gets the exclusions of the caller as well."""
-    layers = scheduler.current_process().layers
-    return await ask(supervisor, "start_child", spec, tuple(layer.terms for layer in layers))  # type: ignore[no-any-return]

@@ -5,37 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from beamlike.behaviours.child import ChildSpec, Kind, spec_of
+from beamlike.behaviours.asking import RESTARTING, RUNNING, ChildError, ChildStartError, Face, ask
+from beamlike.behaviours.child import ChildSpec, spec_of
+from beamlike.behaviours.options import AutoShutdown, Options, Strategy
 from beamlike.behaviours.restarts import Backoff
-from beamlike.behaviours.starting import IGNORE, Ignored
-from beamlike.behaviours.supervising import (
-    RESTARTING,
-    RUNNING,
-    AutoShutdown,
-    Child,
-    ChildError,
-    ChildInfo,
-    ChildStartError,
-    Options,
-    Strategy,
-    Supervising,
-    ask,
-    ask_to_start,
-)
+from beamlike.behaviours.starting import IGNORE
+from beamlike.behaviours.supervising import Child, Supervising
 from beamlike.hot.calls import Caller
 from beamlike.hot.ids import Pid
+from beamlike.hot.values import copy_value
 from beamlike.limits import Limits
 
 
-class Supervisor:
-    """The face of a supervisor: `start_link`, and what to ask one, by pid or name.
-
-    What asks a supervisor waits for as long as it takes. Besides what is said there, it raises CallError if the supervisor is not there
-    or ends meanwhile, and BadNameError if nobody has the name. While a supervisor starts or stops a child it answers nobody, as in OTP:
-    an `init` should be quick, and `handle_continue` do what takes long.
-    """
-
-    child_type: Kind = "supervisor"
+class Supervisor(Face):
+    """The face of a supervisor: `start_link`, and what to ask one. A child that was added, and declined, is kept, and so is its spec."""
 
     @staticmethod
     async def start_link(
@@ -72,6 +55,8 @@ class Supervisor:
             TypeError, ValueError: an option or a child is not what it should be.
         """
         options = Options(strategy, intensity, period, auto_shutdown, backoff, hold)
+        if not isinstance(children, Iterable):
+            raise TypeError(f"Supervisor.start_link: children is an iterable of ChildSpecs, classes or functions, not {children!r}")
         specs = [spec_of(child) for child in children]
         ids = set()
         for spec in specs:
@@ -79,23 +64,7 @@ class Supervisor:
             if spec.id in ids:
                 raise ValueError(f"two children have the id {spec.id!r}: give each an id of its own")
             ids.add(spec.id)
-        pid = await StaticSupervising.start_link(options, specs, name=name, exclude=exclude, limits=limits)
-        assert type(pid) is Pid
-        return pid
-
-    @staticmethod
-    async def start_child(supervisor: Any, child: Any) -> Pid | Ignored:
-        """Add a child, after the others, and start it. Returns its pid, or IGNORE if it declined; the spec is then kept.
-
-        The child is no stronger than who asked for it: it gets the caller's exclusions as well as the supervisor's (C8).
-
-        Raises:
-            ChildError: the id is taken (`("already_started", pid)`, `already_present`), or the supervisor cannot have such a child
-                (`bad_spec`).
-            ChildStartError: it did not start; the spec is not kept.
-            TypeError, ValueError: it is no child, or its spec cannot be sent: `start` and `args` travel as a message.
-        """
-        return await ask_to_start(supervisor, spec_of(child))
+        return await StaticSupervising.start_link(options, specs, name=name, exclude=exclude, limits=limits)
 
     @staticmethod
     async def terminate_child(supervisor: Any, id: Any) -> None:
@@ -106,7 +75,7 @@ class Supervisor:
         await ask(supervisor, "terminate_child", id)
 
     @staticmethod
-    async def restart_child(supervisor: Any, id: Any) -> Pid | Ignored:
+    async def restart_child(supervisor: Any, id: Any) -> Pid:
         """Start a child that is stopped or held. Raises: ChildError `not_found`, `running`, `restarting`; ChildStartError."""
         return await ask(supervisor, "restart_child", id)  # type: ignore[no-any-return]
 
@@ -117,23 +86,8 @@ class Supervisor:
 
     @staticmethod
     async def get_childspec(supervisor: Any, id: Any) -> ChildSpec:
-        """The spec of a child. Raises: ChildError `not_found`."""
+        """The spec of a child. Raises: ChildError `not_found`, `cannot_be_sent`."""
         return await ask(supervisor, "get_childspec", id)  # type: ignore[no-any-return]
-
-    @staticmethod
-    async def which_children(supervisor: Any) -> list[ChildInfo]:
-        """All children, in the order of their start. Unlike Erlang, where the last one comes first."""
-        return await ask(supervisor, "which_children")  # type: ignore[no-any-return]
-
-    @staticmethod
-    async def count_children(supervisor: Any) -> dict[str, int]:
-        """How many there are: `specs`, of which `active` ones run; `supervisors` and `workers` among the specs."""
-        return await ask(supervisor, "count_children")  # type: ignore[no-any-return]
-
-    @staticmethod
-    async def clear_hold(supervisor: Any) -> None:
-        """Restart what is held, and count restarts from zero again (S10)."""
-        await ask(supervisor, "clear_hold")
 
 
 class StaticSupervising(Supervising):
@@ -149,12 +103,15 @@ class StaticSupervising(Supervising):
             case ("delete_child", id_):
                 del self.children[self.find_stopped(id_).key]
             case ("get_childspec", id_):
-                return self.find(id_).spec
+                try:
+                    return copy_value(self.find(id_).spec)
+                except TypeError as error:
+                    raise ChildError(f"the spec of child {id_!r} cannot be sent: {error}", "cannot_be_sent") from error
             case _:
                 return await super().answer(request, caller)
         return None
 
-    async def restart_by_hand(self, child: Child) -> Pid | Ignored:
+    async def restart_by_hand(self, child: Child) -> Pid:
         """Start it. Raises: ChildStartError; it stays as it was then."""
         try:
             await self.start_one(child)

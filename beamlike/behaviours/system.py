@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from beamlike.exits import NOREPLY, CallError, Exit, Stop, error_text, reason_of
+from beamlike.exits import NOREPLY, CallError, Exit, Stop, error_text, reason_of, unwrapped
 from beamlike.hot import scheduler
 from beamlike.hot.calls import DEFAULT_TIMEOUT, Call, Caller, call, release_caller, reply
 from beamlike.hot.ids import Pid
@@ -115,9 +115,9 @@ class Control:
         try:
             await self.behaviour.terminate(reason_of(failure))
         finally:
-            message = self.extra.last_message
-            if isinstance(failure, Stop) and type(message) is Call:
-                self.reply(message.caller, failure.reply)
+            message, stop = self.extra.last_message, unwrapped(failure)
+            if isinstance(stop, Stop) and type(message) is Call:
+                self.reply(message.caller, stop.reply)
 
     async def handle(self, message: Call) -> None:
         """Do what a system message asks. Returns when the behaviour may go on. Raises: Stop, to end it."""

@@ -6,11 +6,12 @@ reason of a task that died, is kept until it is asked for, and nothing passes th
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
 from typing import Any, Literal
 
 from beamlike import promises, signals
 from beamlike.behaviours import stopping
+from beamlike.behaviours.asyncness import check_function
 from beamlike.behaviours.child import ChildSpec, start_process
 from beamlike.behaviours.dynamic_supervisor import DynamicSupervisor
 from beamlike.exits import CallError, CallTimeoutError, format_reason
@@ -30,11 +31,14 @@ MAX_CONCURRENCY = 8  # tasks of `stream` at a time: they share one core, so more
 
 @record
 class Task:
-    """A task that was started. Only its owner can wait for it."""
+    """A task that was started. Only its owner can wait for it: `await task` is `await Task.await_(task)`."""
 
     pid: Pid
     owner: Pid
     ref: Ref
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return Task.await_(self).__await__()
 
     @staticmethod
     def async_(fn: AsyncFunction, *args: Any) -> Task:
@@ -43,8 +47,10 @@ class Task:
         If it crashes, so does the owner, unless that traps exits. A task that is through leaves nothing in the mailbox, not even an `Exit`.
         Arguments are as for `spawn`. The value is sent, so it has to be a message.
 
-        Raises: RuntimeError outside a process. If `fn` is no async function the task crashes.
+        Raises: RuntimeError outside a process; TypeError if `fn` is no async function. (What else can be called is called by the task,
+        which crashes if there is nothing to await.)
         """
+        check_function("Task.async_", fn)
         me = scheduler.current_process()
         ref = scheduler.make_ref()
         scheduler.forbid_preemption(True)  # the task must not answer before it is waited for
@@ -111,10 +117,9 @@ class Task:
         """Compute `await fn(item)` for each item in a task of its own, and yield `("ok", value)` or `("exit", reason)` of each.
 
         At most `max_concurrency` tasks whose results were not taken are there at a time, so items are taken no faster than results are.
-        The tasks are linked to
-        the caller: it sees `("exit", reason)` of a crash if it traps exits, and gets no `Exit` besides; else it crashes, too. If the
-            iteration is given
-        up, what is at work is killed: at once if it is closed (`contextlib.aclosing`), else when Python drops it.
+        The tasks are linked to the caller: it sees `("exit", reason)` of a crash if it traps exits, and gets no `Exit` besides; else it
+        crashes, too. If the iteration is given up, what is at work is killed: at once if it is closed (`contextlib.aclosing`), else when
+        Python drops it.
 
         Args:
             ordered: yield in the order of `items`, else as the tasks are through.
@@ -123,6 +128,11 @@ class Task:
 
         Raises: CallTimeoutError; TypeError or ValueError for a wrong argument.
         """
+        check_function("Task.stream", fn)
+        if not isinstance(items, Iterable):
+            raise TypeError(f"Task.stream: items is an iterable, not {items!r}")
+        if type(ordered) is not bool:
+            raise TypeError(f"Task.stream: ordered is True or False, not {ordered!r}")
         if type(max_concurrency) is not int or max_concurrency < 1:
             raise ValueError(f"Task.stream: max_concurrency is a number of tasks >= 1, not {max_concurrency!r}")
         if on_timeout not in ("exit", "kill_task"):
@@ -175,10 +185,10 @@ class TaskSupervisor:
 
         Raises: as `Task.async_`; ChildError, CallError, BadNameError as `DynamicSupervisor.start_child`.
         """
+        check_function("TaskSupervisor.async_nolink", fn)
         me = scheduler.current_process()
         ref = scheduler.make_ref()
         pid = await DynamicSupervisor.start_child(supervisor, _temporary(_compute_when_told, me.pid, ref, _callers()))
-        assert type(pid) is Pid
         promises.promise(pid, ref)
         work = (fn, args)
         if pid.process is not None:
@@ -193,9 +203,8 @@ class TaskSupervisor:
 
         `fn` and `args` travel as a message. Raises as `async_nolink`.
         """
-        pid = await DynamicSupervisor.start_child(supervisor, _temporary(fn, *args))
-        assert type(pid) is Pid
-        return pid
+        check_function("TaskSupervisor.start_child", fn)
+        return await DynamicSupervisor.start_child(supervisor, _temporary(fn, *args))
 
 
 def _temporary(fn: AsyncFunction, *args: Any) -> ChildSpec:

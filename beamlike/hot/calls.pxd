@@ -26,14 +26,16 @@ cdef class Wait:
     cdef public object request, value, event
     cdef public Ref ref
     cdef public int state
+    cdef public bint is_over
     cdef public double timeout
     cpdef void begin(self) except *
+    cdef Process local_server(self)
     cpdef void refuse_cycle(self, Process server) except *
     cpdef void answer(self, object value) except *
     cpdef void fail(self, object reason) except *
     cpdef void go_on(self) except *
     cpdef void end(self) except *
 
-cpdef Wait new_wait()
+cpdef Wait make_wait(Process process, object server, object request, double timeout)
 cpdef void answer(Process process, Ref ref, object value) except *
 cdef object _poll_wait(object awaitable)

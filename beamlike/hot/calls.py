@@ -108,7 +108,7 @@ register_record(Cast, ("request",), frozen=True, slotted=True)
 class Wait:
     """One call in flight: what `call` gives to await. The request leaves when it is first awaited."""
 
-    __slots__ = ("event", "process", "ref", "request", "server", "state", "timeout", "value")
+    __slots__ = ("event", "is_over", "process", "ref", "request", "server", "state", "timeout", "value")
 
     process: Process
     server: Any  # a Pid, or (name, node) of another node
@@ -118,6 +118,7 @@ class Wait:
     ref: Ref
     value: Any  # the answer, or the reason
     event: Any  # trio.Event in trio mode
+    is_over: bool  # it was awaited to its end
 
     def __await__(self) -> Any:
         return self
@@ -134,13 +135,12 @@ class Wait:
     def begin(self) -> None:
         """Send the request and watch the server."""
         me = self.process
-        pid: Pid = self.server
         self.ref = make_ref()
         if me.calls is None:
             me.calls = {}
         me.calls[self.ref] = self
         self.state = BEGUN
-        server: Process | None = pid.process
+        server = self.local_server()
         if server is None:
             scheduler.hooks_or_error().call_elsewhere(self)
             return
@@ -160,6 +160,13 @@ class Wait:
         message.caller = caller
         message.request = self.request
         deliver(server, message)
+
+    def local_server(self) -> Process | None:
+        """The server's record, if it lives here."""
+        if type(self.server) is not Pid:
+            return None
+        pid: Pid = self.server
+        return pid.process  # type: ignore[no-any-return]
 
     def refuse_cycle(self, server: Process) -> None:
         """Fail at once if the server waits, through calls, for this caller (G7)."""
@@ -202,7 +209,7 @@ class Wait:
             me.calls.pop(self.ref, None)
             if not me.calls:
                 me.calls = None
-        server: Process | None = self.server.process
+        server = self.local_server()
         if server is not None:
             if server.monitored_by is not None:
                 server.monitored_by.pop(self.ref, None)
@@ -214,8 +221,16 @@ def _poll_wait(awaitable: Any) -> Any:
     """The answer, or PARK."""
     wait: Wait = awaitable
     me = wait.process
+    if me is not scheduler.stepped():
+        raise RuntimeError("this call() was made by another process, or in the other mode: await it where it is made")
+    if wait.is_over:
+        raise RuntimeError("this call() was awaited before: make another one")
     if wait.state == NEW:
-        wait.begin()
+        try:
+            wait.begin()
+        except BaseException:
+            wait.end()
+            raise
         if wait.state == BEGUN:
             if wait.timeout != INFINITY:
                 scheduler.arm(me, now() + wait.timeout)
@@ -229,21 +244,31 @@ def _poll_wait(awaitable: Any) -> Any:
             return PARK
     me.deadline = INFINITY
     wait.end()
+    wait.is_over = True
     if wait.state == ANSWERED:
         return wait.value
     raise scheduler.hooks_or_error().call_error(wait)
 
 
-def new_wait() -> Wait:
-    """A Wait of which nothing is set."""
-    return Wait.__new__(Wait)
+def make_wait(process: Process, server: Any, request: Any, timeout: Any) -> Wait:
+    """A call that has not begun. `timeout`: seconds, INFINITY for ever."""
+    wait: Wait = Wait.__new__(Wait)
+    wait.process = process
+    wait.server = server
+    wait.request = request
+    wait.timeout = timeout
+    wait.state = 0
+    wait.is_over = False
+    wait.ref = wait.value = wait.event = None  # type: ignore[assignment]  # `begin` makes the ref
+    return wait
 
 
 @cython.annotation_typing(False)
 def call(server: Any, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
     """Await the answer of a server to a request (G1).
 
-    It never hangs on a server that is dead, dies, or is lost with its node; nor on one that waits for the caller (G7). The server
+    It never hangs on a server that is dead, dies, or is lost with its node; nor on one that waits for the caller (G7), unless one of
+    them waits inside `io()`, where other tasks of it may yet answer. The server
     gets a value of its own, and so does the caller (M7). A checkpoint; after a timeout a late answer is dropped (M5), but the
     server may have done what was asked.
 
@@ -264,13 +289,7 @@ def call(server: Any, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> 
     seconds = check_timeout(timeout)
     if type(server) is not Pid:
         server = scheduler.hooks_or_error().resolve(server)
-    wait = new_wait()
-    wait.process = process
-    wait.server = server
-    wait.request = copy_value(request)
-    wait.timeout = INFINITY if seconds is None else seconds
-    wait.state = NEW
-    wait.value = wait.event = None
+    wait = make_wait(process, server, copy_value(request), INFINITY if seconds is None else seconds)
     if process is scheduler.stepped():
         return wait
     return scheduler.hooks_or_error().call_in_trio(wait)
@@ -285,8 +304,9 @@ def cast(server: Any, request: Any) -> None:
 def reply(caller: Caller, value: Any) -> None:
     """Answer a call, from any process (G2). Dropped if the caller waits no longer (M5).
 
-    Raises: TypeError if `caller` is no Caller, or the value cannot be sent.
+    Raises: TypeError if `caller` is no Caller, or the value cannot be sent; RuntimeError in a thread.
     """
+    scheduler.check_thread("reply")
     if type(caller) is not Caller:
         raise TypeError(f"reply expects the Caller that handle_call() got, not {caller!r}")
     value = copy_value(value)

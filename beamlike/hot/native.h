@@ -4,22 +4,40 @@
 #include <Python.h>
 #include <time.h>
 
-/* The object that says "the coroutine returned"; set once at import. */
-static PyObject *bl_finished = NULL;
-static inline void bl_set_finished(PyObject *finished) { Py_XINCREF(finished); Py_XSETREF(bl_finished, finished); }
+/* The object that says "the coroutine returned", and the class of those that say what it raised; set once at import. */
+static PyObject *bl_finished = NULL, *bl_failed = NULL;
+static inline void bl_set_outcomes(PyObject *finished, PyObject *failed) {
+    Py_XINCREF(finished); Py_XSETREF(bl_finished, finished);
+    Py_XINCREF(failed); Py_XSETREF(bl_failed, failed);
+}
 
-/* Step `coro` once inside `context`. Returns what it yielded, or `bl_finished` (its result is dropped). */
+/* The exception that is raised, as a value: nobody has it raised any more. */
+static inline PyObject *bl_take_error(void) {
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL) PyException_SetTraceback(value, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+#endif
+}
+
+/* See `resume` in portable.py. */
 static inline PyObject *bl_resume(PyObject *coro, PyObject *context) {
     PyObject *yielded = NULL;
     if (PyContext_Enter(context) < 0) return NULL;
     PySendResult outcome = PyIter_Send(coro, Py_None, &yielded);
     /* Exit sets an exception only if the context is not the current one, which would be our own mistake. */
     if (outcome == PYGEN_ERROR) {
-        PyObject *type, *value, *traceback;
-        PyErr_Fetch(&type, &value, &traceback);
+        PyObject *error = bl_take_error();
         if (PyContext_Exit(context) < 0) PyErr_WriteUnraisable(context);
-        PyErr_Restore(type, value, traceback);
-        return NULL;
+        PyObject *failed = PyObject_CallOneArg(bl_failed, error);
+        Py_DECREF(error);
+        return failed;
     }
     if (PyContext_Exit(context) < 0) { Py_XDECREF(yielded); return NULL; }
     if (outcome == PYGEN_RETURN) { Py_DECREF(yielded); return Py_NewRef(bl_finished); }

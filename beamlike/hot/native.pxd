@@ -3,7 +3,7 @@ ctypedef object (*poll_function)(object)
 
 cdef extern from "native.h":
     object resume "bl_resume" (object coro, object context)
-    void set_finished "bl_set_finished" (object finished)
+    void set_outcomes "bl_set_outcomes" (object finished, object failed)
     void set_pending "bl_set_pending" (object pending)
     unsigned long get_ident "bl_get_ident" ()
     double monotonic "bl_monotonic" ()

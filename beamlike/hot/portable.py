@@ -15,6 +15,35 @@ class Finished:
     __slots__ = ()
 
 
+class Failed:
+    """What `resume` answers when the coroutine has raised."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def resume(coro: Any, context: Any) -> Any:
+    """Step `coro` once inside `context`: what it yielded, FINISHED, or a `Failed`. Raises nothing."""
+    try:
+        return context.run(coro.send, None)
+    except StopIteration:
+        return FINISHED
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it ends the process and is its exit reason
+        return Failed(error)
+
+
+def throw(coro: Any, context: Any, error: BaseException) -> Any:
+    """As `resume`, by raising `error` where the coroutine waits. Not compiled either: it is rare."""
+    try:
+        return context.run(coro.throw, error)
+    except StopIteration:
+        return FINISHED
+    except BaseException as raised:  # noqa: BLE001 - as in `resume`
+        return Failed(raised)
+
+
 class Park:
     """The type of `PARK`, what a process yields when it waits and has said in its record for what."""
 
@@ -30,4 +59,4 @@ PARK: Any = Park()
 RunQueue: Any = deque
 MessageQueue: Any = deque
 
-__all__ = ["FINISHED", "PARK", "MessageQueue", "RunQueue", "get_ident", "monotonic"]
+__all__ = ["FINISHED", "PARK", "Failed", "MessageQueue", "RunQueue", "get_ident", "monotonic", "resume", "throw"]

@@ -1,6 +1,8 @@
+cimport cython
+
 from beamlike.hot.ids cimport NodeId, Pid, Ref, make_pid, make_ref_of
 from beamlike.hot.messagequeue cimport MessageQueue
-from beamlike.hot.native cimport copy_context, get_ident, monotonic, poll_type, resume, set_finished, set_pending
+from beamlike.hot.native cimport copy_context, get_ident, monotonic, poll_type, resume, set_outcomes, set_pending
 from beamlike.hot.process cimport Process, make_process
 from beamlike.hot.runqueue cimport RunQueue
 from beamlike.hot.timers cimport Timer, Timers
@@ -8,7 +10,7 @@ from beamlike.hot.values cimport copy_argument, copy_value
 
 cdef int DEAD, EXITING, PREEMPTED, RECEIVING, RUNNABLE, WAITING
 cdef double INFINITY
-cdef object EMPTY, PARK, FINISHED
+cdef object EMPTY, PARK, FINISHED, Failed
 cdef object rng, clock, _Coroutine
 cdef int MESSAGES_A_STEP, MOST_STEPS_A_LOOK, MOST_LOOKS
 cdef double LOOK_PERIOD
@@ -29,6 +31,7 @@ cdef long last_serial, steps
 cpdef Process current_process()
 cpdef Process current_or_none()
 cpdef Process caller(str what)
+cpdef void check_thread(str what) except *
 cpdef Process stepped()
 cpdef void arm(Process process, double deadline) except *
 cpdef object check_timeout(object timeout)
@@ -43,10 +46,14 @@ cpdef void deliver(Process process, object message) except *
 cpdef void wake(Process process) except *
 cpdef object take(Process process)
 cdef object poll_receive(object awaitable)
-cpdef object take_matching(Process process, object matches, object scanned)
-cpdef long mailbox_length(Process process) except -1
+@cython.locals(index=Py_ssize_t)
+cpdef object take_matching(Process process, object matches, Py_ssize_t scanned)
+cdef object _message_at(Process process, Py_ssize_t index)
+cdef bint _remove(Process process, Py_ssize_t index, object message) except -1
+cpdef Py_ssize_t mailbox_length(Process process) except -1
 cpdef void fire_timers(double time) except *
 cpdef Process run_slice(double seconds)
+cdef void stepped_out(Process process, object yielded) except *
 cpdef void finish(Process process) except *
 cpdef void bury(Process process) except *
 cpdef void set_current(Process process) except *

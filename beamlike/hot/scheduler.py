@@ -12,7 +12,8 @@ that ended, a yield that is no PARK, a pid that is not here, a call from another
 
 from __future__ import annotations
 
-from types import CoroutineType, coroutine
+from inspect import iscoroutinefunction
+from types import CoroutineType, UnionType, coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from beamlike.hot import process as process_module
@@ -32,20 +33,24 @@ else:
 if not cython.compiled:
     from contextvars import copy_context
 
-    from beamlike.hot.portable import MessageQueue, RunQueue, get_ident, monotonic
+    from beamlike.hot.portable import MessageQueue, RunQueue, get_ident, monotonic, resume
 from beamlike.hot.portable import FINISHED as _FINISHED
 from beamlike.hot.portable import PARK as _PARK
+from beamlike.hot.portable import Failed as _Failed
+from beamlike.hot.portable import throw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from random import Random
 
 FINISHED = _FINISHED
+Failed = _Failed
 PARK = _PARK
 MESSAGES_A_STEP = 1000  # messages a process may take before the others get their turn (the BEAM: 4000 reductions)
 MOST_LOOKS = 64  # at the clock in a slice: a virtual one stands still
 MOST_STEPS_A_LOOK = 64  # steps between two looks at the clock, at most
 NOTHING: tuple[Any, ...] = ()
+_KINDS = (type, UnionType)
 _Coroutine = CoroutineType  # a C global: one look-up less a spawn
 LOOK_PERIOD = 0.0001  # seconds between two looks that the number of steps aims at
 
@@ -176,11 +181,16 @@ def caller(what: str) -> Process:
     can acquire nothing any more that nobody would release.
     """
     process = current_process()
-    if get_ident() != node_thread:
-        raise RuntimeError(f"{what}() is called in a thread: only send() and self_pid() work there")
+    check_thread(what)
     if process.pid.process is None:
         raise hooks.exit_of(process)
     return process
+
+
+def check_thread(what: str) -> None:
+    """RuntimeError unless this is the node's thread."""
+    if get_ident() != node_thread:
+        raise RuntimeError(f"{what}() is called in a thread: only send() and self_pid() work there")
 
 
 def _outside() -> str:
@@ -253,6 +263,7 @@ def make_ref() -> Ref:
     global last_serial
     if origin is None:
         raise RuntimeError("no node runs in this interpreter: a Ref belongs to a node")
+    check_thread("make_ref")
     last_serial += 1
     return make_ref_of(origin, last_serial)
 
@@ -430,7 +441,9 @@ def deliver(process: Process, message: Any) -> None:
     elif process.first is EMPTY:
         process.first = message
     else:
-        process.mailbox = MessageQueue()
+        queue = MessageQueue()  # this may collect garbage, and a finalizer send to the same process
+        if process.mailbox is None:
+            process.mailbox = queue
         process.mailbox.append(message)
     if process.state == RECEIVING:
         wake(process)
@@ -525,7 +538,7 @@ def receive(match: Any = None, timeout: float | None = None) -> Any:
     What does not match stays in the mailbox, in order. A checkpoint; when it times out the mailbox is untouched.
 
     Args:
-        match: a type, a predicate, or a tuple prefix such as `("add", int)`: constants that must be equal and types.
+        match: a type (or `int | str`), a predicate, or a tuple prefix such as `("add", int)`: constants that must be equal and types.
         timeout: seconds; 0 looks once; None waits for ever.
 
     Raises:
@@ -565,30 +578,47 @@ async def _receive_matching(process: Process, matches: Callable[[Any], bool] | N
 def take_matching(process: Process, matches: Callable[[Any], bool], scanned: Any) -> Any:
     """The oldest message that matches among those after the first `scanned`, out of the mailbox; EMPTY if there is none."""
     global no_preempt
-    mailbox = process.mailbox
-    if process.first is not EMPTY:
-        if mailbox is None:
-            process.mailbox = mailbox = MessageQueue()
-        mailbox.appendleft(process.first)
-        process.first = EMPTY
-    if mailbox is None:
-        return EMPTY
+    index = scanned
     no_preempt += 1
     try:
-        index = scanned
-        while index < len(mailbox):  # it may grow meanwhile
-            message = mailbox[index]
+        while index < mailbox_length(process):  # which `matches` may change
+            message = _message_at(process, index)
             if matches(message):
-                break
-            index += 1
-        else:
-            return EMPTY
+                if _remove(process, index, message):
+                    return message
+            elif _message_at(process, index) is message:
+                index += 1
     finally:
         no_preempt -= 1
-    del mailbox[index]
-    if not mailbox:
+    return EMPTY
+
+
+def _message_at(process: Process, index: Any) -> Any:
+    """The message at a place of the mailbox; EMPTY if there is none (any more)."""
+    if process.first is not EMPTY:
+        if index == 0:
+            return process.first
+        index -= 1
+    queue = process.mailbox
+    return EMPTY if queue is None or index >= len(queue) else queue[index]
+
+
+def _remove(process: Process, index: Any, message: Any) -> bool:
+    """Take this very message out, which was at `index`. False if it is gone: a full mailbox dropped it meanwhile."""
+    while _message_at(process, index) is not message:
+        if index == 0:
+            return False
+        index -= 1
+    if process.first is not EMPTY:
+        if index == 0:
+            process.first = EMPTY
+            return True
+        index -= 1
+    queue: Any = process.mailbox
+    del queue[index]
+    if len(queue) == 0:
         process.mailbox = None
-    return message
+    return True
 
 
 def mailbox_length(process: Process) -> int:
@@ -608,17 +638,19 @@ def matcher(match: Any) -> Callable[[Any], bool] | None:
     """The predicate that `match` of `receive` stands for. TypeError if it stands for none."""
     if match is None:
         return None
-    if isinstance(match, type):
-        kind: type = match
+    if isinstance(match, _KINDS):
+        kind: Any = match
         return lambda message: isinstance(message, kind)
     if isinstance(match, tuple):
         prefix = match
+        for part in prefix:
+            _check_part(part)
 
         def matches(message: Any) -> bool:
             if type(message) is not tuple or len(message) < len(prefix):
                 return False
             for expected, part in zip(prefix, message, strict=False):
-                if isinstance(expected, type):
+                if isinstance(expected, _KINDS):
                     if not isinstance(part, expected):
                         return False
                 elif expected != part:
@@ -626,9 +658,23 @@ def matcher(match: Any) -> Callable[[Any], bool] | None:
             return True
 
         return matches
+    if iscoroutinefunction(match):
+        raise TypeError(f"receive: {match!r} is async; a predicate answers at once: write `def`")
     if callable(match):
         return match  # type: ignore[no-any-return]
     raise TypeError(f"receive: match is a type, a predicate or a tuple prefix, not {match!r}")
+
+
+def _check_part(part: Any) -> None:
+    """TypeError for a part of a prefix that would never match."""
+    if isinstance(part, _KINDS):
+        return
+    try:
+        copy_value(part)
+    except TypeError as error:
+        raise TypeError(
+            f"receive: {part!r} in match can be in no message ({error}); a prefix has types (`object` for anything) and constants"
+        ) from None
 
 
 def check_timeout(timeout: Any) -> float | None:
@@ -727,25 +773,14 @@ def run_slice(seconds: float) -> Process | None:
         steps += 1
         process.reductions += 1
         current = process
-        try:
-            if cython.compiled:
-                yielded = resume(process.coro, process.context)  # type: ignore[name-defined]  # noqa: F821
-            else:
-                yielded = process.context.run(process.coro.send, None)
-        except StopIteration:  # uncompiled; compiled it is FINISHED
-            current = None
-            finish(process)
-        except BaseException as failure:  # noqa: BLE001 - whatever it is, it ends the process and is its exit reason
-            current = None
-            hooks.process_ended(process, failure)
-        else:
-            current = None
-            if yielded is FINISHED:
-                finish(process)
-            elif yielded is not PARK:
-                hooks.foreign_yield(process, yielded)
-            elif process.state == EXITING:  # it ended in this step, or while it was pre-empted in it, and waits in its `finally`
+        yielded = resume(process.coro, process.context)
+        current = None
+        if yielded is PARK:
+            if process.state == EXITING:  # it ended in this step, or while it was pre-empted in it, and waits in its `finally`
                 runq.append(process)
+        else:
+            stepped_out(process, yielded)
+            yielded = None  # it may hold an exception and so all its frames
         look -= 1
         if look == 0:
             before, time = time, now()
@@ -760,6 +795,16 @@ def run_slice(seconds: float) -> Process | None:
                 looked = max(looked // 2, 1)
             look = looked
     return None
+
+
+def stepped_out(process: Process, yielded: Any) -> None:
+    """A step ended otherwise than by waiting for something of ours."""
+    if yielded is FINISHED:
+        finish(process)
+    elif type(yielded) is Failed:
+        hooks.process_ended(process, yielded.error)
+    else:
+        hooks.foreign_yield(process, yielded)
 
 
 def finish(process: Process) -> None:
@@ -809,20 +854,12 @@ def throw_into(process: Process, error: BaseException) -> None:
     messages_left = MESSAGES_A_STEP
     steps += 1
     current = process
-    try:
-        yielded = process.context.run(process.coro.throw, error)
-    except StopIteration:
-        current = None
-        finish(process)
-    except BaseException as failure:  # noqa: BLE001 - as in run_slice
-        current = None
-        hooks.process_ended(process, failure)
-    else:
-        current = None
-        if yielded is not PARK:
-            hooks.foreign_yield(process, yielded)
-        elif process.state == EXITING:
-            runq.append(process)
+    yielded = throw(process.coro, process.context, error)
+    current = None
+    if yielded is not PARK:
+        stepped_out(process, yielded)
+    elif process.state == EXITING:
+        runq.append(process)
 
 
 def has_runnable() -> bool:
@@ -860,6 +897,6 @@ def resume_preempted(process: Process) -> None:
 
 process_module.next_message = _next_message
 if cython.compiled:
-    set_finished(FINISHED)  # type: ignore[name-defined]  # noqa: F821
+    set_outcomes(FINISHED, Failed)  # type: ignore[name-defined]  # noqa: F821
     set_pending(PARK)  # type: ignore[name-defined]  # noqa: F821
     poll_type(Process, 0, poll_receive)  # type: ignore[name-defined]  # noqa: F821

@@ -5,7 +5,7 @@ cdef object _MISSING
 cdef set _atoms
 cdef dict _shapes
 cdef dict _named
-cdef int _max_depth
+cdef int _max_depth, _sized_depth
 cdef int _part_size
 
 cdef class Shape:

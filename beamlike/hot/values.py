@@ -41,10 +41,13 @@ from beamlike.hot.ids import Pid, Ref
 # Containers inside one another. msgpack packs 511 levels; CPython allows 1000 frames, and uncompiled a level costs two.
 MAX_DEPTH = 200
 
+# Containers that the runtime may put around a message of the deepest kind: a Call, an Exit, a Down.
+WRAPPING = 8
+
 # What `size_of` counts for a part: near what CPython takes for a small object and the pointer to it.
 PART_SIZE = 48
 
-_max_depth, _part_size, _Pid = MAX_DEPTH, PART_SIZE, Pid  # the same as C globals
+_max_depth, _sized_depth, _part_size, _Pid = MAX_DEPTH, MAX_DEPTH + WRAPPING, PART_SIZE, Pid  # the same as C globals
 _MISSING = object()
 _repr = reprlib.Repr()
 _repr.maxother = _repr.maxstring = 80
@@ -334,19 +337,19 @@ def _size(value: Any, root: Any, depth: int) -> int:
         return _part_size + (bits + 7 >> 3)
     total = _part_size
     if kind is tuple or kind is list or kind is set or kind is frozenset:
-        if depth >= _max_depth:
+        if depth >= _sized_depth:
             raise refusal(root, True)
         for part in value:
             total += _size(part, root, depth + 1)
     elif kind is dict:
-        if depth >= _max_depth:
+        if depth >= _sized_depth:
             raise refusal(root, True)
         for key, part in value.items():
             total += _size(key, root, depth + 1) + _size(part, root, depth + 1)
     else:
         shape = _shapes.get(kind)
         if shape is not None:
-            if depth >= _max_depth:
+            if depth >= _sized_depth:
                 raise refusal(root, True)
             for field in shape.fields:
                 total += _size(getattr(value, field, None), root, depth + 1)

@@ -1,7 +1,8 @@
 """A pytest plugin, for use with pytest-trio.
 
-In the conftest.py at the root of the tests: `pytest_plugins = ["beamlike.testing.fixtures"]`. It is no entry point, so that what does
-not ask for it pays nothing and has its own fixtures called `node`.
+In the conftest.py at the root of the tests: `pytest_plugins = ["beamlike.testing.fixtures"]`, and in pytest's configuration
+`trio_mode = true`, by which pytest-trio runs every async test; without it, mark those that use these fixtures with `@pytest.mark.trio`.
+It is no entry point, so that what does not ask for it pays nothing and has its own fixtures called `node`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from time import perf_counter
@@ -56,7 +57,7 @@ def brief(reason: Any) -> str:
 
 async def main(megabytes: int) -> bool:
     """Make a text, count its words by the pool and by a plain loop, and say how it went. Returns whether the totals are the same."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, force_terminal=False if os.environ.get("NO_COLOR") else None)
     with tempfile.TemporaryDirectory(prefix="beamlike-demo-") as folder:
         path = Path(folder, "text.txt")
         console.print(f"writing a text of {megabytes} MB")

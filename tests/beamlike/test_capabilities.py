@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -285,11 +286,11 @@ def test_c2_nothing_a_process_does_or_is_sent_removes_a_layer() -> None:
 
         look("nothing")
         send(friend, self_pid())
-        await receive(("layers", tuple), timeout=1)
+        await receive(("layers", tuple), timeout=10)
         look("a message")
         await call(server, 1)
         look("a call")
-        await sleep(1)
+        await sleep(0.01)
         look("a sleep")
         link(friend)
         unlink(friend)
@@ -394,6 +395,31 @@ def test_p6_threads_have_the_layers_of_their_process(in_trio: bool) -> None:
         assert await blocking(refused) == []
 
     run(main)
+
+
+def test_p6_a_thread_that_outlives_its_node_keeps_the_layers_of_its_process() -> None:
+    stopped, over = threading.Event(), threading.Event()
+    seen: list[Any] = []
+
+    def work() -> None:
+        started.set()
+        stopped.wait(10)
+        seen.append(refused())
+        over.set()
+
+    async def limited() -> None:
+        await blocking(work)
+
+    async def main() -> None:
+        spawn(limited, exclude=[KEYBOARD])
+        await blocking(started.wait)
+
+    started = threading.Event()
+    run(main)
+    stopped.set()
+    assert over.wait(10)
+    assert seen == [[0x60]]
+    assert refused() == []
 
 
 def test_p6_process_spawned_by_a_task_in_trio_mode_inherits_too() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from beamlike import DEFAULT, ChildSpec, DynamicSupervisor, Pid, Supervisor, receive, run, self_pid, send, spawn_link
+from beamlike import DEFAULT, ChildSpec, DynamicSupervisor, GenServer, Pid, Supervisor, receive, run, self_pid, send, spawn_link
 from beamlike.behaviours.child import spec_of, start_process
 
 INFINITY = float("inf")
@@ -25,6 +25,7 @@ async def start_worker(*args: Any) -> Pid:
     [
         ("id", None, TypeError),
         ("id", [1], TypeError),
+        ("id", object(), TypeError),
         ("start", print, TypeError),
         ("start", "worker", ValueError),
         ("args", [1], TypeError),
@@ -85,6 +86,13 @@ def test_of_a_behaviour_class_is_started_by_its_start_link() -> None:
 def test_of_anything_else_is_refused(what: Any) -> None:
     with pytest.raises(TypeError, match=r"ChildSpec\.of"):
         ChildSpec.of(what)
+
+
+@pytest.mark.parametrize("what", [worker, GenServer, Supervisor])
+def test_of_with_an_option_that_there_is_not_is_refused(what: Any) -> None:
+    with pytest.raises(TypeError, match=r"ChildSpec\.of.*'nmae'.*name"):
+        ChildSpec.of(what, nmae="x")
+    assert ChildSpec.of(what, name="x").options == {"name": "x"}
 
 
 def test_a_class_or_function_stands_for_its_spec() -> None:

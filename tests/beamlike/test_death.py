@@ -110,11 +110,9 @@ async def main():
     await sleep(0.05)  # let it get to where it will be: computing, or in its thread
     for number, victim in enumerate(victims):
         ref = monitor(victim)
-        began = time.perf_counter()
         exit(victim, "kill")
-        down = await receive(Down, timeout=10)
+        down = await receive(Down, timeout=0)
         assert (down.ref, down.object, down.reason) == (ref, victim, "killed"), down
-        assert time.perf_counter() - began < 1, "the Down was late"
         assert process_info(victim) is None and whereis(str(number)) is None
         send(echoer, (self_pid(), number))
         assert await receive(timeout=10) == number
@@ -126,6 +124,9 @@ print(run(main))
 """
 
 LEAVE = """
+from beamlike import trio_mode
+GRACE = sys.modules["beamlike.node"].GRACE
+trio_mode.GRACE = 1000  # not for those who are killed
 async def main():
     server = spawn(sleeper)
 {spawns}
@@ -135,7 +136,7 @@ async def main():
     return time.perf_counter()
 
 left = run(main)
-print(time.perf_counter() - left < 4)  # a second of grace, and what killing takes
+print(time.perf_counter() - left < {count} * GRACE)  # all of them at once have a grace, and not one after the other
 """
 
 
@@ -202,10 +203,10 @@ def test_p5_finally_blocks_of_a_well_behaved_process_run(where: str, reason: str
     async def main() -> Any:
         pid, _ = spawn_monitor(outer, self_pid(), io=where in ("io receive", "io trio"))
         if where != "not yet started":
-            assert await receive(timeout=1) == "ready"
+            assert await receive(timeout=10) == "ready"
             await sleep(0)
         exit(pid, reason)
-        down = await receive(Down, timeout=1)
+        down = await receive(Down, timeout=10)
         if where != "not yet started":
             assert await receive(timeout=10) == "goodbye"
         return down.reason
@@ -331,8 +332,8 @@ def test_p5_process_that_swallows_its_own_exit_is_dead_all_the_same(mode: bool) 
 
     async def main() -> None:
         pid, ref = spawn_monitor(body, self_pid(), io=mode)
-        assert await receive(timeout=1) == Down(ref, pid, "boom")
-        assert await receive(timeout=1) == ("what it does still counts", None)
+        assert await receive(timeout=10) == Down(ref, pid, "boom")
+        assert await receive(timeout=10) == ("what it does still counts", None)
         assert process_info(pid) is None
 
     run(main)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 import beamlike
 from beamlike import (
@@ -24,6 +26,7 @@ from beamlike import (
     call,
     cast,
     exit,
+    io,
     monitor,
     process_flag,
     process_info,
@@ -114,9 +117,7 @@ async def answer_later(caller: Caller) -> None:
 
 async def start(*args: Any, **options: Any) -> Pid:
     """A server without a link."""
-    pid = await Server.start(*args, **options)
-    assert type(pid) is Pid
-    return pid
+    return await Server.start(*args, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -243,6 +244,25 @@ def test_g2_any_value_can_be_the_last_answer(answer: Any) -> None:
     run(main, seed=1)
 
 
+class InNursery(GenServer):
+    """Stops in a nursery, which raises an exception group."""
+
+    async def handle_call(self, request: Any, caller: Caller) -> Any:
+        async with io(), trio.open_nursery():
+            raise Stop("shutdown", "bye")
+
+
+def test_g2_stop_in_a_nursery_is_the_same() -> None:
+    async def main() -> None:
+        server = await InNursery.start()
+        ref = monitor(server)
+        assert await call(server, "stop") == "bye"
+        down = await receive()
+        assert (down.ref, down.reason) == (ref, "shutdown")
+
+    run(main, seed=1)
+
+
 def test_g2_stop_without_an_answer_tells_the_caller_the_reason() -> None:
     async def main() -> None:
         with pytest.raises(CallError) as caught:
@@ -283,6 +303,31 @@ def test_g3_the_starter_gets_the_exception_of_init_and_the_name_is_free() -> Non
             await Broken.start_link(error, name="it")
         assert caught.value is error
         assert whereis("it") is None
+
+    run(main, seed=1)
+
+
+def test_g3_an_init_that_returns_something_else_is_told_to_the_starter() -> None:
+    class Five(GenServer):
+        async def init(self) -> int:
+            return 5
+
+    async def main() -> None:
+        with pytest.raises(TypeError, match=r"Five\.init returned 5, expected None or Continue\(value\)"):
+            await Five.start_link(name="it")
+        assert whereis("it") is None
+
+    run(main, seed=1)
+
+
+def test_g3_arguments_without_an_init_are_refused() -> None:
+    class Typo(GenServer):
+        async def intit(self, start: int) -> None: ...
+
+    async def main() -> None:
+        with pytest.raises(TypeError, match="Typo has no init, but was given 3 argument"):
+            await Typo.start_link(1, 2, 3)
+        assert process_info(await Typo.start_link()) is not None
 
     run(main, seed=1)
 
@@ -338,7 +383,6 @@ def test_g4_the_exit_of_anybody_else_is_a_message() -> None:
 
     async def main() -> None:
         server = await Collector.start(self_pid(), True)
-        assert type(server) is Pid
         exit(server, "boom")
         assert await receive() == Exit(self_pid(), "boom")
 
@@ -465,7 +509,6 @@ def test_a_request_that_no_handler_takes_ends_the_server_with_its_name() -> None
         with pytest.raises(CallError, match="GenServer has no handle_call; it was asked 'what'"):
             await call(bare, "what")
         bare = await GenServer.start()
-        assert type(bare) is Pid
         monitor(bare)
         cast(bare, "what")
         assert (await receive()).reason[0] == ("NotImplementedError", "GenServer has no handle_cast; it was sent 'what'")
@@ -532,6 +575,53 @@ def test_g7_a_server_that_answers_later_is_no_part_of_a_cycle() -> None:
     run(main, seed=1)
 
 
+# --- a forgotten async ---
+
+
+@pytest.mark.parametrize("name", ["init", "handle_call", "handle_cast", "handle_info", "handle_continue", "terminate"])
+def test_a_handler_that_is_not_async_is_refused_where_it_is_defined(name: str) -> None:
+    with pytest.raises(TypeError, match=f"Forgetful.{name} is not async: write `async def {name}`"):
+        exec(f"class Forgetful(GenServer):\n    def {name}(self, *args): return 1", {"GenServer": GenServer})
+
+
+def untouched(fn: Any) -> Any:
+    """A decorator."""
+
+    @functools.wraps(fn)
+    def wrapper(*args: Any) -> Any:
+        return fn(*args)
+
+    return wrapper
+
+
+async def echo(request: Any, caller: Caller) -> Any:
+    return request
+
+
+class Unusual(GenServer):
+    """Handlers that are awaitable, though no `async def` in the class."""
+
+    @untouched
+    async def init(self) -> None:
+        self.handle_cast = functools.partial(self.handle_info)  # type: ignore[method-assign]
+
+    handle_call = staticmethod(echo)
+    handle_info = lambda self, message: nothing()  # noqa: E731
+
+
+async def nothing() -> None: ...
+
+
+def test_what_may_be_awaited_is_not_refused() -> None:
+    async def main() -> None:
+        server = await Unusual.start()
+        cast(server, 1)
+        send(server, 2)
+        assert await call(server, 3) == 3
+
+    run(main, seed=1)
+
+
 # --- what a server is -----------------------------------------------------------------------------------------------------
 
 
@@ -561,7 +651,7 @@ def test_a_typed_request_is_sent_as_any_record() -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
-def test_mypy_knows_the_answer_to_a_typed_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mypy_knows_the_answer_to_a_typed_request_and_what_a_start_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mypy import api
 
     monkeypatch.chdir(Path(beamlike.__file__).parent.parent)

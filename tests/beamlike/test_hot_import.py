@@ -1,10 +1,13 @@
 """Which file a module of the hot path is loaded from."""
 
+import json
 import os
 import subprocess
 import sys
+from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,27 +58,29 @@ def test_pure_survives_the_invalidation_of_the_import_caches(broken_extension: P
     assert run(code, "1", broken_extension) == f"{broken_extension}/beamlike/hot/ids.py"
 
 
+@cache
+def loaded(pure: str | None) -> dict[str, Any]:
+    """Where each compiled module is loaded from, by one interpreter that has no Cython; and what `is_compiled()` says there."""
+    code = f"""
+import sys, json, importlib
+sys.modules["cython"] = sys.modules["Cython"] = None
+found = {{name: importlib.import_module(f"beamlike.hot.{{name}}").__file__ for name in {COMPILED}}}
+print(json.dumps(found | {{"is_compiled": sys.modules["beamlike.hot"].is_compiled()}}))"""
+    return dict(json.loads(run(code, pure, HOT.parent.parent)))
+
+
 @pytest.mark.parametrize("name", COMPILED)
-def test_every_compiled_module_also_loads_from_its_source(name: str) -> None:
-    code = f"import beamlike.hot.{name} as module; print(module.__file__)"
-    assert run(code, "1", HOT.parent.parent) == str(HOT / f"{name}.py")
+def test_every_compiled_module_also_loads_from_its_source_and_without_cython(name: str) -> None:
+    assert loaded("1")[name] == str(HOT / f"{name}.py")
 
 
 @pytest.mark.parametrize("name", COMPILED)
 def test_every_compiled_module_loads_as_an_extension_by_default(name: str) -> None:
     if not is_built(name):
         pytest.skip("the hot path is not built for this Python here; `make test` builds it")
-    code = f"import beamlike.hot.{name} as module; print(module.__file__.endswith({tuple(EXTENSION_SUFFIXES)!r}))"
-    assert run(code, None, HOT.parent.parent) == "True"
+    assert loaded(None)[name].endswith(tuple(EXTENSION_SUFFIXES))
 
 
 @pytest.mark.parametrize("pure", [None, "1"])
 def test_is_compiled_tells_what_was_loaded(pure: str | None) -> None:
-    expected = is_built("ids") and pure is None
-    assert run("import beamlike.hot; print(beamlike.hot.is_compiled())", pure, HOT.parent.parent) == str(expected)
-
-
-def test_no_module_of_the_hot_path_needs_cython_to_run() -> None:
-    block = "import sys; sys.modules['cython'] = sys.modules['Cython'] = None; "
-    code = block + "; ".join(f"import beamlike.hot.{name}" for name in COMPILED) + "; print('ok')"
-    assert run(code, "1", HOT.parent.parent) == "ok"
+    assert loaded(pure)["is_compiled"] is (is_built("ids") and pure is None)

@@ -319,6 +319,7 @@ def test_p3_message_that_was_dropped_does_not_count() -> None:
         (lambda: Limits(messages=0), "messages is None or a whole number >= 1, not 0"),
         (lambda: Limits(bytes=-5), "bytes .* not -5"),
         (lambda: Limits(reductions="x"), "reductions .* not 'x'"),  # type: ignore[arg-type]
+        (lambda: Limits(1).tightened(5), "not 5"),  # type: ignore[arg-type]
     ],
 )
 def test_wrong_bounds_are_refused_where_they_are_made(make: Any, names: str) -> None:

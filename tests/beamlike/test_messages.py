@@ -359,6 +359,57 @@ def test_m3_match_is_a_type_a_predicate_or_a_tuple_prefix(match: Any, message: A
     run(main, seed=1)
 
 
+def test_m3_predicate_that_makes_its_own_mailbox_drop_takes_the_message_it_matched() -> None:
+    async def small() -> None:
+        await sleep(1)
+
+        def matches(message: Any) -> bool:
+            if message == "b":
+                send(self_pid(), "d")  # the mailbox is full: "a" goes
+            return bool(message == "b")
+
+        assert await receive(matches) == "b"
+        assert [await receive(timeout=0), await receive(timeout=0)] == ["c", "d"]
+        send(parent[0], "right")
+
+    parent: list[Pid] = []
+
+    async def main() -> None:
+        parent.append(self_pid())
+        pid = spawn(small, mailbox=Mailbox(3, full="drop_old"))
+        for message in ("a", "b", "c"):
+            send(pid, message)
+        assert await receive(timeout=2) == "right"
+
+    run(main, seed=1)
+
+
+async def is_late(message: Any) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    ("match", "says"),
+    [(is_late, "is async"), (("add", lambda message: True), "can be in no message"), (("add", ...), "can be in no message")],
+)
+def test_m3_match_that_would_never_be_right_is_refused(match: Any, says: str) -> None:
+    async def main() -> None:
+        with pytest.raises(TypeError, match=says):
+            await receive(match, timeout=0)
+
+    run(main, seed=1)
+
+
+def test_m3_match_may_name_several_types() -> None:
+    async def main() -> None:
+        for message in (1.5, ("add", "one"), ("add", 1), 2):
+            send(self_pid(), message)
+        assert await receive(("add", int | bytes)) == ("add", 1)
+        assert await receive(int | str) == 2
+
+    run(main, seed=1)
+
+
 def test_none_is_a_message_and_never_a_timeout() -> None:
     async def main() -> None:
         send(self_pid(), None)

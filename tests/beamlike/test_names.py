@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -9,7 +11,10 @@ import pytest
 from beamlike import (
     BadNameError,
     Down,
+    Table,
+    call,
     exit,
+    monitor,
     process_info,
     processes,
     receive,
@@ -18,6 +23,7 @@ from beamlike import (
     run,
     self_pid,
     send,
+    send_after,
     sleep,
     spawn,
     spawn_monitor,
@@ -147,6 +153,37 @@ def test_what_is_no_name_is_a_type_error(function: Any, name: Any) -> None:
     async def main() -> None:
         with pytest.raises(TypeError, match="a name is a non-empty str"):
             function(name)
+
+    run(main, seed=1)
+
+
+class Role(StrEnum):
+    CLERK = "clerk"
+
+
+USES: list[Callable[[Any], Any]] = [
+    register,
+    unregister,
+    whereis,
+    monitor,
+    Table,
+    lambda name: send(name, 1),
+    lambda name: send((name, "node@machine"), 1),
+    lambda name: send_after(1, name, 1),
+    lambda name: call(name, 1),
+    lambda name: spawn(sleeper, name=name),
+]
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_name_of_a_subclass_of_str_is_a_type_error_before_anything_is_done(use: Any) -> None:
+    """To a dict an enum may be another key than the str it equals."""
+
+    async def main() -> None:
+        register("clerk")
+        with pytest.raises(TypeError, match=r"Role\.CLERK"):
+            use(Role.CLERK)
+        assert (registered(), processes()) == (["clerk"], [self_pid()])
 
     run(main, seed=1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from beamlike import (
     exit,
     io,
     process_info,
+    processes,
     receive,
     run,
     self_pid,
@@ -22,6 +24,8 @@ from beamlike import (
     spawn,
     spawn_monitor,
 )
+from beamlike.hot import scheduler
+from beamlike.preemption import MOST_LOOPERS
 
 
 def spin() -> None:
@@ -205,6 +209,23 @@ def test_p1_finalizer_is_never_interrupted() -> None:
 
     run(main)
     assert set(seen) == {0}
+
+
+def test_greenlets_of_the_step_loop_are_not_collected_for_ever() -> None:
+    async def computer() -> None:
+        before = time.thread_time()
+        while time.thread_time() - before < 0.03:
+            pass
+
+    async def main() -> None:
+        for _ in range(4 * MOST_LOOPERS):
+            spawn(computer)
+        while len(processes()) > 1:
+            await sleep(0)
+        stepper: Any = scheduler.hooks_or_error().stepper
+        assert 0 < len(stepper.loopers) <= MOST_LOOPERS
+
+    run(main)
 
 
 def test_preempt_false_interrupts_nobody() -> None:

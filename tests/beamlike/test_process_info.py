@@ -29,6 +29,7 @@ from beamlike import (
     spawn_link,
     spawn_monitor,
 )
+from beamlike.hot.values import MAX_DEPTH
 from beamlike.processes import ProcessInfo, process_info_at
 
 
@@ -280,6 +281,24 @@ def test_p2_memory_grows_with_the_mailbox() -> None:
         before = info_of(pid).memory
         send(pid, b"x" * 100_000)
         assert info_of(pid).memory - before >= 100_000
+
+    run(main, seed=1)
+
+
+def test_p2_message_as_deep_as_may_be_is_measured_inside_the_exit_that_brings_it() -> None:
+    async def trapping() -> None:
+        process_flag("trap_exit", True)
+        await receive(bytes)
+
+    async def main() -> None:
+        pid = spawn(trapping)
+        await sleep(0)
+        deep: Any = ()
+        for _ in range(MAX_DEPTH - 1):
+            deep = (deep,)
+        before = info_of(pid).memory
+        exit(pid, deep)
+        assert info_of(pid).memory > before
 
     run(main, seed=1)
 

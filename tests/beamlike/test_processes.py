@@ -171,6 +171,25 @@ def test_spawn_at_of_a_node_that_is_not_there_is_a_value_error() -> None:
     run(main, seed=1)
 
 
+@pytest.mark.parametrize("node", ["any", "least_loaded", "this one"])
+def test_spawn_at_of_a_node_that_is_alone_is_a_spawn(node: str) -> None:
+    async def main() -> None:
+        where = self_pid().node if node == "this one" else node
+        child = await spawn_at(where, sleeper, name="child")
+        assert whereis("child") == child
+        assert process_info(child).ancestors == (self_pid(),)  # type: ignore[union-attr]
+
+    run(main, seed=1)
+
+
+def test_spawn_at_refuses_an_option_that_there_is_not() -> None:
+    async def main() -> None:
+        with pytest.raises(TypeError, match="spawn_at has no option 'linked'"):
+            await spawn_at("any", sleeper, linked=True)
+
+    run(main, seed=1)
+
+
 # --- what cannot be spawned -----------------------------------------------------------------------------------------------
 
 
@@ -330,6 +349,7 @@ WRONG: list[tuple[str, Callable[[], Any], Any, str]] = [
     ("monitor of a wrong pair", lambda: monitor((5, "node")), TypeError, "5"),
     ("monitor of an empty name", lambda: monitor(""), ValueError, "''"),
     ("demonitor of a pid", lambda: demonitor(self_pid()), TypeError, "main@"),  # type: ignore[arg-type]
+    ("demonitor with a wrong flush", lambda: demonitor(monitor(self_pid()), "x"), TypeError, "'x'"),  # type: ignore[arg-type]
     ("exit of a name", lambda: exit("name", "kill"), TypeError, "'name'"),  # type: ignore[arg-type]
     ("process_info of a name", lambda: process_info("name"), TypeError, "'name'"),  # type: ignore[arg-type]
     ("receive with a wrong match", lambda: receive(5), TypeError, "5"),
@@ -411,7 +431,7 @@ THREADLESS: list[tuple[str, Callable[[Pid], Any]]] = [case for case in OUTSIDE i
 
 @pytest.mark.parametrize("function", [case[1] for case in THREADLESS], ids=[case[0] for case in THREADLESS])
 def test_in_a_thread_all_but_send_and_self_pid_is_a_runtime_error(function: Callable[[Pid], Any]) -> None:
-    """What changes the node's state would race with it. (DESIGN.md §2, Death.)"""
+    """What changes the node's state would race with it."""
 
     async def main() -> None:
         def work() -> None:

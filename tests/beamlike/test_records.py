@@ -82,6 +82,11 @@ def define(module: types.ModuleType, source: str) -> None:
     exec(compile(text, module.__name__, "exec", dont_inherit=True), vars(module))  # without this file's __future__
 
 
+def test_frozen_is_a_bool() -> None:
+    with pytest.raises(TypeError, match="frozen is True or False, not 'x'"):
+        record(frozen="x")  # type: ignore[call-overload]
+
+
 def test_record_is_a_frozen_dataclass_with_slots() -> None:
     point = Point(1, 2)
     assert point == Point(1, y=2)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import trio
 
 from beamlike import (
     Down,
+    Exit,
     Pid,
     Stop,
     exit,
     io,
+    monitor,
     process_flag,
     receive,
+    record,
     run,
     self_pid,
     send,
@@ -120,10 +125,10 @@ def test_traceback_shows_none_of_our_own_frames(caplog: pytest.LogCaptureFixture
 
     for mode in (False, True):
         run_one(worker, io=mode)
-    for record in crashes(caplog):
-        assert "/beamlike/hot/" not in record.getMessage()
-        assert "node.py" not in record.getMessage()
-        assert "trio_mode.py" not in record.getMessage()
+    for crash in crashes(caplog):
+        assert "/beamlike/hot/" not in crash.getMessage()
+        assert "node.py" not in crash.getMessage()
+        assert "trio_mode.py" not in crash.getMessage()
 
 
 @pytest.mark.parametrize("mode", [False, True])
@@ -231,6 +236,126 @@ def test_any_exception_ends_its_process_only(caplog: pytest.LogCaptureFixture, e
     (kind, _), _ = run_one(worker, io=mode)
     assert kind == type(error).__name__
     assert len(crashes(caplog)) == 1
+
+
+@dataclass(frozen=True)
+class FrozenError(Exception):
+    """An exception that has no attributes but its own."""
+
+    key: str
+
+
+class FrozenRuntimeError(RuntimeError):
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(name)
+
+
+class WorstError(RuntimeError):
+    """One that raises what nobody expects."""
+
+    def __str__(self) -> str:
+        raise SystemExit("in __str__")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (FrozenError, "k"),
+        (FrozenRuntimeError, "must be called from async context"),
+        (WorstError, "<WorstError, whose str() raised SystemExit>"),
+    ],
+)
+@pytest.mark.parametrize("mode", [False, True])
+def test_exception_whose_own_code_refuses_everything_ends_its_process_only(error: Any, text: str, mode: bool) -> None:
+    async def worker() -> None:
+        await sleep(0)
+        raise error(text)
+
+    reason = run_one(worker, io=mode)
+    assert reason[0] == (f"{__name__}.{error.__name__}", text)
+    assert [frame[2] for frame in reason[1]] == ["worker"]
+
+
+def test_exception_that_cannot_even_be_looked_at_ends_its_process_only(caplog: pytest.LogCaptureFixture) -> None:
+    class OpaqueError(Stop):
+        @property
+        def reason(self) -> Any:
+            raise SystemExit("no reason")
+
+        @reason.setter
+        def reason(self, value: Any) -> None:
+            pass
+
+    async def worker() -> None:
+        raise OpaqueError
+
+    assert run_one(worker) == (("Exception", "what was raised cannot be looked at: its own code raises"), ())
+    (record,) = crashes(caplog)
+    assert "cannot be reported: no reason" in record.getMessage()
+
+
+@record
+class Moody:
+    """Can be hashed, and so copied in a set, as often as `lives` says."""
+
+    lives: list[int]
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        self.lives[0] -= 1
+        if self.lives[0] < 0:
+            raise LookupError("no more lives")
+        return 1
+
+
+@pytest.mark.parametrize("lives", range(8))
+def test_reason_that_cannot_be_copied_again_ends_no_node(lives: int) -> None:
+    moody = Moody([100])
+    reason = frozenset([moody])
+    moody.lives[0] = lives
+
+    async def worker() -> None:
+        await receive()
+        raise Stop(reason)
+
+    async def main() -> None:
+        process_flag("trap_exit", True)
+        child = spawn_link(worker)
+        ref = monitor(child)
+        send(child, "go")
+        ended, down = await receive(Exit, timeout=1), await receive(Down, timeout=1)
+        assert (ended.sender, down.ref) == (child, ref)
+        for each in (ended.reason, down.reason):
+            assert type(each) is frozenset or each[0] == ("LookupError", each[0][1])
+
+    run(main, seed=1)
+
+
+def test_initial_call_in_the_report_is_the_function_that_was_spawned(caplog: pytest.LogCaptureFixture) -> None:
+    async def inner() -> None:
+        await sleep(0)
+        raise ValueError
+
+    async def worker() -> None:
+        await inner()
+
+    run_one(worker)
+    (record,) = crashes(caplog)
+    report: Any = record.report  # type: ignore[attr-defined]
+    assert report["initial_call"] == f"{__name__}:{worker.__qualname__}"
+
+
+def test_initial_call_of_a_function_of_a_library_is_that_function(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        spawn_monitor(trio.open_tcp_stream, "nowhere", 1)  # in scheduler mode: trio refuses
+        await receive(Down, timeout=1)
+
+    run(main, seed=1)
+    (record,) = crashes(caplog)
+    report: Any = record.report  # type: ignore[attr-defined]
+    assert report["initial_call"] == f"{trio.open_tcp_stream.__globals__['__name__']}:open_tcp_stream"
 
 
 def test_recursion_without_end_ends_its_process_only(caplog: pytest.LogCaptureFixture) -> None:

@@ -23,6 +23,7 @@ from beamlike import (
     node,
     process_flag,
     process_info,
+    processes,
     receive,
     run,
     self_pid,
@@ -54,6 +55,10 @@ async def ready(started: Started, *args: Any) -> None:
 
 async def failing(started: Started, error: Any) -> None:
     raise error
+
+
+def forgetful(started: Started) -> None:
+    started.ok()
 
 
 async def declining(started: Started) -> None:
@@ -93,7 +98,6 @@ def test_the_starter_gets_the_pid_when_init_is_done() -> None:
 def test_without_link_there_is_no_link() -> None:
     async def main() -> None:
         pid = await start_behaviour(ready, link=False)
-        assert type(pid) is Pid
         info = process_info(pid)
         assert info is not None
         assert info.links == ()
@@ -116,6 +120,17 @@ def test_the_starter_gets_the_very_exception_of_init_and_no_signal(traps: bool, 
         info = process_info(self_pid())
         assert info is not None
         assert (info.links, info.mailbox_length) == ((), 0)
+
+    in_each_mode(main)
+
+
+@pytest.mark.parametrize(("body", "told"), [(5, "expects an async function.*not 5"), (forgetful, "forgetful is not async")])
+def test_a_body_that_is_no_async_function_is_an_error_of_the_caller(body: Any, told: str) -> None:
+    async def main() -> None:
+        before = processes()
+        with pytest.raises(TypeError, match=told):
+            await start_behaviour(body)
+        assert processes() == before
 
     in_each_mode(main)
 
@@ -234,7 +249,6 @@ def test_after_the_start_the_link_is_an_ordinary_one() -> None:
     async def main() -> None:
         process_flag("trap_exit", True)
         pid = await start_behaviour(ready)
-        assert type(pid) is Pid
         exit(pid, "boom")
         assert await receive() == Exit(pid, "boom")
 
@@ -294,7 +308,6 @@ def test_child_that_gets_ready_after_the_wait_for_it_and_before_its_end_is_start
 
     async def main() -> None:
         pid = await start_behaviour(slow, name="it", timeout=1)
-        assert type(pid) is Pid
         assert whereis("it") == pid
 
     for wait in ("_wait_stepped", "_wait_in_trio"):

@@ -198,9 +198,7 @@ class Entering(Script):
 
 
 async def script(*first: Any, kind: type[Script] = Script) -> Pid:
-    pid = await kind.start(self_pid(), *first)
-    assert type(pid) is Pid
-    return pid
+    return await kind.start(self_pid(), *first)
 
 
 async def told() -> list[Any]:
@@ -300,6 +298,13 @@ def test_what_cancels_a_time_out(asked: tuple[Any, ...], then: Any, comes: list[
     run(main, seed=1)
 
 
+@pytest.mark.parametrize(
+    ("asked", "comes"), [(("set_timeout", "t", 4, "v"), Timeout("t", "v")), (("set_state_timeout", 4, "v"), StateTimeout("v"))]
+)
+def test_another_time_out_cancels_an_event_time_out(asked: tuple[Any, ...], comes: Any) -> None:
+    assert outcome(first=(("set_event_timeout", 5), asked)) == [("a", comes)]
+
+
 def test_a_state_time_out_set_with_the_change_of_state_is_the_new_states() -> None:
     assert outcome([("set_state_timeout", 5), "b"]) == [("a", ...), ("b", StateTimeout(None))]
 
@@ -367,6 +372,20 @@ def test_a_state_that_is_none_is_an_error_that_names_it(state: Any) -> None:
     heard = outcome([state])
     assert heard[-1][0] == "terminated"
     assert heard[-1][1][0] == ("TypeError", f"Script has no state {state!r}: a state is the name of a method of the subclass")
+
+
+def test_a_state_that_is_not_async_is_an_error_that_names_it() -> None:
+    class Door(StateMachine):
+        async def init(self) -> str:
+            return "closed"
+
+        def closed(self, event: Any) -> None: ...
+
+    async def main() -> None:
+        with pytest.raises(TypeError, match=r"Door\.closed is not async: write `async def closed`"):
+            await Door.start_link()
+
+    run(main, seed=1)
 
 
 def test_a_first_state_that_is_none_is_told_to_the_starter() -> None:
@@ -440,7 +459,6 @@ def test_who_calls_a_machine_that_ends_learns_the_reason(request_: Any, reason: 
 def test_stop_may_bring_the_last_answer() -> None:
     async def main() -> None:
         machine = await Stopping.start()
-        assert type(machine) is Pid
         monitor(machine)
         assert await call(machine, ("stop", "off", "bye")) == "bye"
         assert (await receive()).reason == "off"

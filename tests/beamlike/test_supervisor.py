@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,12 +24,14 @@ from beamlike import (
     Stop,
     Supervisor,
     call,
+    cast,
     exit,
     monitor,
     process_flag,
     process_info,
     processes,
     receive,
+    record,
     run,
     self_pid,
     send,
@@ -651,6 +654,63 @@ def test_s9_get_childspec_gives_the_spec() -> None:
     trapping(main)
 
 
+async def replaced() -> None: ...
+
+
+def test_s9_what_cannot_be_sent_is_told_as_text_or_as_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        top = await Supervisor.start_link([ChildSpec("lent", start_lent, (lambda: 1,)), ChildSpec.of(plain, id=replaced)])
+        with pytest.raises(ChildError, match=r"the spec of child 'lent' cannot be sent: .*lambda") as raised:
+            await Supervisor.get_childspec(top, "lent")
+        assert raised.value.reason == "cannot_be_sent"
+        monkeypatch.setattr(sys.modules[__name__], "replaced", None)  # as when its module is loaded again
+        lent, other = await Supervisor.which_children(top)
+        assert (lent.id, lent.status, other.status) == ("lent", "running", "running")
+        assert other.id.startswith("<function replaced")
+
+    trapping(main)
+
+
+async def start_lent(fn: Any) -> Pid:
+    return spawn_link(plain)
+
+
+async def leave() -> Pid:
+    sys.exit(3)
+
+
+@record
+class Hostile:
+    """A value whose code fails."""
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("no comparison")
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_s9_no_question_ends_a_supervisor(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        top = await Supervisor.start_link([child("a")])
+        pid = await pid_of(top, "a")
+        for request in (Hostile(), (Hostile(),), ("start_child", Hostile(), ()), ("terminate_child", [1])):
+            assert (await call(top, request))[0] == "error"
+        with pytest.raises(ChildError, match="no comparison") as raised:
+            await Supervisor.terminate_child(top, Hostile())
+        assert raised.value.reason == "bad_request"
+        with pytest.raises(ChildStartError, match="SystemExit: 3"):
+            await Supervisor.start_child(top, ChildSpec("leaves", leave))
+        cast(top, "what?")
+        send(top, Exit([], "boom"))  # type: ignore[arg-type]
+        assert await pid_of(top, "a") == pid
+
+    trapping(main)
+    assert "Cast('what?')" in caplog.text
+
+
 def test_s9_a_supervisor_that_is_not_there_is_a_call_error() -> None:
     async def main() -> None:
         top = await Supervisor.start_link()
@@ -680,6 +740,8 @@ def test_a_wrong_option_is_an_error_of_the_caller(options: Any, named: str) -> N
         before = processes()
         with pytest.raises(ValueError, match=named):
             await Supervisor.start_link([], **options)
+        with pytest.raises(TypeError, match=r"children is an iterable of .*, not <class '.*Server'>"):
+            await Supervisor.start_link(Server)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="two children have the id 'a'"):
             await Supervisor.start_link([child("a"), child("a")])
         with pytest.raises(ValueError, match="node='other'"):
@@ -839,6 +901,37 @@ def test_c8_a_limited_process_gets_no_stronger_child_by_asking_a_supervisor() ->
     trapping(main)
 
 
+def test_a_start_that_does_not_return_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    async def slow() -> Pid:
+        await sleep(4.9)
+        return spawn_link(plain)
+
+    async def main() -> None:
+        starting = spawn_link(start_loop)
+        await sleep(4.9)
+        assert caplog.messages == []
+        await sleep(0.2)
+        exit(starting, "kill")
+        before = scheduler.now()
+        await Supervisor.start_link([ChildSpec("slow", slow)])
+        assert scheduler.now() - before == pytest.approx(4.9)
+        await sleep(1)
+
+    trapping(main)
+    (text,) = caplog.messages
+    assert "child 'loop' is not started yet" in text
+    assert "has not in 5.0 s; a loop is made a child by ChildSpec.of(loop)" in text
+
+
+async def loop() -> None:
+    while True:
+        await receive()
+
+
+async def start_loop() -> None:
+    await Supervisor.start_link([ChildSpec("loop", loop)])
+
+
 def test_what_goes_wrong_is_reported_and_what_goes_well_is_not(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         children = [child("a"), child("b", "fails_again"), child("c", "stubborn", shutdown=1.0), child("d", restart="transient")]
@@ -877,6 +970,19 @@ def test_a_start_that_fails_is_reported(caplog: pytest.LogCaptureFixture) -> Non
     trapping(main)
     (report,) = [record.report for record in caplog.records if record.name == "beamlike.supervisor"]  # type: ignore[attr-defined]
     assert (report["error"], report["child"]["id"], report["reason"][0]) == ("start_error", "b", ("ValueError", "no b today"))
+
+
+def test_a_failed_start_of_a_tree_is_reported_once_by_the_child_and_by_each_supervisor(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        with pytest.raises(ChildStartError, match=r"'inner' did not start: .*'b' did not start: ValueError: no b today") as raised:
+            await Supervisor.start_link([ChildSpec.of(Supervisor, [child("b", "fails")], id="inner")])
+        assert isinstance(raised.value.__cause__, ChildStartError)
+        assert isinstance(raised.value.__cause__.__cause__, ValueError)
+
+    trapping(main)
+    reports = [(record.name, record.report["reason"][0]) for record in caplog.records]  # type: ignore[attr-defined]
+    assert [name for name, _ in reports] == ["beamlike.crash", "beamlike.supervisor", "beamlike.supervisor"]
+    assert reports[0][1] == reports[1][1] == ("ValueError", "no b today")
 
 
 def test_g6_a_supervisor_answers_system_messages() -> None:

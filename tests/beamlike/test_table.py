@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,7 @@ from beamlike import (
     run,
     self_pid,
     send,
+    sleep,
     spawn,
     spawn_monitor,
 )
@@ -273,6 +275,26 @@ def test_threads_read_and_do_not_write() -> None:
     run(main)
 
 
+def test_a_thread_has_all_rows_while_the_owner_writes() -> None:
+    """Here the owner writes just when a row is copied."""
+
+    async def main() -> None:
+        table = Table("t")
+        for key in range(3):
+            table[key] = [key]
+
+        def copy(value: Any) -> Any:
+            table._rows["new"] = 1
+            return list(value)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("beamlike.table.copy_value", copy)
+            assert table.items() == [(0, [0]), (1, [1]), (2, [2])]
+        assert len(table) == 4
+
+    with_node(main)
+
+
 def test_the_owner_writes_in_trio_mode_too() -> None:
     async def main() -> None:
         table = Table("t", access="private")
@@ -409,6 +431,22 @@ def test_the_heir_gets_the_table_and_a_message_before_any_down(end: Any, why: st
         assert table["k"] == [1]
         table["k"] = 2
         assert Table.find("t") is table
+
+    with_node(main)
+
+
+def test_the_heir_gets_the_table_with_data_that_cannot_be_copied_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def owner(heir: Pid) -> None:
+        Table("t", heir=heir, heir_data=[colorsys.rgb_to_hsv])
+        await receive()
+
+    async def main() -> None:
+        job = colorsys.rgb_to_hsv
+        child = spawn(owner, self_pid())
+        await sleep(0)
+        monkeypatch.setattr(colorsys, "rgb_to_hsv", None)
+        send(child, "end")
+        assert await receive(timeout=1) == TableTransfer("t", child, [job])
 
     with_node(main)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -202,6 +203,44 @@ def test_what_is_no_async_function_crashes_its_task() -> None:
             await Task.await_(task)
 
     in_mode("scheduler", main)
+
+
+def plain(x: int) -> int:
+    raise AssertionError("this is not to be run")
+
+
+def test_a_function_that_is_not_async_is_an_error_of_the_caller() -> None:
+    async def main() -> None:
+        top = await TaskSupervisor.start_link()
+        with pytest.raises(TypeError, match="plain is not async: write `async def plain`"):
+            Task.async_(plain, 1)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="plain is not async"):
+            await anext(Task.stream(plain, [1, 2]))  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="plain is not async"):
+            await TaskSupervisor.async_nolink(top, plain, 1)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="plain is not async"):
+            await TaskSupervisor.start_child(top, plain, 1)  # type: ignore[arg-type]
+        assert processes() == [self_pid(), top]
+
+    in_mode("scheduler", main)
+
+
+def test_what_gives_a_coroutine_may_be_a_task() -> None:
+    async def main() -> None:
+        for fn in (lambda a, b: add(a, b), functools.partial(add, 1), functools.lru_cache(add)):
+            assert await Task.async_(fn, *((1, 2) if type(fn) is not functools.partial else (2,))) == 3
+
+    in_mode("scheduler", main)
+
+
+@both_modes
+def test_a_task_can_be_awaited_itself(mode: str) -> None:
+    async def main() -> None:
+        assert await Task.async_(add, 1, 2) == 3
+        with pytest.raises(CallError, match="no value"):
+            await Task.async_(fail)
+
+    in_mode(mode, main)
 
 
 def test_yield_tells_how_it_went_or_none() -> None:
@@ -412,11 +451,14 @@ def test_a_stream_that_is_dropped_kills_what_is_at_work() -> None:
         ({"on_timeout": "kill"}, ValueError),
         ({"timeout": -1}, ValueError),
         ({"timeout": "1"}, TypeError),
+        ({"ordered": "x"}, TypeError),
+        ({"items": 5}, TypeError),
     ],
 )
 def test_a_wrong_option_of_a_stream_is_an_error(options: Any, error: type[Exception]) -> None:
     async def main() -> None:
-        with pytest.raises(error):
-            [outcome async for outcome in Task.stream(double, [1], **options)]
+        ((name, value),) = options.items()
+        with pytest.raises(error, match=f"{name}.*{value!r}"):
+            [outcome async for outcome in Task.stream(double, **{"items": [1], **options})]
 
     in_mode("scheduler", main)

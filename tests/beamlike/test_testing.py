@@ -124,7 +124,7 @@ def test_a_recorder_is_waited_for_in_trio_mode_too() -> None:
         async with io():
             assert await recorder.wait_for(str, timeout=5) == "x"
 
-    run(main)
+    run(main, seed=1)
 
 
 # --- assistant ------------------------------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ def test_settle_works_in_a_task_that_is_no_process() -> None:
             nursery.start_soon(outside, recorder.pid)
             assert await recorder.wait_for() == "x"
 
-    trio.run(main)
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 # --- seeds ----------------------------------------------------------------------------------------------------------------
@@ -348,6 +348,16 @@ def test_seeds_are_asked_for_by_a_number_and_on_async_tests() -> None:
             seeds(wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="async test function, not <built-in function print>"):
         seeds(1)(print)  # type: ignore[arg-type]
+
+
+def test_a_seeded_test_that_would_wait_for_ever_says_who_waits() -> None:
+    @seeds(1)
+    async def body() -> None:
+        await receive()
+
+    call_body: Any = body
+    with pytest.raises(RuntimeError, match=r"every process waits(.|\n)*started as .*body: receiving in .*body"):
+        call_body(_beamlike_seed=0)
 
 
 @seeds(2)

@@ -350,12 +350,12 @@ def test_p6_each_process_has_its_own_contextvars_in_both_modes() -> None:
     async def body(to: Pid, name: str) -> None:
         setting.set(name)
         for _ in range(5):
-            await sleep(0.1)
+            await sleep(0.01)
             assert setting.get() == name
             async with io():
                 assert setting.get() == name
                 setting.set(name)
-                await trio.sleep(0.1)
+                await trio.sleep(0.01)
                 assert setting.get() == name
                 assert await trio.to_thread.run_sync(setting.get) == name
             assert await blocking(setting.get) == name

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beamlike import Down, abroad, receive, run, self_pid, send, sleep, spawn, spawn_monitor
 from beamlike.hot import values
 from beamlike.hot.ids import NodeId, Pid, Ref
 from beamlike.hot.values import MAX_DEPTH, copy_argument, copy_value
@@ -407,3 +408,50 @@ def test_script_function_is_found_in_the_script(monkeypatch: pytest.MonkeyPatch)
 def test_dates_need_no_hidden_import() -> None:
     assert unpack(pack(date(2024, 2, 29))) == date(2024, 2, 29)
     assert values.registered("datetime:date") is None
+
+
+# --- pids that come home --------------------------------------------------------------------------------------------------
+
+
+def test_pid_of_a_live_process_that_comes_back_is_that_pid() -> None:
+    async def echo() -> None:
+        await receive()
+        send(await receive(), "hello")
+
+    async def main() -> None:
+        child, ref = spawn_monitor(echo)
+        back = unpack(pack({"reply to": [child]}))["reply to"][0]
+        assert back is child
+        send(back, 1)
+        send(back, unpack(pack(self_pid())))
+        assert await receive(str, timeout=1) == "hello"
+        assert await receive(Down, timeout=1) == Down(ref, child, "normal")
+        gone = unpack(pack(child))
+        assert (gone, gone.process) == (child, None)
+        assert gone.origin is child.origin  # or it would be taken for one of another node
+        assert unpack(pack(Pid(NodeId("other@machine", 1), child.serial))) != child
+
+    run(main, seed=1)
+
+
+def test_pids_that_left_are_forgotten_with_their_process() -> None:
+    async def main() -> None:
+        for _ in range(100):
+            pack(spawn(sleep, 1))
+        assert len(abroad._left) == 100
+        await sleep(2)
+        assert not abroad._left
+
+    run(main, seed=1)
+
+
+def test_pid_of_an_earlier_run_is_none_of_this_one() -> None:
+    async def first() -> bytes:
+        return pack(self_pid())
+
+    async def second() -> None:
+        old = unpack(data)
+        assert (old.serial, old.process) == (self_pid().serial, None)
+
+    data = run(first)
+    run(second)

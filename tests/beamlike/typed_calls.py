@@ -1,9 +1,8 @@
-"""What `mypy --strict` must see in calls; checked by test_gen_server.py, never run."""
+"""What `mypy --strict` must see in calls and starts; checked by test_gen_server.py, never run."""
 
 from typing import Any, assert_type
 
-from beamlike.behaviours.requests import Request, call
-from beamlike.records import record
+from beamlike import IGNORE, DynamicSupervisor, GenServer, Ignored, Pid, Request, Supervisor, Task, call, record
 
 
 @record
@@ -28,6 +27,22 @@ async def main() -> None:
     assert_type(await call("bank", ("balance", "me")), Any)
     number: str = await call("bank", Balance("me"))  # type: ignore[arg-type]  # --strict reports this ignore if it is not needed
     print(number)
+
+
+class Server(GenServer):
+    async def init(self, start: int) -> Ignored | None:
+        return IGNORE if start < 0 else None
+
+
+async def starts() -> None:
+    pid: Pid = await Server.start_link(1)
+    if pid is IGNORE:
+        return
+    assert_type(await Server.start(1), Pid)
+    assert_type(await Supervisor.start_child(pid, Server), Pid)
+    assert_type(await DynamicSupervisor.start_child(pid, Server), Pid)
+    task: Task = Task.async_(main)
+    print(await task)
 
 
 async def plain(anything: Any) -> None:

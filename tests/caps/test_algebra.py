@@ -115,6 +115,24 @@ def test_c1_layers_permit_exactly_what_each_raw_term_permits(lists: list[list[Te
     assert caps.permits(stack(lists), *access) == expected
 
 
+@given(stacks, accesses)
+def test_c9_a_check_that_was_made_before_says_what_it_said_and_what_permits_says(lists: list[list[Term]], access: Term) -> None:
+    layers = stack(lists)
+    caps.set_current_layers(lambda: layers)
+    try:
+        assert [checks(access), checks(access)] == [caps.permits(layers, *access)] * 2
+    finally:
+        caps.set_current_layers(lambda: ())
+
+
+def checks(access: Term) -> bool:
+    try:
+        caps.check(*access)
+    except caps.CapabilityError:
+        return False
+    return True
+
+
 @given(st.lists(ranges, min_size=1, max_size=5), st.integers(0, LIMIT - 1), st.integers(1, LIMIT))
 def test_ranges_overlap_and_contain_as_sets_of_integers_do(given_ranges: list[tuple[int, int]], start: int, length: int) -> None:
     covered = {number for first, end in given_ranges for number in range(first, end)}

@@ -276,7 +276,7 @@ def test_no_process_is_left_when_all_have_gone() -> None:
 
 
 def test_the_program_takes_connections_until_ctrl_c_and_closes_them() -> None:
-    command = [sys.executable, "-m", "boot.cli", "run", str(EXAMPLES / "chat_room.py"), "0"]
+    command = [sys.executable, "-m", "boot", "run", str(EXAMPLES / "chat_room.py"), "0"]
     with subprocess.Popen(command, cwd=EXAMPLES.parent, stdout=subprocess.PIPE, text=True) as program:
         try:
             assert program.stdout is not None
