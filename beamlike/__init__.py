@@ -26,6 +26,7 @@ from beamlike.behaviours.supervisor import Supervisor
 from beamlike.behaviours.task import Task, TaskSupervisor
 from beamlike.clock import cancel_timer, send_after, send_interval, sleep
 from beamlike.dead_letters import DeadLetter, dead_letter_counts, dead_letters
+from beamlike.embedding import node
 from beamlike.exits import NOREPLY, CallError, CallTimeoutError, Down, Exit, ExitError, InternalError, ProcessExit, Stop
 from beamlike.guest import call_from_asyncio, run_in_asyncio
 from beamlike.hot.calls import Call, Caller, Cast, cast, reply
@@ -34,9 +35,9 @@ from beamlike.hot.scheduler import make_ref, receive, self_pid, send, spawn
 from beamlike.limits import Limits, Mailbox
 from beamlike.lock import Lock
 from beamlike.names import BadNameError, register, registered, unregister, whereis
-from beamlike.node import node, run
 from beamlike.processes import ProcessInfo, process_flag, process_info, process_info_at, processes, spawn_at, spawn_link, spawn_monitor
 from beamlike.records import record
+from beamlike.running import run
 from beamlike.signals import demonitor, exit, link, monitor, unlink
 from beamlike.table import Table, TableError, TableTransfer
 from beamlike.trio_mode import blocking, io

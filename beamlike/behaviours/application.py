@@ -27,9 +27,9 @@ from beamlike import signals
 from beamlike.exits import Down, Exit, ExitError, Stop, format_reason
 from beamlike.hot import scheduler
 from beamlike.hot.ids import Pid
-from beamlike.node import run as run_alone
 from beamlike.processes import extra, process_flag
 from beamlike.records import record
+from beamlike.running import run as run_alone
 
 log = logging.getLogger("beamlike.application")
 

@@ -13,8 +13,8 @@ import trio
 import trio.testing
 from pytest_trio import trio_fixture  # type: ignore[import-untyped]
 
+from beamlike.embedding import node as open_node
 from beamlike.hot.ids import Pid
-from beamlike.node import node as open_node
 from beamlike.testing.recorder import Recorder
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import trio.testing
 
-from beamlike.node import run
+from beamlike.running import run
 from beamlike.trio_mode import io
 
 
