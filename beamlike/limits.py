@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from beamlike import dead_letters, signals
 from beamlike.hot import scheduler
+from beamlike.hot.mailbox import mailbox_length, mailbox_messages, take
 from beamlike.hot.process import Process
 from beamlike.hot.timers import Timer
 from beamlike.hot.values import size_of
@@ -105,14 +106,14 @@ def bind(process: Process, parent: Process | None, limits: Any, mailbox: Any) ->
 def admit(process: Process, message: Any) -> bool:
     """May the message enter? If not, what is to happen has happened."""
     limits, mailbox = process.bounds.limits, process.bounds.mailbox
-    waiting = scheduler.mailbox_length(process)
+    waiting = mailbox_length(process)
     if mailbox is not None and waiting >= mailbox.capacity:
         if mailbox.full != "drop_old":
             dead_letters.count(process.pid, message, mailbox.full)
             if mailbox.full == "exit":
                 signals.end(process, ("mailbox", "full"))
             return False
-        dead_letters.count(process.pid, scheduler.take(process), "drop_old")
+        dead_letters.count(process.pid, take(process), "drop_old")
         waiting -= 1
     if limits.messages is not None and waiting >= limits.messages:
         signals.end(process, ("limit", "messages"))
@@ -120,7 +121,7 @@ def admit(process: Process, message: Any) -> bool:
     if limits.bytes is not None:
         bounds, size = process.bounds, size_of(message)
         if bounds.bytes + size > limits.bytes:  # perhaps: much of it may be gone. Rare, so that a send stays cheap
-            bounds.bytes = sum(size_of(held) for held in scheduler.mailbox_messages(process, waiting))
+            bounds.bytes = sum(size_of(held) for held in mailbox_messages(process, waiting))
         if bounds.bytes + size > limits.bytes:
             signals.end(process, ("limit", "bytes"))
             return False

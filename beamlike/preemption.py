@@ -7,7 +7,7 @@ greenlet; the one that was left waits in the run queue, inside its process, and 
 added to the path of a message.
 
 What may not be left: this runtime, the standard library, installed packages (they hold locks and half-changed state), `__del__`,
-and whatever compiled code called (`scheduler.no_preempt` counts that, for compiled code has no Python frame). What cannot be left
+and whatever compiled code called (`hot.uninterrupted` counts that, for compiled code has no Python frame). What cannot be left
 at all: a long C call, and tasks that trio steps: those a process starts in a nursery, and the block of `async with node():`.
 """
 
@@ -31,6 +31,7 @@ from beamlike import unwinding
 from beamlike.exits import ProcessExit
 from beamlike.hot import scheduler
 from beamlike.hot.process import EXITING, Process
+from beamlike.hot.uninterrupted import forbid_preemption, may_preempt
 
 TICK = 0.002  # seconds of CPU time; kernels round it up to their own tick, often 4 ms
 FEW_STEPS = 8  # a tick that finds fewer new steps than this found a long one
@@ -191,7 +192,7 @@ class Preemptive:
         if steps - before > FEW_STEPS:
             return
         process.reductions += REDUCTIONS_A_TICK
-        if not scheduler.may_preempt() or not _may_be_left(frame, process):
+        if not may_preempt() or not _may_be_left(frame, process):
             return
         if is_pumped:
             process.greenlet = here
@@ -249,7 +250,7 @@ sys.addaudithook(_before_exec)
 
 def _in_collection(phase: str, info: dict[str, int]) -> None:
     """Finalizers run in the middle of anything: no pre-emption meanwhile."""
-    scheduler.forbid_preemption(phase == "start")
+    forbid_preemption(phase == "start")
 
 
 # --- which code may be left ---

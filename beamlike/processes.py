@@ -12,6 +12,7 @@ from beamlike import limits as bounds
 from beamlike import names, preemption, routing, signals, trio_mode
 from beamlike.hot import scheduler
 from beamlike.hot.ids import Pid, Ref
+from beamlike.hot.mailbox import mailbox_length, mailbox_messages
 from beamlike.hot.process import IN_TRIO, STATUS, Process
 from beamlike.hot.values import copy_value, size_of
 from beamlike.limits import Limits, Mailbox
@@ -219,7 +220,7 @@ def describe(process: Process) -> ProcessInfo:
     return ProcessInfo(
         pid=process.pid,
         status="running" if process is scheduler.stepped() else STATUS[process.state],
-        mailbox_length=scheduler.mailbox_length(process),
+        mailbox_length=mailbox_length(process),
         links=tuple(process.links or ()),
         monitors=tuple(signals.shown(target) for target in (process.monitors or {}).values()),
         monitored_by=tuple((process.monitored_by or {}).values()),
@@ -271,7 +272,7 @@ def coroutine_frames(coro: Any) -> list[FrameType]:
 
 
 def _memory(process: Process, frames: list[FrameType]) -> int:
-    waiting = scheduler.mailbox_messages(process, MOST_SIZED)
+    waiting = mailbox_messages(process, MOST_SIZED)
     return (
         sys.getsizeof(process)
         + sys.getsizeof(process.pid)

@@ -14,8 +14,8 @@ from typing import Any
 
 from beamlike import processes
 from beamlike.exits import error_text, format_reason, is_quiet
-from beamlike.hot import scheduler
 from beamlike.hot.ids import Pid
+from beamlike.hot.mailbox import mailbox_length, mailbox_messages
 from beamlike.hot.process import Process
 from beamlike.logs import log
 
@@ -42,8 +42,8 @@ def crash(process: Process, failure: BaseException, reason: Any) -> None:
         "ancestors": process.ancestors,
         "callers": () if more is None else more.callers,
         "last_message": None if more is None else more.last_message,
-        "messages": tuple(scheduler.mailbox_messages(process, MOST_MESSAGES)),
-        "mailbox_length": scheduler.mailbox_length(process),
+        "messages": tuple(mailbox_messages(process, MOST_MESSAGES)),
+        "mailbox_length": mailbox_length(process),
         "links": tuple(process.links or ()),
         "traceback": _traceback(failure),
     }

@@ -18,6 +18,7 @@ from beamlike import names, routing, unwinding
 from beamlike.exits import Down, Exit, ProcessExit
 from beamlike.hot import scheduler
 from beamlike.hot.ids import Pid, Ref
+from beamlike.hot.mailbox import take_matching
 from beamlike.hot.process import DEAD, EMPTY, EXITING, Process
 from beamlike.hot.values import copy_value
 
@@ -343,7 +344,7 @@ def demonitor(ref: Ref, flush: bool = False) -> bool:
     if target is not None:
         _unwatch(me.pid, ref, target)
     elif flush:
-        scheduler.take_matching(me, lambda message: type(message) is Down and message.ref == ref, 0)
+        take_matching(me, lambda message: type(message) is Down and message.ref == ref, 0)
     return target is not None
 
 

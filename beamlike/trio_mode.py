@@ -23,6 +23,7 @@ import trio
 from beamlike import unwinding
 from beamlike.exits import ProcessExit
 from beamlike.hot import scheduler
+from beamlike.hot.mailbox import take, take_matching
 from beamlike.hot.process import DEAD, EMPTY, EXITING, IN_TRIO, RECEIVING, RUNNABLE, WAITING, Process
 from beamlike.logs import log
 from beamlike.preemption import PREEMPTED, Cooperative, Preemptive
@@ -377,7 +378,7 @@ async def receive(matches: Callable[[Any], bool] | None, timeout: float | None) 
         if timeout is not None and timeout > 0:
             scope.deadline = trio.current_time() + timeout
         while True:
-            message = scheduler.take(process) if matches is None else scheduler.take_matching(process, matches, 0)
+            message = take(process) if matches is None else take_matching(process, matches, 0)
             if message is not EMPTY:
                 with trio.CancelScope(shield=True):
                     await trio.lowlevel.cancel_shielded_checkpoint()

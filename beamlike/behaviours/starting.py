@@ -22,6 +22,7 @@ from beamlike.hot import scheduler
 from beamlike.hot.calls import ANSWERED, BEGUN, make_wait
 from beamlike.hot.ids import Pid
 from beamlike.hot.process import INFINITY, Process
+from beamlike.hot.uninterrupted import forbid_preemption
 from beamlike.limits import Limits, Mailbox
 from beamlike.processes import extra, start
 from beamlike.processes import initial_call as initial_call_of
@@ -68,13 +69,13 @@ class Started:
 
     def ok(self) -> None:
         """Init is done: the starter gets the pid. A second time it does nothing."""
-        scheduler.forbid_preemption(True)
+        forbid_preemption(True)
         try:
             start = _starting.pop(scheduler.self_pid(), None)
             if start is not None:
                 start.wait.answer(start.child.pid)
         finally:
-            scheduler.forbid_preemption(False)
+            forbid_preemption(False)
 
     def ignore(self) -> None:
         """Init declines. Return from the body then: the starter gets `IGNORE` when the process has ended."""
@@ -156,7 +157,7 @@ async def start_behaviour(
     check_function("start_behaviour", body)
     me = scheduler.caller("start")
     seconds = scheduler.check_timeout(timeout)
-    scheduler.forbid_preemption(True)
+    forbid_preemption(True)
     try:
         child = start(
             _run, (body, Started(me.pid if link else None), args), parent=me, name=name, exclude=exclude, limits=limits, mailbox=mailbox
@@ -166,15 +167,15 @@ async def start_behaviour(
             signals.join(me, child)
         begun = _starting[child.pid] = _Start(me, child, INFINITY if seconds is None else seconds)
     finally:
-        scheduler.forbid_preemption(False)
+        forbid_preemption(False)
     try:
         await (_wait_stepped(begun) if me is scheduler.stepped() else _wait_in_trio(begun))
     finally:
-        scheduler.forbid_preemption(True)  # or it could be ready between the look and its end
+        forbid_preemption(True)  # or it could be ready between the look and its end
         is_late = child.pid in _starting
         if is_late:
             signals.end(child, "killed")
-        scheduler.forbid_preemption(False)
+        forbid_preemption(False)
     if begun.wait.state == ANSWERED:  # perhaps after the wait was over, and before the look
         return begun.wait.value  # type: ignore[no-any-return]
     what = f"{initial_call_of(child)} ({child.pid})"

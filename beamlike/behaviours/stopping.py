@@ -12,6 +12,7 @@ from beamlike import signals
 from beamlike.exits import Down, Exit
 from beamlike.hot import scheduler
 from beamlike.hot.ids import Pid, Ref
+from beamlike.hot.mailbox import take_matching
 from beamlike.hot.process import INFINITY
 
 
@@ -39,7 +40,7 @@ async def _down(ref: Ref, timeout: float | None) -> Down:
 def flush_exit(pid: Pid, default: Any) -> Any:
     """Unlink; the reason of the `Exit` that is queued, which is what the child ended with if it did so before it was watched."""
     signals.unlink(pid)
-    left = scheduler.take_matching(scheduler.current_process(), lambda message: type(message) is Exit and message.sender == pid, 0)
+    left = take_matching(scheduler.current_process(), lambda message: type(message) is Exit and message.sender == pid, 0)
     return left.reason if type(left) is Exit else default
 
 

@@ -19,6 +19,7 @@ from beamlike.hot import scheduler
 from beamlike.hot.calls import ANSWERED, BEGUN, DEFAULT_TIMEOUT, FAILED, Caller, Wait, reply
 from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.process import INFINITY
+from beamlike.hot.uninterrupted import forbid_preemption
 from beamlike.hot.values import copy_argument
 from beamlike.processes import extra, spawn_link
 from beamlike.records import record
@@ -53,12 +54,12 @@ class Task:
         check_function("Task.async_", fn)
         me = scheduler.current_process()
         ref = scheduler.make_ref()
-        scheduler.forbid_preemption(True)  # the task must not answer before it is waited for
+        forbid_preemption(True)  # the task must not answer before it is waited for
         try:
             pid = spawn_link(_compute, me.pid, ref, _callers(), fn, args)
             promises.promise(pid, ref)
         finally:
-            scheduler.forbid_preemption(False)
+            forbid_preemption(False)
         return Task(pid, me.pid, ref)
 
     @staticmethod

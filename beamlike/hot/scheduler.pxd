@@ -1,6 +1,5 @@
-cimport cython
-
 from beamlike.hot.ids cimport NodeId, Pid, Ref, make_pid, make_ref_of
+from beamlike.hot.mailbox cimport mailbox_length, take, take_matching
 from beamlike.hot.messagequeue cimport MessageQueue
 from beamlike.hot.native cimport copy_context, get_ident, monotonic, poll_type, resume, set_outcomes, set_pending
 from beamlike.hot.process cimport Process, make_process
@@ -24,7 +23,7 @@ cdef Timers timers
 cdef Process current
 cdef RunQueue runq
 cdef unsigned long node_thread
-cdef int messages_left, no_preempt
+cdef int messages_left
 cdef bint is_idle
 cdef long last_serial, steps
 
@@ -44,13 +43,7 @@ cpdef object start_coroutine(object fn, tuple args)
 cpdef void enqueue(Process process) except *
 cpdef void deliver(Process process, object message) except *
 cpdef void wake(Process process) except *
-cpdef object take(Process process)
 cdef object poll_receive(object awaitable)
-@cython.locals(index=Py_ssize_t)
-cpdef object take_matching(Process process, object matches, Py_ssize_t scanned)
-cdef object _message_at(Process process, Py_ssize_t index)
-cdef bint _remove(Process process, Py_ssize_t index, object message) except -1
-cpdef Py_ssize_t mailbox_length(Process process) except -1
 cpdef void fire_timers(double time) except *
 cpdef Process run_slice(double seconds)
 cdef void stepped_out(Process process, object yielded) except *

@@ -12,12 +12,12 @@ that ended, a yield that is no PARK, a pid that is not here, a call from another
 
 from __future__ import annotations
 
-from inspect import iscoroutinefunction
-from types import CoroutineType, UnionType, coroutine
+from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from beamlike.hot import process as process_module
 from beamlike.hot.ids import NodeId, Pid, Ref, make_pid, make_ref_of
+from beamlike.hot.mailbox import mailbox_length, matcher, take, take_matching
 from beamlike.hot.process import DEAD, EMPTY, EXITING, INFINITY, PREEMPTED, RECEIVING, RUNNABLE, WAITING, Process, make_process
 from beamlike.hot.timers import Timer, Timers
 from beamlike.hot.values import copy_argument, copy_value
@@ -50,7 +50,6 @@ MESSAGES_A_STEP = 1000  # messages a process may take before the others get thei
 MOST_LOOKS = 64  # at the clock in a slice: a virtual one stands still
 MOST_STEPS_A_LOOK = 64  # steps between two looks at the clock, at most
 NOTHING: tuple[Any, ...] = ()
-_KINDS = (type, UnionType)
 _Coroutine = CoroutineType  # a C global: one look-up less a spawn
 LOOK_PERIOD = 0.0001  # seconds between two looks that the number of steps aims at
 
@@ -127,7 +126,6 @@ messages_left = 0
 is_idle = False  # nobody looks at the queue until `became_ready` is called
 last_serial = 0
 steps = 0  # how many steps were begun; pre-emption tells a long one by it
-no_preempt = 0  # > 0 while compiled code calls out into Python: no pre-emption then
 
 
 def open_node(node: NodeId, new_hooks: Any, new_clock: Callable[[], float] | None, new_rng: Random | None) -> None:
@@ -280,17 +278,6 @@ def now() -> float:
 def step_count() -> int:
     """How many steps this node has begun."""
     return steps
-
-
-def may_preempt() -> bool:
-    """Is no compiled code in the middle of a call into Python?"""
-    return no_preempt == 0
-
-
-def forbid_preemption(forbid: bool) -> None:
-    """Bracket Python code that must not be left half done (`True` before, `False` after)."""
-    global no_preempt
-    no_preempt += 1 if forbid else -1
 
 
 # --- spawn ----------------------------------------------------------------------------------------------------------------
@@ -458,21 +445,6 @@ def wake(process: Process) -> None:
     enqueue(process)
 
 
-def take(process: Process) -> Any:
-    """The oldest message, out of the mailbox; EMPTY if there is none."""
-    message = process.first
-    mailbox = process.mailbox
-    if message is EMPTY:
-        if mailbox is None:
-            return EMPTY
-        message = mailbox.popleft()
-    else:
-        process.first = EMPTY
-    if mailbox is not None and not mailbox:
-        process.mailbox = None
-    return message
-
-
 def poll_receive(awaitable: Any) -> Any:
     """`await` on a record: the next message, or PARK."""
     global messages_left
@@ -573,108 +545,6 @@ async def _receive_matching(process: Process, matches: Callable[[Any], bool] | N
             await Park()
     finally:
         process.deadline = INFINITY
-
-
-def take_matching(process: Process, matches: Callable[[Any], bool], scanned: Any) -> Any:
-    """The oldest message that matches among those after the first `scanned`, out of the mailbox; EMPTY if there is none."""
-    global no_preempt
-    index = scanned
-    no_preempt += 1
-    try:
-        while index < mailbox_length(process):  # which `matches` may change
-            message = _message_at(process, index)
-            if matches(message):
-                if _remove(process, index, message):
-                    return message
-            elif _message_at(process, index) is message:
-                index += 1
-    finally:
-        no_preempt -= 1
-    return EMPTY
-
-
-def _message_at(process: Process, index: Any) -> Any:
-    """The message at a place of the mailbox; EMPTY if there is none (any more)."""
-    if process.first is not EMPTY:
-        if index == 0:
-            return process.first
-        index -= 1
-    queue = process.mailbox
-    return EMPTY if queue is None or index >= len(queue) else queue[index]
-
-
-def _remove(process: Process, index: Any, message: Any) -> bool:
-    """Take this very message out, which was at `index`. False if it is gone: a full mailbox dropped it meanwhile."""
-    while _message_at(process, index) is not message:
-        if index == 0:
-            return False
-        index -= 1
-    if process.first is not EMPTY:
-        if index == 0:
-            process.first = EMPTY
-            return True
-        index -= 1
-    queue: Any = process.mailbox
-    del queue[index]
-    if len(queue) == 0:
-        process.mailbox = None
-    return True
-
-
-def mailbox_length(process: Process) -> int:
-    """How many messages wait."""
-    return (process.first is not EMPTY) + (0 if process.mailbox is None else len(process.mailbox))
-
-
-def mailbox_messages(process: Process, most: int) -> list[Any]:
-    """The oldest `most` messages, left in place."""
-    messages = [] if process.first is EMPTY else [process.first]
-    if process.mailbox is not None:
-        messages += [process.mailbox[i] for i in range(min(most, len(process.mailbox)))]
-    return messages[:most]
-
-
-def matcher(match: Any) -> Callable[[Any], bool] | None:
-    """The predicate that `match` of `receive` stands for. TypeError if it stands for none."""
-    if match is None:
-        return None
-    if isinstance(match, _KINDS):
-        kind: Any = match
-        return lambda message: isinstance(message, kind)
-    if isinstance(match, tuple):
-        prefix = match
-        for part in prefix:
-            _check_part(part)
-
-        def matches(message: Any) -> bool:
-            if type(message) is not tuple or len(message) < len(prefix):
-                return False
-            for expected, part in zip(prefix, message, strict=False):
-                if isinstance(expected, _KINDS):
-                    if not isinstance(part, expected):
-                        return False
-                elif expected != part:
-                    return False
-            return True
-
-        return matches
-    if iscoroutinefunction(match):
-        raise TypeError(f"receive: {match!r} is async; a predicate answers at once: write `def`")
-    if callable(match):
-        return match  # type: ignore[no-any-return]
-    raise TypeError(f"receive: match is a type, a predicate or a tuple prefix, not {match!r}")
-
-
-def _check_part(part: Any) -> None:
-    """TypeError for a part of a prefix that would never match."""
-    if isinstance(part, _KINDS):
-        return
-    try:
-        copy_value(part)
-    except TypeError as error:
-        raise TypeError(
-            f"receive: {part!r} in match can be in no message ({error}); a prefix has types (`object` for anything) and constants"
-        ) from None
 
 
 def check_timeout(timeout: Any) -> float | None:

@@ -30,6 +30,7 @@ from beamlike import (
     unregister,
 )
 from beamlike.hot import scheduler
+from beamlike.hot.mailbox import mailbox_length
 
 
 async def silent() -> None:
@@ -172,14 +173,14 @@ def test_m1_no_message_is_lost_to_a_finalizer_that_sends() -> None:
                 send(self_pid(), "two")
                 sent += 2
                 received = 0
-                while scheduler.mailbox_length(scheduler.current_process()):
+                while mailbox_length(scheduler.current_process()):
                     await receive()
                     received += 1
                 sent -= received
         finally:
             gc.set_threshold(*old)
             target.clear()
-        while scheduler.mailbox_length(scheduler.current_process()):
+        while mailbox_length(scheduler.current_process()):
             await receive()
             sent -= 1
         return sent

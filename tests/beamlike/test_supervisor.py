@@ -45,6 +45,7 @@ from beamlike.behaviours.restarts import RestartWindow, is_restarted
 from beamlike.behaviours.system import get_status
 from beamlike.exits import is_quiet
 from beamlike.hot import scheduler
+from beamlike.hot.mailbox import take_matching
 from beamlike.processes import ProcessInfo
 
 QUIET = ("normal", "shutdown", ("shutdown", "upgrade"))
@@ -130,7 +131,7 @@ def events() -> list[Any]:
     """What children told since the last time."""
     told: list[Any] = []
     while True:
-        message = scheduler.take_matching(scheduler.current_process(), lambda m: type(m) is tuple and m[0] in ("init", "terminate"), 0)
+        message = take_matching(scheduler.current_process(), lambda m: type(m) is tuple and m[0] in ("init", "terminate"), 0)
         if type(message) is not tuple:
             return told
         told.append(message)
