@@ -5,8 +5,9 @@ Inside, from the bottom up:
     hot/            what runs for every message: ids, values, process records, timers, scheduler, calls (compiled)
     exits, records, names, limits, dead_letters, routing            what processes are made of
     signals, unwinding, preemption, trio_mode, garbage, logs        how they end, are interrupted, and use trio
-    processes, clock, promises, table, wire, node, guest            what programs call, and the node itself
-    abroad, alone, reports                                          what the node needs for them
+    processes, clock, promises, table, lock, wire                   what programs call
+    abroad, alone, reports, failures, main_process, hooks, node     what a node is made of
+    running, embedding, guest                                       the ways to open one
     behaviours/     GenServer, StateMachine, supervisors, Task: ordinary process code
     testing/        for users' tests
 
