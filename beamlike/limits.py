@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from beamlike import dead_letters, signals
 from beamlike.hot import scheduler
-from beamlike.hot.mailbox import mailbox_length, mailbox_messages, take
+from beamlike.hot.mailboxes import mailbox_length, mailbox_messages, take
 from beamlike.hot.process import Process
 from beamlike.hot.timers import Timer
 from beamlike.hot.values import size_of

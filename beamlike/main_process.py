@@ -39,6 +39,8 @@ class MainProcess:
         lines = "".join(f"\n  {reports.situation(process)}" for process in scheduler.all_processes()[:MOST_SHOWN])
         more = scheduler.process_count() - MOST_SHOWN
         text = f"every process waits, no timer is set, and so it would be for ever:{lines}" + (f"\n  and {more} more" if more > 0 else "")
+        for wait in list((self.process.calls or {}).values()):  # what is raised ends what it waits for
+            wait.end()
         self.process.greenlet = RuntimeError(text)
         self.process.state = PREEMPTED
         scheduler.enqueue(self.process)

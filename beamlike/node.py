@@ -69,7 +69,6 @@ class Node(Hooks, trio.abc.Instrument):
         self.is_armed = False  # the ticker is runnable: trio will not wait, so the hook may step
         self.hook_passes = 0
         self.deadline = INFINITY  # until when the ticker sleeps
-        self.threads = threading.enumerate()  # those that came later may be the program's, and send
         self.main = MainProcess()
         self.scope = trio.CancelScope()  # of the block that has the node open
         self.stop_scope = trio.CancelScope(shield=True)
@@ -148,7 +147,7 @@ class Node(Hooks, trio.abc.Instrument):
             and not self.inbox
             and scheduler.process_count() == sum(process.task is None for process in scheduler.all_processes())
             and trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
-            and not any(thread not in self.threads and not thread.name.startswith("Trio thread") for thread in threading.enumerate())
+            and all(thread is threading.current_thread() or thread.name.startswith("Trio thread") for thread in threading.enumerate())
         )
 
     def became_ready(self) -> None:

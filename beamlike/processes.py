@@ -12,7 +12,7 @@ from beamlike import limits as bounds
 from beamlike import names, preemption, routing, signals, trio_mode
 from beamlike.hot import scheduler
 from beamlike.hot.ids import Pid, Ref
-from beamlike.hot.mailbox import mailbox_length, mailbox_messages
+from beamlike.hot.mailboxes import mailbox_length, mailbox_messages
 from beamlike.hot.process import IN_TRIO, STATUS, Process
 from beamlike.hot.values import copy_value, size_of
 from beamlike.limits import Limits, Mailbox

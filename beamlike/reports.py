@@ -15,7 +15,7 @@ from typing import Any
 from beamlike import processes
 from beamlike.exits import error_text, format_reason, is_quiet
 from beamlike.hot.ids import Pid
-from beamlike.hot.mailbox import mailbox_length, mailbox_messages
+from beamlike.hot.mailboxes import mailbox_length, mailbox_messages
 from beamlike.hot.process import Process
 from beamlike.logs import log
 

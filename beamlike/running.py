@@ -11,7 +11,9 @@ from typing import Any, ClassVar, TypeVar
 
 import trio
 
+from beamlike import reports
 from beamlike.node import Node
+from beamlike.processes import extra
 
 T = TypeVar("T")
 TERMINATED = 128 + signal.SIGTERM  # the exit status, as shells give it
@@ -38,7 +40,8 @@ def run(
         preempt: whether a process that computes in pure Python is interrupted for others (P1). Off the main thread it never is.
         seed: deterministic mode, for tests: who runs next is drawn from this seed, time is virtual and jumps to the next timer when
             nobody can run, and pre-emption is off. Same seed, same program, same order; what happens in trio mode and in threads is
-            outside of that. When everybody waits for somebody else, for ever, `main` gets a RuntimeError that says who waits where.
+            outside of that. When everybody waits for somebody else, for ever, `main` gets a RuntimeError that says who waits where; not
+            while the program has other threads, which may send.
 
     Raises: what `main` raised; ExitError if it was ended by an exit signal; RuntimeError if a node runs already.
     """
@@ -56,8 +59,16 @@ def run(
             trio.run(opened.run_main, main, args, clock=clock_, restrict_keyboard_interrupt_to_checkpoints=True)
         finally:
             opened.discard()
+    try:
+        result = opened.main.result()
+    except BaseException as failure:
+        if interrupt.came and failure is opened.main.failure and opened.main.process is not None:
+            extra(opened.main.process).is_main = False  # it is not raised, so it is reported
+            reports.crash(opened.main.process, failure, opened.main.reason)
+        interrupt.raise_if_came()
+        raise
     interrupt.raise_if_came()
-    return opened.main.result()  # type: ignore[no-any-return]
+    return result  # type: ignore[no-any-return]
 
 
 class _Interrupt:
@@ -81,7 +92,8 @@ class _Interrupt:
 
     def __exit__(self, *error: object) -> None:
         for signum in self.installed:
-            signal.signal(signum, self.DEFAULTS[signum])
+            if signal.getsignal(signum) == self._on_signal:  # the program may have set one of its own meanwhile
+                signal.signal(signum, self.DEFAULTS[signum])
 
     def raise_if_came(self) -> None:
         """The end of a program that was told to end: what it returned does not count."""

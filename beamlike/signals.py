@@ -18,7 +18,7 @@ from beamlike import names, routing, unwinding
 from beamlike.exits import Down, Exit, ProcessExit
 from beamlike.hot import scheduler
 from beamlike.hot.ids import Pid, Ref
-from beamlike.hot.mailbox import take_matching
+from beamlike.hot.mailboxes import take_matching
 from beamlike.hot.process import DEAD, EMPTY, EXITING, Process
 from beamlike.hot.values import copy_value
 

@@ -23,7 +23,7 @@ import trio
 from beamlike import unwinding
 from beamlike.exits import ProcessExit
 from beamlike.hot import scheduler
-from beamlike.hot.mailbox import take, take_matching
+from beamlike.hot.mailboxes import take, take_matching
 from beamlike.hot.process import DEAD, EMPTY, EXITING, IN_TRIO, RECEIVING, RUNNABLE, WAITING, Process
 from beamlike.logs import log
 from beamlike.preemption import PREEMPTED, Cooperative, Preemptive

@@ -1,7 +1,7 @@
 """Decisions that are kept, for a process makes the same few checks again and again (C9).
 
 A decision about a built-in kind depends on nothing but the layers and the access, and both are values: so it may be kept for as long as
-one likes. Only permits are kept. For whatever else, a refusal, what is no access, or a kind of an application's, whose matcher may look
+one likes. Only a permit is believed. For whatever else, a refusal, what is no access, or a kind of an application's, whose matcher may look
 at what it likes, the answer here is no, and `require` decides and finds the words.
 """
 

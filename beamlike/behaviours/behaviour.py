@@ -24,7 +24,8 @@ class Behaviour:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name, own in vars(cls).items():
-            if inspect.iscoroutinefunction(getattr(super(cls, cls), name, None)):
+            handler = getattr(super(cls, cls), name, None)
+            if inspect.iscoroutinefunction(handler) and handler.__module__.startswith(f"{__package__}."):
                 check_method(cls, name, own)
 
     async def init(self, *args: Any, **kwargs: Any) -> Any:

@@ -12,7 +12,7 @@ from beamlike import signals
 from beamlike.exits import Down, Exit
 from beamlike.hot import scheduler
 from beamlike.hot.ids import Pid, Ref
-from beamlike.hot.mailbox import take_matching
+from beamlike.hot.mailboxes import take_matching
 from beamlike.hot.process import INFINITY
 
 

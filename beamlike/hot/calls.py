@@ -144,7 +144,7 @@ class Wait:
         if server is None:
             scheduler.hooks_or_error().call_elsewhere(self)
             return
-        if server is me or server.calling is not None:
+        if server is me or (self.event is None and server.calling is not None):
             self.refuse_cycle(server)
             if self.state == FAILED:
                 return
@@ -226,10 +226,13 @@ def _poll_wait(awaitable: Any) -> Any:
     if wait.is_over:
         raise RuntimeError("this call() was awaited before: make another one")
     if wait.state == NEW:
+        if me.pid.process is None:
+            raise scheduler.hooks_or_error().exit_of(me)  # a dead process watches nobody
         try:
             wait.begin()
         except BaseException:
             wait.end()
+            wait.is_over = True
             raise
         if wait.state == BEGUN:
             if wait.timeout != INFINITY:

@@ -4,5 +4,4 @@ cdef class MessageQueue:
     cdef list items
     cdef Py_ssize_t head
     cpdef void append(self, object message) except *
-    cpdef void appendleft(self, object message) except *
     cpdef object popleft(self)

@@ -50,10 +50,6 @@ class MessageQueue:
         """Add a message at the end."""
         self.items.append(message)
 
-    def appendleft(self, message: Any) -> None:
-        """Add one at the front."""
-        self.items.insert(self.head, message)
-
     def popleft(self) -> Any:
         """Take the first one out. There must be one."""
         message = self.items[self.head]

@@ -76,7 +76,7 @@ static inline PySendResult bl_send_with(bl_poll poll, PyObject *self, PyObject *
     if (*result == NULL) return PYGEN_ERROR;
     return *result == bl_pending ? PYGEN_NEXT : PYGEN_RETURN;
 }
-#define BL_MAX_POLLED 4
+#define BL_MAX_POLLED 2
 static bl_poll bl_polls[BL_MAX_POLLED];
 static PySendResult bl_send_0(PyObject *s, PyObject *a, PyObject **r) { (void)a; return bl_send_with(bl_polls[0], s, r); }
 static PySendResult bl_send_1(PyObject *s, PyObject *a, PyObject **r) { (void)a; return bl_send_with(bl_polls[1], s, r); }

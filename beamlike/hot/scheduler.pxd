@@ -1,5 +1,5 @@
 from beamlike.hot.ids cimport NodeId, Pid, Ref, make_pid, make_ref_of
-from beamlike.hot.mailbox cimport mailbox_length, take, take_matching
+from beamlike.hot.mailboxes cimport mailbox_length, take, take_matching
 from beamlike.hot.messagequeue cimport MessageQueue
 from beamlike.hot.native cimport copy_context, get_ident, monotonic, poll_type, resume, set_outcomes, set_pending
 from beamlike.hot.process cimport Process, make_process

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from beamlike.hot import process as process_module
 from beamlike.hot.ids import NodeId, Pid, Ref, make_pid, make_ref_of
-from beamlike.hot.mailbox import mailbox_length, matcher, take, take_matching
+from beamlike.hot.mailboxes import mailbox_length, matcher, take, take_matching
 from beamlike.hot.process import DEAD, EMPTY, EXITING, INFINITY, PREEMPTED, RECEIVING, RUNNABLE, WAITING, Process, make_process
 from beamlike.hot.timers import Timer, Timers
 from beamlike.hot.values import copy_argument, copy_value
@@ -144,8 +144,15 @@ def open_node(node: NodeId, new_hooks: Any, new_clock: Callable[[], float] | Non
 
 
 def close_node() -> None:
-    """Give the module back. The node has ended all processes before."""
+    """Give the module back. The node has ended all processes before, if it could."""
     global hooks, origin, clock, rng, timers, node_thread, newest, alive
+    process = newest
+    while process is not None:  # of a node that stopped in disorder: its pids are dead, and none of its cycles lives on
+        process.pid.process = None
+        process.state = DEAD
+        older = process.older
+        process.older = process.newer = None
+        process = older
     hooks = origin = clock = rng = None
     node_thread = 0
     timers = Timers()

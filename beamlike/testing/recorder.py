@@ -9,7 +9,7 @@ from typing import Any
 from beamlike.exits import CallTimeoutError
 from beamlike.hot.calls import Call, Caller, call, reply
 from beamlike.hot.ids import Pid
-from beamlike.hot.mailbox import matcher
+from beamlike.hot.mailboxes import matcher
 from beamlike.hot.scheduler import receive, spawn
 
 MOST_SHOWN = 20  # messages in an error

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import pytest
+import trio
 
 from beamlike import (
     Call,
@@ -16,6 +17,7 @@ from beamlike import (
     blocking,
     call,
     cancel_timer,
+    exit,
     io,
     make_ref,
     process_info,
@@ -26,11 +28,12 @@ from beamlike import (
     self_pid,
     send,
     send_after,
+    sleep,
     spawn,
     unregister,
 )
 from beamlike.hot import scheduler
-from beamlike.hot.mailbox import mailbox_length
+from beamlike.hot.mailboxes import mailbox_length
 
 
 async def silent() -> None:
@@ -97,6 +100,65 @@ def test_a_call_is_awaited_by_the_process_that_made_it() -> None:
         spawn(other)
         assert await receive() == "refused"
         nothing_is_left(server)
+
+    run(main, seed=1)
+
+
+def test_a_dead_process_begins_no_call() -> None:
+    async def victim(server: Any) -> None:
+        waiting = call(server, "request", timeout=None)
+        try:
+            await sleep(1000)
+        finally:
+            await waiting
+
+    async def main() -> None:
+        server = spawn(silent)
+        pid = spawn(victim, server)
+        await sleep(1)
+        exit(pid, "kill")
+        await sleep(1)
+        assert process_info(server).mailbox_length == 0  # type: ignore[union-attr]
+        nothing_is_left(server)
+
+    run(main, seed=1)
+
+
+def test_g7_who_waits_inside_io_may_be_called_by_who_waits_for_it() -> None:
+    """Another task of it may answer meanwhile."""
+
+    async def asked(other: Any) -> None:
+        first = await receive(Call)
+        async with io(), trio.open_nursery() as nursery:
+            nursery.start_soon(answer_later, first.caller)
+            assert await call(other, "back", timeout=100) == "to the task"
+
+    async def answer_later(caller: Any) -> None:
+        await sleep(1)
+        reply(caller, "by a task")
+
+    async def main() -> None:
+        server = spawn(asked, self_pid())
+        assert await call(server, "there", timeout=100) == "by a task"
+        reply((await receive(Call)).caller, "to the task")
+
+    run(main, seed=1)
+
+
+def test_main_that_is_told_that_all_wait_waits_no_longer() -> None:
+    async def calls_back(main_pid: Any) -> None:
+        await receive(("now",))
+        assert await call(main_pid, "are you there?", timeout=None) == "yes"
+        send(main_pid, "answered")
+
+    async def main() -> None:
+        server = spawn(calls_back, self_pid())
+        with pytest.raises(RuntimeError, match="every process waits"):
+            await call(server, "request", timeout=None)
+        nothing_is_left(server)
+        send(server, ("now",))
+        reply((await receive(Call)).caller, "yes")
+        assert await receive() == "answered"
 
     run(main, seed=1)
 

@@ -607,6 +607,60 @@ def test_programs_own_handler_of_sigterm_is_left_alone(program: Any) -> None:
     assert (done.returncode, done.stdout) == (0, "mine\nwent on\n"), done.stderr
 
 
+def test_handler_that_the_program_sets_while_it_runs_is_kept(program: Any) -> None:
+    done = program("""
+        def mine(*_):
+            pass
+        async def main():
+            signal.signal(signal.SIGTERM, mine)
+        run(main)
+        print(signal.getsignal(signal.SIGTERM) is mine)
+    """)
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_error_of_main_is_reported_when_a_signal_comes_while_the_node_stops(program: Any) -> None:
+    done = program("""
+        import os
+        class Slow(GenServer):
+            async def init(self):
+                process_flag("trap_exit", True)
+            async def terminate(self, reason):
+                os.kill(os.getpid(), signal.SIGTERM)
+                await sleep(0.01)
+        async def main():
+            server = await Slow.start_link()
+            unlink(server)
+            raise ValueError("what main raised")
+        run(main)
+    """)
+    assert done.returncode == 143
+    assert "ValueError: what main raised" in done.stderr
+
+
+def test_m6_pid_of_a_node_that_stopped_in_disorder_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(self: Any) -> None:
+        raise RuntimeError("the node cannot stop")
+
+    old: list[Any] = []
+
+    async def broken() -> None:
+        old.append(spawn(sleeper))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sys.modules["beamlike.node"].Node, "_stop", fails)  # `beamlike.node` is the function
+        with pytest.raises(RuntimeError, match="cannot stop"):
+            run(broken)
+
+    async def main() -> None:
+        send(old[0], "wake up")
+        await sleep(0)
+        assert processes() == [self_pid()]
+
+    assert old[0].process is None
+    run(main)
+
+
 def test_handler_of_ctrl_c_is_as_before_after_a_run() -> None:
     async def main() -> None:
         pass

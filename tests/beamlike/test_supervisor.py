@@ -45,7 +45,7 @@ from beamlike.behaviours.restarts import RestartWindow, is_restarted
 from beamlike.behaviours.system import get_status
 from beamlike.exits import is_quiet
 from beamlike.hot import scheduler
-from beamlike.hot.mailbox import take_matching
+from beamlike.hot.mailboxes import take_matching
 from beamlike.processes import ProcessInfo
 
 QUIET = ("normal", "shutdown", ("shutdown", "upgrade"))
