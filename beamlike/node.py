@@ -194,7 +194,7 @@ class Node(Hooks, trio.abc.Instrument):
             self.stepper.stop()
             trio.lowlevel.remove_instrument(self)
             _clear()
-            scheduler.close_node()
+            _close()
         if error is not None:
             raise error
 
@@ -228,7 +228,7 @@ class Node(Hooks, trio.abc.Instrument):
         if scheduler.current_node() is self.id:
             garbage.stop()
             self.stepper.stop()
-            scheduler.close_node()
+            _close()
 
     async def _stop(self) -> None:
         """Supervisors first, the last started first, each in its own time; then whoever is left, for GRACE seconds together.
@@ -250,6 +250,11 @@ class Node(Hooks, trio.abc.Instrument):
         await trio_mode.wait_none()
 
     is_aborted = False  # do not wait for anybody any more
+
+
+def _close() -> None:
+    for process in scheduler.close_node():
+        unwinding.bury_alive(process)
 
 
 def _clear() -> None:

@@ -32,7 +32,7 @@ def graveyard_size() -> int:
 
 
 def bury_alive(keep: Any) -> None:
-    """Keep a coroutine or greenlet for ever, so that nobody throws anything into it any more."""
+    """Keep a coroutine, a greenlet or a record with both for ever, so that nobody throws anything into it any more."""
     global _graveyard
     _graveyard += 1
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(keep))

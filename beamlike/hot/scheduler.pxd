@@ -48,6 +48,7 @@ cpdef void fire_timers(double time) except *
 cpdef Process run_slice(double seconds)
 cdef void stepped_out(Process process, object yielded) except *
 cpdef void finish(Process process) except *
+cpdef list close_node()
 cpdef void bury(Process process) except *
 cpdef void set_current(Process process) except *
 

@@ -143,11 +143,16 @@ def open_node(node: NodeId, new_hooks: Any, new_clock: Callable[[], float] | Non
     runq.clear()
 
 
-def close_node() -> None:
-    """Give the module back. The node has ended all processes before, if it could."""
+def close_node() -> list[Process]:
+    """Give the module back. Returns the processes of a node that stopped in disorder, which nobody ended.
+
+    Their pids are dead. They are to be kept: dropping a coroutine would run its `finally` blocks outside of any process (P5).
+    """
     global hooks, origin, clock, rng, timers, node_thread, newest, alive
+    left: list[Process] = []
     process = newest
-    while process is not None:  # of a node that stopped in disorder: its pids are dead, and none of its cycles lives on
+    while process is not None:
+        left.append(process)
         process.pid.process = None
         process.state = DEAD
         older = process.older
@@ -159,6 +164,7 @@ def close_node() -> None:
     newest = None
     alive = 0
     runq.clear()
+    return left
 
 
 # --- who and what ---------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import contextlib
+import gc
 import math
 import os
 import re
@@ -643,9 +644,17 @@ def test_m6_pid_of_a_node_that_stopped_in_disorder_is_dead(monkeypatch: pytest.M
         raise RuntimeError("the node cannot stop")
 
     old: list[Any] = []
+    unwound: list[str] = []
+
+    async def waits() -> None:
+        try:
+            await receive()
+        finally:
+            unwound.append("outside of any process")
 
     async def broken() -> None:
-        old.append(spawn(sleeper))
+        old.append(spawn(waits))
+        await sleep(0)
 
     with monkeypatch.context() as patched:
         patched.setattr(sys.modules["beamlike.node"].Node, "_stop", fails)  # `beamlike.node` is the function
@@ -659,6 +668,8 @@ def test_m6_pid_of_a_node_that_stopped_in_disorder_is_dead(monkeypatch: pytest.M
 
     assert old[0].process is None
     run(main)
+    gc.collect()
+    assert unwound == []
 
 
 def test_handler_of_ctrl_c_is_as_before_after_a_run() -> None:
