@@ -99,6 +99,7 @@ def test_with_the_switch_off_pythons_own_policy_is_left_alone(monkeypatch: pytes
         gc.collect()
         assert len(cycles) == 2 * GROWTH - GROWTH // 2
 
+    gc.collect()  # CPython 3.12 moves its immortal objects among the frozen ones at the first
     before = gc.get_freeze_count(), gc.get_threshold()
     run(main, seed=1)
     assert (gc.get_freeze_count(), gc.get_threshold()) == before
