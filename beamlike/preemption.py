@@ -65,6 +65,10 @@ class Cooperative:
         """Go on with a step of a process in trio mode that was left."""
         raise AssertionError("nothing is left in the middle without pre-emption")
 
+    def suspend(self) -> bool:
+        """No step can be left in the middle."""
+        return False
+
 
 class Preemptive:
     """See the module."""
@@ -144,7 +148,7 @@ class Preemptive:
 
     def _go_on(self, process: Process) -> tuple[Any, greenlet]:
         looper: greenlet = process.greenlet
-        if process.state != EXITING:
+        if process.state != EXITING or unwinding.goes_on(process):
             scheduler.resume_preempted(process)
             return looper.switch(), looper
         exit_ = unwinding.next_turn(process)
@@ -165,8 +169,8 @@ class Preemptive:
         """Go on with a step that was left."""
         stepper: greenlet = process.greenlet
         process.greenlet = None
-        if process.state == EXITING:
-            return self._within(process, stepper.throw, ProcessExit("killed"))
+        if process.state == EXITING and not unwinding.goes_on(process):
+            return self._within(process, stepper.throw, unwinding.next_turn(process) or ProcessExit("killed"))
         return self._within(process, stepper.switch)
 
     def _within(self, process: Process, switch: Callable[..., Any], *args: Any) -> Any:
@@ -176,6 +180,25 @@ class Preemptive:
             return switch(*args)
         finally:
             self.pumped = None
+
+    # --- a step that is to wait in the middle ---
+
+    def suspend(self) -> bool:
+        """Leave the step that calls, in the middle, until `go_on` is called for its process. False: here it cannot be left.
+
+        A process in trio mode goes on by itself, after trio's other tasks had their turn: who calls looks again.
+        """
+        process, here = scheduler.stepped() or self.pumped, getcurrent()
+        if process is None or here.parent is None or not may_preempt() or not _may_be_left(_outside_of_runtime(sys._getframe(1)), process):
+            return False
+        if process is self.pumped:
+            process.greenlet = here
+            here.parent.switch(PREEMPTED)
+        else:
+            scheduler.suspend(process, here)
+            assert self.hub is not None
+            self.hub.switch(PREEMPTED)
+        return True
 
     # --- the tick ---
 
@@ -256,6 +279,7 @@ def _in_collection(phase: str, info: dict[str, int]) -> None:
 # --- which code may be left ---
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_RUNTIME = (_PACKAGE, *(os.path.join(os.path.dirname(os.path.dirname(_PACKAGE)), name) + os.sep for name in ("caps", "nodes")))
 _ORDINARY = tuple(os.path.join(_PACKAGE, name) + os.sep for name in ("behaviours", "testing"))  # ordinary process code
 _INSTALLED = tuple(
     {
@@ -276,9 +300,18 @@ def may_be_left(filename: str) -> bool:
     if filename not in _known:
         path = os.path.abspath(filename)
         _known[filename] = not filename.startswith("<frozen") and (
-            path.startswith(_ORDINARY) or not (path.startswith(_PACKAGE) or path.startswith(_INSTALLED))
+            path.startswith(_ORDINARY) or not (path.startswith(_RUNTIME) or path.startswith(_INSTALLED))
         )
     return _known[filename]
+
+
+def _outside_of_runtime(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame that is none of the runtime's."""
+    while (
+        frame is not None and os.path.abspath(frame.f_code.co_filename).startswith(_RUNTIME) and not may_be_left(frame.f_code.co_filename)
+    ):
+        frame = frame.f_back
+    return frame
 
 
 def _may_be_left(frame: FrameType | None, process: Process) -> bool:

@@ -2,8 +2,9 @@
 
 By the time this module is asked, the process is dead for everybody else: no pid leads to it, its name is free, its links know. What
 is left is a coroutine somewhere in the middle. Where it is decides how it comes back into the run queue; there it is thrown `ProcessExit`
-each time it has a turn. One that has had MOST_TURNS of them and still is not through goes to the graveyard: never resumed, and never
-dropped either, for dropping a coroutine throws GeneratorExit into it, and one that swallows everything would hang the interpreter.
+each time it has a turn. If it is pre-empted in a `finally` block it goes on there, MOST_SLICES times. One that has had MOST_TURNS turns
+and still is not through goes to the graveyard: never resumed, and never dropped either, for dropping a coroutine throws GeneratorExit
+into it, and one that swallows everything would hang the interpreter.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from beamlike.hot.process import EXITING, IN_TRIO, PREEMPTED, RECEIVING, RUNNABL
 from beamlike.logs import log
 
 MOST_TURNS = 8  # `finally` blocks that wait: each await in one costs a turn
+MOST_SLICES = 64  # `finally` blocks that compute: how often one is pre-empted, each time after about 4 ms, before it is cut short
 
 logger = logging.getLogger("beamlike.unwinding")
-_turns: dict[int, tuple[Any, int]] = {}  # serial -> (reason, turns had)
+_turns: dict[int, tuple[Any, int, int]] = {}  # serial -> (reason, turns had, slices had)
+_NONE_LEFT = ("killed", MOST_TURNS, MOST_SLICES)
 _graveyard = 0
 
 
@@ -41,7 +44,8 @@ def bury_alive(keep: Any) -> None:
 def begin(process: Process, reason: Any) -> None:
     """The process, alive until now and marked dead by the caller, is to be unwound."""
     state, process.state = process.state, EXITING
-    _turns[process.pid.serial] = (reason, 0)
+    is_told = process is scheduler.stepped()  # what it called raises it
+    _turns[process.pid.serial] = (reason, int(is_told), 0)
     _TO_THE_QUEUE[state](process)
 
 
@@ -76,21 +80,30 @@ _TO_THE_QUEUE = {
 
 def next_turn(process: Process) -> ProcessExit | None:
     """What to throw into the process now; None when it has had its turns: give it up."""
-    reason, turns = _turns.get(process.pid.serial, ("killed", MOST_TURNS))
+    reason, turns, slices = _turns.get(process.pid.serial, _NONE_LEFT)
     if turns >= MOST_TURNS:
         return None
-    _turns[process.pid.serial] = (reason, turns + 1)
+    _turns[process.pid.serial] = (reason, turns + 1, slices)
     return ProcessExit(reason)
+
+
+def goes_on(process: Process) -> bool:
+    """Was a dead process pre-empted in its unwinding, and may it go on where it was? Each time counts."""
+    reason, turns, slices = _turns.get(process.pid.serial, _NONE_LEFT)
+    if turns == 0 or slices >= MOST_SLICES:
+        return False
+    _turns[process.pid.serial] = (reason, turns, slices + 1)
+    return True
 
 
 def is_killed(process: Process) -> bool:
     """Was it killed, rather than told to exit?"""
-    return bool(_turns.get(process.pid.serial, ("killed", 0))[0] == "killed")
+    return bool(reason_for(process) == "killed")
 
 
 def reason_for(process: Process) -> Any:
     """What a process that is being unwound ended with."""
-    return _turns.get(process.pid.serial, ("killed", 0))[0]
+    return _turns.get(process.pid.serial, _NONE_LEFT)[0]
 
 
 def step(process: Process) -> None:
@@ -132,7 +145,7 @@ def _is_the_way_out(failure: BaseException) -> bool:
 
 def give_up(process: Process) -> None:
     """Never run it again."""
-    reason, _ = _turns.pop(process.pid.serial, ("killed", 0))
+    reason, *_ = _turns.pop(process.pid.serial, _NONE_LEFT)
     bury_alive(process.coro)
     if process.greenlet is not None:
         bury_alive(process.greenlet)

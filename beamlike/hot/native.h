@@ -65,6 +65,11 @@ static inline double bl_monotonic(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+/* The first 8 bytes of a memoryview, which must outlive the pointer; NULL of None. */
+static inline long *bl_word_of(PyObject *memory) {
+    return memory == Py_None ? NULL : (long *)PyMemoryView_GET_BUFFER(memory)->buf;
+}
+
 /* `await` on one of our awaitables without raising StopIteration: the type's am_send calls `poll(awaitable)`, which answers
    `pending` to wait on and anything else as the result. CPython 3.11 asks am_send; later ones ask __next__. */
 typedef PyObject *(*bl_poll)(PyObject *);

@@ -7,6 +7,7 @@ cdef extern from "native.h":
     void set_pending "bl_set_pending" (object pending)
     unsigned long get_ident "bl_get_ident" ()
     double monotonic "bl_monotonic" ()
+    long *word_of "bl_word_of" (object memory) except? NULL
     void poll_type "bl_poll_type" (object type, int slot, poll_function poll)
 
 cdef extern from "Python.h":

@@ -44,6 +44,11 @@ def throw(coro: Any, context: Any, error: BaseException) -> Any:
         return Failed(raised)
 
 
+def word_of(memory: Any) -> Any:
+    """What writes to the first 8 bytes of a memoryview by `[0] =`; compiled, a pointer. Of None: nothing."""
+    return memory
+
+
 class Park:
     """The type of `PARK`, what a process yields when it waits and has said in its record for what."""
 
@@ -59,4 +64,4 @@ PARK: Any = Park()
 RunQueue: Any = deque
 MessageQueue: Any = deque
 
-__all__ = ["FINISHED", "PARK", "Failed", "MessageQueue", "RunQueue", "get_ident", "monotonic", "resume", "throw"]
+__all__ = ["FINISHED", "PARK", "Failed", "MessageQueue", "RunQueue", "get_ident", "monotonic", "resume", "throw", "word_of"]

@@ -1,7 +1,7 @@
 from beamlike.hot.ids cimport NodeId, Pid, Ref, make_pid, make_ref_of
 from beamlike.hot.mailboxes cimport mailbox_length, take, take_matching
 from beamlike.hot.messagequeue cimport MessageQueue
-from beamlike.hot.native cimport copy_context, get_ident, monotonic, poll_type, resume, set_outcomes, set_pending
+from beamlike.hot.native cimport copy_context, get_ident, monotonic, poll_type, resume, set_outcomes, set_pending, word_of
 from beamlike.hot.process cimport Process, make_process
 from beamlike.hot.runqueue cimport RunQueue
 from beamlike.hot.timers cimport Timer, Timers
@@ -26,6 +26,8 @@ cdef unsigned long node_thread
 cdef int messages_left
 cdef bint is_idle
 cdef long last_serial, steps
+cdef object watched
+cdef long *stepped_word
 
 cpdef Process current_process()
 cpdef Process current_or_none()
@@ -35,6 +37,8 @@ cpdef Process stepped()
 cpdef void arm(Process process, double deadline) except *
 cpdef object check_timeout(object timeout)
 cpdef bint is_stepping() except -1
+cpdef object outbox()
+cdef bint _is_held(object destination, object message) except -1
 cpdef Pid self_pid()
 cpdef Ref make_ref()
 cpdef double now() except? -1

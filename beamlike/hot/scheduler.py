@@ -33,7 +33,7 @@ else:
 if not cython.compiled:
     from contextvars import copy_context
 
-    from beamlike.hot.portable import MessageQueue, RunQueue, get_ident, monotonic, resume
+    from beamlike.hot.portable import MessageQueue, RunQueue, get_ident, monotonic, resume, word_of
 from beamlike.hot.portable import FINISHED as _FINISHED
 from beamlike.hot.portable import PARK as _PARK
 from beamlike.hot.portable import Failed as _Failed
@@ -78,6 +78,9 @@ class Hooks(Protocol):
     def current_elsewhere(self) -> Process | None:
         """The process on whose behalf this trio task or thread runs. Any thread."""
 
+    def check_destination(self, destination: Any) -> None:
+        """The TypeError or BadNameError of `send`. Any thread."""
+
     def send_from_thread(self, destination: Any, message: Any) -> None:
         """`send` outside the node's thread. Any thread."""
 
@@ -112,6 +115,22 @@ class Hooks(Protocol):
         """May the message enter the mailbox, which has bounds?"""
 
 
+class Outbox(Protocol):
+    """Where what a process sends is held back, while its record names one. The values are copies already."""
+
+    def send(self, destination: Any, message: Any) -> None:
+        """`send`, `cast`. Any thread that acts for the process."""
+
+    def reply(self, caller: Any, value: Any) -> None:
+        """`reply`."""
+
+    def start_timer(self, seconds: float, destination: Any, message: Any, period: float) -> Ref:
+        """`send_after` (period 0.0), `send_interval`."""
+
+    def cancel_timer(self, ref: Ref) -> float | None:
+        """`cancel_timer`: the seconds that were left; None if it has no such timer."""
+
+
 hooks: Any = None
 origin: NodeId | None = None  # which node life this is; None: no node is open
 newest: Process | None = None  # all records not buried yet, linked by `older` and `newer`: no dict of a million
@@ -125,6 +144,8 @@ node_thread = 0
 messages_left = 0
 is_idle = False  # nobody looks at the queue until `became_ready` is called
 last_serial = 0
+watched: Any = None  # shared memory, for who watches this node from outside:
+stepped_word: Any = word_of(None)  # there the serial of the process being stepped is written
 steps = 0  # how many steps were begun; pre-emption tells a long one by it
 
 
@@ -148,7 +169,7 @@ def close_node() -> list[Process]:
 
     Their pids are dead. They are to be kept: dropping a coroutine would run its `finally` blocks outside of any process (P5).
     """
-    global hooks, origin, clock, rng, timers, node_thread, newest, alive
+    global hooks, origin, clock, rng, timers, node_thread, newest, alive, watched, stepped_word
     left: list[Process] = []
     process = newest
     while process is not None:
@@ -158,7 +179,8 @@ def close_node() -> list[Process]:
         older = process.older
         process.older = process.newer = None
         process = older
-    hooks = origin = clock = rng = None
+    hooks = origin = clock = rng = watched = None
+    stepped_word = word_of(None)
     node_thread = 0
     timers = Timers()
     newest = None
@@ -407,8 +429,13 @@ def send(destination: Any, message: Any) -> None:
     if type(destination) is not Pid or get_ident() != node_thread:
         _send_elsewhere(destination, message)
         return
+    if (current is None or current.outbox is not None) and _is_held(destination, message):
+        return
     pid: Pid = destination
     process: Process = pid.process
+    if process is None and pid.origin.peer is not None:
+        pid.origin.peer.send(pid.serial, message)
+        return
     message = copy_value(message)
     if process is None:
         if pid.origin is not origin:
@@ -425,8 +452,26 @@ def send(destination: Any, message: Any) -> None:
         deliver(process, message)
 
 
+def outbox() -> Any:
+    """The `Outbox` of the process that calls, which holds back what it sends; None for nearly all, and outside of processes."""
+    process = current_or_none()
+    return None if process is None else process.outbox
+
+
+def _is_held(destination: Any, message: Any) -> bool:
+    """Is the message of a process that has an outbox? Then it is there now."""
+    held = outbox()
+    if held is None:
+        return False
+    held.send(destination, copy_value(message))
+    return True
+
+
 def _send_elsewhere(destination: Any, message: Any) -> None:
-    if get_ident() == node_thread:
+    if outbox() is not None:
+        hooks.check_destination(destination)
+        _is_held(destination, message)
+    elif get_ident() == node_thread:
         hooks.destination_elsewhere(destination, copy_value(message))
     else:
         hooks_or_error().send_from_thread(destination, message)
@@ -604,9 +649,26 @@ def is_ready() -> bool:
     return len(runq) > 0 or (timers.soonest != INFINITY and timers.soonest <= now())
 
 
+def run_queue_length() -> int:
+    """How many processes wait for their turn."""
+    return len(runq)
+
+
 def next_timer() -> float:
     """When the soonest timer is due; INFINITY when there is none."""
     return timers.soonest
+
+
+def is_asleep() -> bool:
+    """Was `set_idle(True)` said last?"""
+    return is_idle
+
+
+def watch_steps(memory: Any) -> None:
+    """Write the serial of each process that is stepped into these 8 bytes of shared memory, as long as the node is open."""
+    global stepped_word, watched
+    watched = memoryview(memory).cast("q")
+    stepped_word = word_of(watched)
 
 
 def set_idle(idle: bool) -> None:
@@ -656,6 +718,8 @@ def run_slice(seconds: float) -> Process | None:
         steps += 1
         process.reductions += 1
         current = process
+        if stepped_word:
+            stepped_word[0] = process.pid.serial
         yielded = resume(process.coro, process.context)
         current = None
         if yielded is PARK:
@@ -759,12 +823,17 @@ def set_current(process: Process | None) -> None:
 
 def preempt(process: Process, greenlet: Any) -> None:
     """The process being stepped leaves its step in the middle, to go on in `greenlet` when its turn comes."""
+    suspend(process, greenlet)
+    runq.append(process)
+
+
+def suspend(process: Process, greenlet: Any) -> None:
+    """As `preempt`, but it has no turn until somebody enqueues it."""
     global current
     current = None
     process.greenlet = greenlet
     if process.state == RUNNABLE:
         process.state = PREEMPTED
-    runq.append(process)
 
 
 def resume_preempted(process: Process) -> None:

@@ -414,6 +414,46 @@ def test_p5_killed_while_it_computes_in_a_finally_block(program: Any) -> None:
     assert (done.returncode, done.stdout) == (0, "boom\n"), done.stderr
 
 
+@pytest.mark.parametrize("reason", ["kill", "boom"])
+@pytest.mark.parametrize("where", ["waits", "computes", "ends itself", "computes in trio mode"])
+def test_p5_finally_block_that_is_preempted_goes_on(where: str, reason: str, program: Any) -> None:
+    done = program(f"""
+        where, reason = {where!r}, {reason!r}
+
+        def compute(seconds):
+            end = time.process_time() + seconds
+            while time.process_time() < end:
+                pass
+
+        async def body(boss):
+            try:
+                send(boss, "ready")
+                if where == "waits":
+                    await receive()
+                elif where == "ends itself":
+                    exit(self_pid(), reason)
+                elif where == "computes":
+                    compute(60)
+                else:
+                    async with io():
+                        compute(60)
+            finally:
+                compute(0.05)
+                print("through", flush=True)
+
+        async def main():
+            pid, _ = spawn_monitor(body, self_pid())
+            await receive(str)
+            await sleep(0.02)
+            exit(pid, reason)
+            await receive(Down, timeout=5)
+            await sleep(0.5)
+
+        run(main)
+    """)
+    assert (done.returncode, done.stdout) == (0, "through\n"), done.stderr
+
+
 def test_dead_process_has_no_name_to_take_away() -> None:
     async def body() -> None:
         await receive()
