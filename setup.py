@@ -1,8 +1,8 @@
 """What pyproject.toml cannot say: which modules are compiled, and what is missing where they cannot be.
 
 Every `beamlike/hot/X.py` with an `X.pxd` beside it is compiled by Cython from that same source. The .py is installed
-too: it is what runs under BEAMLIKE_PURE=1. `make` imports this file for `require_toolchain` before there is a
-setuptools, hence the late imports.
+too: it is what runs under BEAMLIKE_PURE=1. `nodes/ring.c` is C, and nodes/build_ring.py says how cffi compiles it. `make`
+imports this file for `require_toolchain` before there is a setuptools, hence the late imports.
 """
 
 import os
@@ -61,4 +61,8 @@ if __name__ == "__main__":
     require_toolchain()
     from setuptools import setup
 
-    setup(ext_modules=hot_extensions(), options={"build_ext": {"parallel": str(os.cpu_count() or 1)}})
+    setup(
+        ext_modules=hot_extensions(),
+        cffi_modules=["nodes/build_ring.py:ffibuilder"],
+        options={"build_ext": {"parallel": str(os.cpu_count() or 1)}},
+    )
