@@ -1,6 +1,6 @@
 """What pyproject.toml cannot say: which modules are compiled, and what is missing where they cannot be.
 
-Every `beamlike/hot/X.py` with an `X.pxd` beside it is compiled by Cython from that same source. The .py is installed
+Every X.py in the folders HOT with an `X.pxd` beside it is compiled by Cython from that same source. The .py is installed
 too: it is what runs under BEAMLIKE_PURE=1. `nodes/ring.c` is C, and nodes/build_ring.py says how cffi compiles it. `make`
 imports this file for `require_toolchain` before there is a setuptools, hence the late imports.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from setuptools import Extension
 
-HOT = "beamlike/hot"
+HOT = {"beamlike/hot": [], "nodes/hot": ["nodes/ring.c"]}  # folder: C that its modules call
 
 
 def require_toolchain() -> None:
@@ -40,19 +40,21 @@ def hot_extensions() -> "list[Extension]":
     from Cython.Build import cythonize
     from setuptools import Extension
 
-    shared = sorted(glob(f"{HOT}/*.pxd") + glob(f"{HOT}/*.h"))
-    stems = [os.path.splitext(os.path.basename(path))[0] for path in shared if path.endswith(".pxd")]
-    extensions = [
-        Extension(
-            f"beamlike.hot.{stem}",
-            [f"{HOT}/{stem}.py"],
-            include_dirs=[HOT],
-            depends=shared,
-            extra_compile_args=["-O2", "-Wall"],
-        )
-        for stem in stems
-        if os.path.exists(f"{HOT}/{stem}.py")  # a .pxd alone only declares C, for the others to cimport
-    ]
+    extensions = []
+    for folder, sources in HOT.items():
+        shared = sorted([*glob(f"{folder}/*.pxd"), *glob(f"{folder}/*.h"), *sources, *glob("nodes/*.h")])
+        for path in shared:
+            module, extension = os.path.splitext(path)
+            if extension == ".pxd" and os.path.exists(f"{module}.py"):  # a .pxd alone only declares C, for the others to cimport
+                extensions.append(
+                    Extension(
+                        module.replace("/", "."),
+                        [f"{module}.py", *sources],
+                        include_dirs=[folder, "nodes"],
+                        depends=shared,
+                        extra_compile_args=["-O2", "-Wall"],
+                    )
+                )
     compiled: list[Extension] = cythonize(extensions, build_dir="build/cython", compiler_directives={"language_level": 3})
     return compiled
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from beamlike import processes, signals
+from beamlike.hot.calls import Wait
 from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.process import Process
 
@@ -16,6 +17,19 @@ class NoOtherNodes:
         """Dropped."""
 
     def send_named(self, name: str, node: str, message: Any) -> None:
+        """Dropped."""
+
+    def call(self, wait: Wait) -> None:
+        """`noconnection` at once (G1)."""
+        wait.fail("noconnection")
+
+    def call_over(self, wait: Wait) -> None:
+        """Nothing to undo."""
+
+    def call_begun_here(self, wait: Wait) -> None:
+        """There are none."""
+
+    def answer_later(self, caller: Pid, ref: Ref) -> None:
         """Dropped."""
 
     def reply(self, caller: Pid, ref: Ref, value: Any) -> None:

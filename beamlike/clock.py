@@ -54,7 +54,8 @@ def cancel_timer(ref: Ref) -> float | None:
     scheduler.check_thread("cancel_timer")
     timer = _armed.pop(ref, None)
     if timer is None:
-        return None
+        held = scheduler.outbox()
+        return None if held is None else held.cancel_timer(ref)
     left = max(0.0, timer.when - scheduler.now())
     scheduler.drop_timer(timer)
     return left
@@ -68,6 +69,9 @@ def _start(what: str, seconds: Any, destination: Any, message: Any, *, periodic:
     if type(destination) is not Pid:
         names.check_destination(destination, what)
     owner = scheduler.caller(what)
+    if owner.outbox is not None:
+        held: Ref = owner.outbox.start_timer(float(seconds), destination, copy_value(message), float(seconds) if periodic else 0.0)
+        return held
     ref = scheduler.make_ref()
     timer = Timer(ref, destination, copy_value(message), float(seconds) if periodic else 0.0, owner.pid)
     _armed[ref] = timer

@@ -15,7 +15,7 @@ from beamlike import clock, limits, names, processes, routing, signals, trio_mod
 from beamlike.exits import CallError, CallTimeoutError, ProcessExit, format_reason
 from beamlike.failures import examined
 from beamlike.hot import scheduler
-from beamlike.hot.calls import ANSWERED, FAILED, Call, Caller, Wait
+from beamlike.hot.calls import ANSWERED, FAILED, Caller, Wait
 from beamlike.hot.ids import NodeId, Pid
 from beamlike.hot.process import EXITING, PREEMPTED, RUNNABLE, Process
 from beamlike.hot.values import copy_value
@@ -84,11 +84,15 @@ class Hooks:
         if holder is not None:
             scheduler.deliver(holder, message)
 
-    def send_from_thread(self, destination: Any, message: Any) -> None:
+    def check_destination(self, destination: Any) -> None:
         """Hook."""
         names.check_destination(destination, "send")
         if type(destination) is str and names.holder(destination) is None:
             raise names.BadNameError(f"nobody has the name {destination!r} on {self.id.name}")
+
+    def send_from_thread(self, destination: Any, message: Any) -> None:
+        """Hook."""
+        self.check_destination(destination)
         self.inbox.append((destination, copy_value(message)))
         if self.token is not None:
             try:
@@ -140,22 +144,27 @@ class Hooks:
 
     def call_elsewhere(self, wait: Wait) -> None:
         """Hook: the server is not alive here."""
-        me = wait.process.pid
-        if type(wait.server) is Pid:
-            if wait.server.origin == self.id:
-                wait.fail("noproc")
-                return
-            routing.router.monitor(me, wait.ref, wait.server)
-            routing.router.send(wait.server, Call(Caller(me, wait.ref), wait.request))
+        if self._was_here(wait.server):
+            wait.fail("noproc")
         else:
-            routing.router.monitor(me, wait.ref, wait.server)
-            name, node = wait.server
-            routing.router.send_named(name, node, Call(Caller(me, wait.ref), wait.request))
+            routing.router.call(wait)
 
     def call_ended_elsewhere(self, wait: Wait) -> None:
         """Hook: it is no longer watched."""
-        if type(wait.server) is not Pid or wait.server.origin != self.id:
-            routing.router.demonitor(wait.process.pid, wait.ref, wait.server)
+        if not self._was_here(wait.server):
+            routing.router.call_over(wait)
+
+    def call_may_lead_elsewhere(self, wait: Wait) -> None:
+        """Hook: a call to a server of this node which, through others maybe, waits for an answer from another node."""
+        routing.router.call_begun_here(wait)
+
+    def released_elsewhere(self, caller: Caller) -> None:
+        """Hook: a caller that is not alive here is answered later."""
+        if caller.pid.origin != self.id:
+            routing.router.answer_later(caller.pid, caller.ref)
+
+    def _was_here(self, server: Any) -> bool:
+        return type(server) is Pid and server.origin == self.id
 
     def reply_elsewhere(self, caller: Caller, value: Any) -> None:
         """Hook: the caller is not alive here."""

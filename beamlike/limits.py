@@ -7,7 +7,6 @@ the kernel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from beamlike import dead_letters, signals
@@ -16,11 +15,12 @@ from beamlike.hot.mailboxes import mailbox_length, mailbox_messages, take
 from beamlike.hot.process import Process
 from beamlike.hot.timers import Timer
 from beamlike.hot.values import size_of
+from beamlike.records import record
 
 PERIOD = 1.0  # seconds between two looks at the reductions
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mailbox:
     """A bounded mailbox: what becomes of a message that comes when `capacity` messages wait. It is counted as a dead letter.
 
@@ -38,7 +38,7 @@ class Mailbox:
             raise ValueError(f"Mailbox: full is 'drop_new', 'drop_old' or 'exit', not {self.full!r}")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Limits:
     """Limits of a process and of all it spawns, each on its own. None: unlimited. A child may only tighten what it inherits.
 

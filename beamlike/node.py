@@ -15,7 +15,7 @@ import random
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
@@ -51,17 +51,35 @@ GRACE = 1.0  # seconds that processes without a supervisor have to end when the 
 _incarnations = itertools.count(1)
 
 
+class Intake(Protocol):
+    """What brings the signals of other nodes into the loop. Called in it, between tasks and outside of any step."""
+
+    def drain(self) -> None:
+        """Act upon what has come, and send what waited for room."""
+
+    def fetch(self, end: float) -> bool:
+        """No process can run: look for a while whether something comes by which one can (True), if that is worth it, and at most
+        until `end` on the machine's clock."""
+
+    def sleep(self) -> bool:
+        """This node is about to sleep: whoever sends must wake it by `Node.wake`. False: it must not, something has come."""
+
+    def woken(self) -> None:
+        """It does not sleep any more."""
+
+
 class Node(Hooks, trio.abc.Instrument):
     """What `run` and `node` open. One an interpreter; its parts are modules, this joins them to trio and to each other."""
 
-    def __init__(self, name: str, *, preempt: bool, seed: int | None) -> None:
+    def __init__(self, name: str, *, preempt: bool, seed: int | None, incarnation: int | None = None) -> None:
         if not all(names.check_name(name).split("@", 1)):
             raise ValueError(f"the name of a node is `name` or `name@machine`, not {name!r}")
         if type(preempt) is not bool:
             raise TypeError(f"preempt is True or False, not {preempt!r}")
         if seed is not None and type(seed) is not int:
             raise TypeError(f"seed is None or an int, not {seed!r}")
-        super().__init__(NodeId(name if "@" in name else f"{name}@{platform.node() or 'localhost'}", next(_incarnations)))
+        super().__init__(NodeId(full_name(name), next(_incarnations) if incarnation is None else incarnation))
+        self.intake: Intake | None = None
         self.rng = None if seed is None else random.Random(seed)
         self.stepper = preemption.make(preempt and seed is None)
         self.failure: BaseException | None = None
@@ -83,11 +101,25 @@ class Node(Hooks, trio.abc.Instrument):
         if not self.is_armed:
             return
         try:
+            if self.intake is not None:
+                self.intake.drain()
             self.stepper.run_slice(SLICE)
             garbage.after_slice()
         except BaseException as failure:  # noqa: BLE001 - trio would drop us; the ticker raises it
             self.failure = InternalError("the scheduler of this node failed")
             self.failure.__cause__ = failure
+
+    def join(self, intake: Intake) -> None:
+        """This node, which is open, is one of many from now on."""
+        self.intake = intake
+        scheduler.set_intake(intake)
+
+    def wake(self) -> None:
+        """Something has come for the intake while the node slept. Called in trio's loop."""
+        if scheduler.is_asleep():
+            scheduler.set_idle(False)
+            assert self.ticker is not None
+            trio.lowlevel.reschedule(self.ticker)
 
     async def _run_ticker(self) -> None:
         try:
@@ -106,7 +138,7 @@ class Node(Hooks, trio.abc.Instrument):
         self.ticker = trio.lowlevel.current_task()
         while True:
             passes = self.hook_passes
-            if scheduler.is_ready():
+            if scheduler.is_ready() or (self.intake is not None and not self.intake.sleep()):
                 self.is_armed = True
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 if self.hook_passes == passes:
@@ -114,6 +146,8 @@ class Node(Hooks, trio.abc.Instrument):
             else:
                 self.is_armed = False
                 await self._idle()
+                if self.intake is not None:
+                    self.intake.woken()
             if self.failure is not None:
                 raise self.failure
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -200,18 +234,22 @@ class Node(Hooks, trio.abc.Instrument):
 
     async def run_main(self, main: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...]) -> None:
         """Open the node with `main(*args)` as its first process, and wait for its end. `self.main` then has the result."""
-        first = self.main
         async with self.open():
-            signals.on_release.append(first.released)
-            try:
-                first.process = processes.start(first.body, (main, args), parent=None)
-                more = processes.extra(first.process)
-                function = getattr(main, "func", main)  # of a partial
-                more.initial_call = f"{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', function)}"
-                more.is_main = True
-                await first.over.wait()
-            finally:
-                signals.on_release.remove(first.released)
+            await self.until_main_ends(main, args)
+
+    async def until_main_ends(self, main: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...]) -> None:
+        """The same on the node that is open."""
+        first = self.main
+        signals.on_release.append(first.released)
+        try:
+            first.process = processes.start(first.body, (main, args), parent=None)
+            more = processes.extra(first.process)
+            function = getattr(main, "func", main)  # of a partial
+            more.initial_call = f"{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', function)}"
+            more.is_main = True
+            await first.over.wait()
+        finally:
+            signals.on_release.remove(first.released)
 
     def interrupt(self, *, at_once: bool) -> None:
         """End main, after which everybody is stopped in order; or end everybody now. Called in trio's loop, by its token."""
@@ -250,6 +288,11 @@ class Node(Hooks, trio.abc.Instrument):
         await trio_mode.wait_none()
 
     is_aborted = False  # do not wait for anybody any more
+
+
+def full_name(name: str) -> str:
+    """`name@machine` of a node that is given a name."""
+    return name if "@" in name else f"{name}@{platform.node() or 'localhost'}"
 
 
 def _close() -> None:

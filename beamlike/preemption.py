@@ -280,7 +280,12 @@ def _in_collection(phase: str, info: dict[str, int]) -> None:
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _RUNTIME = (_PACKAGE, *(os.path.join(os.path.dirname(os.path.dirname(_PACKAGE)), name) + os.sep for name in ("caps", "nodes")))
-_ORDINARY = tuple(os.path.join(_PACKAGE, name) + os.sep for name in ("behaviours", "testing"))  # ordinary process code
+_ORDINARY = (  # ordinary process code
+    *(os.path.join(_PACKAGE, name) + os.sep for name in ("behaviours", "testing")),
+    *(  # they call handlers, as GenServer does
+        os.path.join(os.path.dirname(os.path.dirname(_PACKAGE)), "nodes", name) for name in ("pair_primary.py", "pair_starting.py")
+    ),
+)
 _INSTALLED = tuple(
     {
         os.path.join(path, "")

@@ -13,9 +13,10 @@ import trio
 
 from beamlike import routing, signals
 from beamlike.hot import scheduler
-from beamlike.hot.calls import BEGUN, Wait, make_wait
+from beamlike.hot.calls import BEGUN, Call, Caller, Wait, make_wait
 from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.process import INFINITY, Process
+from beamlike.hot.values import copy_value
 
 
 def promise(pid: Pid, ref: Ref) -> Wait:
@@ -39,6 +40,23 @@ def promised(ref: Ref) -> Wait | None:
     """What the calling process expects under this ref."""
     calls = scheduler.current_process().calls
     return None if calls is None else calls.get(ref)
+
+
+def begin_call(wait: Wait) -> None:
+    """Begin a call as the calling process, under the ref that `wait` has been given: who is asked twice under one ref can tell. After it,
+    `wait.end()` in any case."""
+    me, server = wait.process, wait.server
+    wait.state = BEGUN
+    if me.calls is None:
+        me.calls = {}
+    me.calls[wait.ref] = wait
+    if server.process is not None:
+        signals.observe(server.process, wait.ref, me.pid)
+        scheduler.deliver(server.process, Call(Caller(me.pid, wait.ref), copy_value(wait.request)))
+    elif server.origin == me.pid.origin:
+        wait.fail("noproc")
+    else:
+        routing.router.call(wait)
 
 
 async def until_one_is_over(waits: Sequence[Wait], timeout: float | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from beamlike.hot.calls import Wait
 from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.process import Process
 
@@ -21,6 +22,18 @@ class Router(Protocol):
 
     def send_named(self, name: str, node: str, message: Any) -> None:
         """A message to whoever has the name there."""
+
+    def call(self, wait: Wait) -> None:
+        """A call begins: watch `wait.server`, a pid or `(name, node)`, and send it the request."""
+
+    def call_over(self, wait: Wait) -> None:
+        """It is answered, or nobody waits for it any more: watch no longer."""
+
+    def call_begun_here(self, wait: Wait) -> None:
+        """A call to a server of this node begins that may be the last of a cycle of calls over several nodes (G7)."""
+
+    def answer_later(self, caller: Pid, ref: Ref) -> None:
+        """Who handles this call answers it later, or somebody else does: it is no part of a cycle."""
 
     def reply(self, caller: Pid, ref: Ref, value: Any) -> None:
         """The answer to a call that `caller` waits for under `ref`."""

@@ -219,6 +219,24 @@ def down_from_afar(watcher: Pid, ref: Ref, reason: Any) -> None:
         deliver_down(watcher.process, ref, reason)
 
 
+def link_from_afar(sender: Pid, receiver: Process) -> None:
+    """A process of another node has linked itself to one of this node."""
+    receiver.links = receiver.links or set()
+    receiver.links.add(sender)
+
+
+def unlink_from_afar(sender: Pid, receiver: Process) -> None:
+    """It has taken the link away."""
+    if receiver.links is not None:
+        receiver.links.discard(sender)
+
+
+def ignore(ref: Ref, process: Process) -> None:
+    """Who watched a local process under this ref watches no longer."""
+    if process.monitored_by is not None:
+        process.monitored_by.pop(ref, None)
+
+
 # --- the public face ------------------------------------------------------------------------------------------------------
 
 

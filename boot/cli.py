@@ -21,6 +21,7 @@ import click
 from click.shell_completion import get_completion_class
 
 import beamlike
+import nodes
 from beamlike import application
 from boot import demo as demonstration
 from boot.logs import LEVELS, show_logs
@@ -49,9 +50,10 @@ def main() -> None:
 @main.command(context_settings={"allow_interspersed_args": False})
 @click.option("--log-level", type=click.Choice(LEVELS), default="warning", show_default=True, help="Show what is at least as bad.")
 @click.option("--json", "as_json", is_flag=True, help="Log one JSON object a line, for machines.")
+@click.option("--nodes", "count", type=click.IntRange(1), help="Run on so many nodes, each an OS process; main on the first.")
 @click.argument("target", metavar="FILE[:FUNCTION]", type=click.Path())
 @click.argument("arguments", metavar="[ARGUMENTS]...", nargs=-1)
-def run(target: str, arguments: tuple[str, ...], log_level: str, as_json: bool) -> NoReturn:
+def run(target: str, arguments: tuple[str, ...], log_level: str, as_json: bool, count: int | None) -> NoReturn:
     """Run the async function main (or FUNCTION) of a Python file as the first process of a node, until it ends.
 
     If it returns the pid of a supervisor, the program runs until that ends, and has failed unless that ended with `normal`. ARGUMENTS
@@ -88,7 +90,11 @@ def run(target: str, arguments: tuple[str, ...], log_level: str, as_json: bool) 
         sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(application.INTERRUPTED)
-    status = application.run_application(program, run=partial(run_and_report, path))
+    if count is None:
+        execute = partial(run_and_report, path)
+    else:
+        execute = partial(_run_on_nodes, path, count, (log_level, as_json))
+    status = application.run_application(program, run=execute)
     if not 0 <= status <= MOST_STATUS:
         log.critical("%s returned %d: an exit status is 0 to %d", path, status, MOST_STATUS)
         status = FAILED
@@ -103,6 +109,17 @@ def run_and_report(path: Path, execute: Callable[..., Coroutine[Any, Any, int]],
         log.critical("%s: %s", path, error)
     except Exception as error:
         log.critical("%s failed", path, exc_info=error.with_traceback(_own_part(error.__traceback__, program.path)))
+    return FAILED
+
+
+def _run_on_nodes(
+    path: Path, count: int, logs: tuple[str, bool], execute: Callable[..., Coroutine[Any, Any, int]], program: application.Application
+) -> int:
+    """`nodes.run`, whose failure goes to the log."""
+    try:
+        return nodes.run(execute, program, nodes=count, file=program.path, setup=("boot.logs:show_logs", logs))
+    except (beamlike.ExitError, nodes.NodeLost, nodes.StartError) as error:
+        log.critical("%s: %s%s", path, error, "".join(getattr(error, "__notes__", ())))
     return FAILED
 
 

@@ -29,7 +29,7 @@ COLOURS = {logging.CRITICAL: "bold red", logging.ERROR: "bold red", logging.WARN
 log = logging.getLogger("py.exceptions")  # as Python's own `py.warnings`
 
 
-def show_logs(level: str, *, as_json: bool) -> None:
+def show_logs(level: str, as_json: bool) -> None:
     """Send all log records from `level` (one of LEVELS) on to stderr, and what Python would print there by itself.
 
     In colours on a terminal, unless NO_COLOR is set (https://no-color.org).

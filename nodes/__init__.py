@@ -1,4 +1,84 @@
 """Many nodes: one OS process per core, the mailboxes between them, their deaths, names and placement.
 
-Nothing is in here yet.
+Inside, from the bottom up:
+
+    ring.h, ring.c, rings, hot/         a pair of rings in shared memory, from C, from Python, and compiled for the loop
+    segments, mailboxes                 large payloads; the mailboxes of a node, its doorbell, polling and sleeping
+    kinds, peer, router, arrivals, cycles       the records, and what the primitives of the core become between nodes
+    kernel, control, member, forge, owner       OS processes: who starts them, reaps them, and tells the others
+    membership, heartbeat               who is up, who is lost, who is hung
+    fellows, leading, replicated        how processes of one role find each other, and keep a table that outlives nodes
+    load, placement, placing, local_children, rendezvous        where processes are to be
+    global_names, groups, distributed_supervisor, partitioned   names, groups and supervision over all nodes
+    pairs, pair_*                       process pairs: servers that outlive their node
+    services, life, running             what runs on each node besides the program; the life of one; `run`
+
+Other packages import from here, not from the modules.
 """
+
+from nodes.distributed_supervisor import DistributedSupervisor
+from nodes.errors import NodeLost, StartError
+from nodes.global_names import call_global, register_global, registered_global, send_global, unregister_global, whereis_global
+from nodes.groups import (
+    GroupJoined,
+    GroupLeft,
+    demonitor_group,
+    join,
+    leave,
+    list_groups,
+    local_members,
+    members,
+    monitor_group,
+)
+from nodes.load import Load, load_of
+from nodes.membership import NodeDown, NodeUp
+from nodes.pair_starting import start_pair
+from nodes.pairs import Pair, call_pair, cast_pair, change, stop_pair, where_is_pair
+from nodes.partitioned import call_partition, partition_of, start_partitioned, stop_partitioned
+from nodes.placement import demonitor_node, kill_node, list_nodes, monitor_node, spawn_link_at, spawn_monitor_at
+from nodes.router import SpawnError
+from nodes.running import run
+
+__all__ = [
+    "DistributedSupervisor",
+    "GroupJoined",
+    "GroupLeft",
+    "Load",
+    "NodeDown",
+    "NodeLost",
+    "NodeUp",
+    "Pair",
+    "SpawnError",
+    "StartError",
+    "call_global",
+    "call_pair",
+    "call_partition",
+    "cast_pair",
+    "change",
+    "demonitor_group",
+    "demonitor_node",
+    "join",
+    "kill_node",
+    "leave",
+    "list_groups",
+    "list_nodes",
+    "load_of",
+    "local_members",
+    "members",
+    "monitor_group",
+    "monitor_node",
+    "partition_of",
+    "register_global",
+    "registered_global",
+    "run",
+    "send_global",
+    "spawn_link_at",
+    "spawn_monitor_at",
+    "start_pair",
+    "start_partitioned",
+    "stop_pair",
+    "stop_partitioned",
+    "unregister_global",
+    "where_is_pair",
+    "whereis_global",
+]

@@ -8,7 +8,7 @@ ffibuilder.cdef("""
     enum { BL_EIO, BL_EAGAIN, BL_EBUSY, BL_EINVAL, BL_EBADMSG, BL_EMSGSIZE, BL_EPROTONOSUPPORT, BL_ENOBUFS };
     #define BL_PAGE ...
 
-    typedef struct { uint32_t length; ...; } bl_record;
+    typedef struct { uint32_t length; uint8_t kind; uint8_t flags; uint64_t to; uint64_t from; uint64_t ref; ...; } bl_record;
     typedef struct { uint64_t tail; uint64_t head; uint32_t capacity; uint32_t sequence; int32_t broken; ...; } bl_writer;
     typedef struct { uint64_t tail; uint64_t head; uint64_t gathered; uint32_t capacity; uint32_t sequence; int32_t broken;
                      ...; } bl_reader;

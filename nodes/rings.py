@@ -14,7 +14,7 @@ import mmap
 import os
 import struct
 from enum import Enum
-from typing import Any
+from typing import Any, NoReturn
 
 from nodes._ring import ffi, lib
 
@@ -179,11 +179,8 @@ class PairEnd:
         while (length := lib.bl_read(self._reader, self._record, self._buffer, len(self._payload))) < 0:
             if length == -lib.BL_EAGAIN:
                 return None
-            if length == -lib.BL_EIO:
-                raise BrokenRingError("a record in the ring has a wrong checksum: memory changed behind our back")
-            if length == -lib.BL_EBADMSG:
-                raise BrokenRingError(BROKEN)
-            assert length == -lib.BL_ENOBUFS
+            if length != -lib.BL_ENOBUFS:
+                self.refuse(length)
             self._resize(max(self._record.length, 2 * len(self._payload)))
         _, _, kind, flags, _, _, to, from_, ref = HEADER.unpack_from(self._header)
         message = kind, flags, to, from_, ref, self._payload[:length]
@@ -216,6 +213,12 @@ class PairEnd:
             ffi.memmove(buffer, self._buffer, self._reader.gathered)
         self._buffer = buffer
         self._payload = ffi.buffer(buffer)
+
+    def refuse(self, outcome: int) -> NoReturn:
+        """Raise BrokenRingError for what a function of ring.h has answered."""
+        if outcome == -lib.BL_EIO:
+            raise BrokenRingError("a record in the ring has a wrong checksum: memory changed behind our back")
+        raise BrokenRingError(BROKEN)
 
     def _written(self, outcome: int, data: bytes) -> Written:
         if outcome == 0:
@@ -251,7 +254,7 @@ class ReaderSet:
         """
         self._ends: list[PairEnd | None] = [None] * size  # keeps the C structs alive
         self._readers = ffi.new("bl_reader *[]", size)
-        self._set = ffi.new("bl_set *", {"readers": self._readers, "size": size, "next": 0})
+        self._set = ffi.new("bl_set *", {"readers": self._readers, "size": 0, "next": 0})
 
     @property
     def address(self) -> int:
@@ -269,12 +272,15 @@ class ReaderSet:
         place = self._ends.index(None)
         self._ends[place] = end
         self._readers[place] = end._reader
+        self._set.size = max(self._set.size, place + 1)  # looks are as long as the places that are taken
         return place
 
     def remove(self, place: int) -> None:
         """Do not look at the end at this place any more; the place is free. Its end stays open."""
         self._readers[place] = ffi.NULL
         self._ends[place] = None
+        while self._set.size and self._ends[self._set.size - 1] is None:
+            self._set.size -= 1
 
     def poll(self, spins: int = 0) -> int:
         """The place of an end with something to read, taking turns, or -1 after looking 1 + spins times."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import logging
+import os
 import re
 import sys
 import traceback
@@ -68,6 +69,11 @@ def load(path: str | Path, function: str = "main") -> Application:
     application = Application(str(Path(path).resolve()), function)
     _find(application, str(path))
     return application
+
+
+def load_module(path: str | os.PathLike[str]) -> ModuleType:
+    """Load a file as `load` does, for what it defines. Raises as `load`."""
+    return _module(Path(path).resolve(), str(path))
 
 
 def run_application(application: Application, run: Callable[..., Any] = run_alone) -> int:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from beamlike.behaviours import starting
 from beamlike.behaviours.asyncness import check_method
 from beamlike.behaviours.starting import IGNORE, Started, start_behaviour
 from beamlike.behaviours.system import Control
@@ -70,13 +71,18 @@ class Behaviour:
         exclude: Iterable[Any] = (),
         limits: Limits | None = None,
         mailbox: Mailbox | None = None,
+        backup: bool = False,
     ) -> Pid:
         """Start a process linked to the caller, its parent, and wait until `init(*args)` is done.
 
         Returns its pid, or `IGNORE` if `init` declined. Options and what is raised: as `start_behaviour`; above all the very exception
         that `init` raised.
+
+        `backup`: a GenServer becomes a process pair of two nodes, which survives the loss of one (`nodes.pairs`). It needs a `name`, by
+        which `nodes.call_pair` finds it; the pid is that of its keeper on this node, for links and supervisors. RuntimeError on a node that
+        is alone.
         """
-        return await cls._start(args, True, name=name, timeout=timeout, exclude=exclude, limits=limits, mailbox=mailbox)
+        return await cls._start(args, True, name=name, timeout=timeout, exclude=exclude, limits=limits, mailbox=mailbox, backup=backup)
 
     @classmethod
     async def start(
@@ -87,12 +93,17 @@ class Behaviour:
         exclude: Iterable[Any] = (),
         limits: Limits | None = None,
         mailbox: Mailbox | None = None,
+        backup: bool = False,
     ) -> Pid:
         """As `start_link`, but with neither link nor parent: it outlives the caller."""
-        return await cls._start(args, False, name=name, timeout=timeout, exclude=exclude, limits=limits, mailbox=mailbox)
+        return await cls._start(args, False, name=name, timeout=timeout, exclude=exclude, limits=limits, mailbox=mailbox, backup=backup)
 
     @classmethod
-    async def _start(cls, args: tuple[Any, ...], link: bool, **options: Any) -> Pid:
+    async def _start(cls, args: tuple[Any, ...], link: bool, *, backup: bool, **options: Any) -> Pid:
+        if type(backup) is not bool:
+            raise TypeError(f"backup is True or False, not {backup!r}")
+        if backup:
+            return await starting.start_pair(cls, args, link, options)
         return await start_behaviour(_live, cls, *args, link=link, initial_call=f"{cls.__module__}:{cls.__qualname__}", **options)
 
 

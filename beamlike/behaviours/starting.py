@@ -120,6 +120,22 @@ def _separate(child: Process, starter: Process) -> None:
         starter.links.discard(child.pid)
 
 
+StartPair = Callable[[type[Any], tuple[Any, ...], bool, dict[str, Any]], Coroutine[Any, Any, Pid]]  # (class, args, link, options)
+
+
+async def _no_pair(kind: type[Any], args: tuple[Any, ...], link: bool, options: dict[str, Any]) -> Pid:
+    raise RuntimeError(f"{kind.__qualname__} with backup=True needs more than one node: start the program by nodes.run(main, nodes=…)")
+
+
+start_pair: StartPair = _no_pair
+
+
+def start_pairs_by(starter: StartPair) -> None:
+    """Say who starts the pairs that `backup=True` asks for."""
+    global start_pair
+    start_pair = starter
+
+
 async def start_behaviour(
     body: Body,
     *args: Any,

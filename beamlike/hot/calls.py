@@ -144,7 +144,7 @@ class Wait:
         if server is None:
             scheduler.hooks_or_error().call_elsewhere(self)
             return
-        if server is me or (self.event is None and server.calling is not None):
+        if server is me or (self.event is None and (server.calling is not None or server.calls is not None)):
             self.refuse_cycle(server)
             if self.state == FAILED:
                 return
@@ -171,13 +171,17 @@ class Wait:
     def refuse_cycle(self, server: Process) -> None:
         """Fail at once if the server waits, through calls, for this caller (G7)."""
         chain = [self.process.pid]
+        last: Process = server
         other: Process | None = server
         while other is not None:
             chain.append(other.pid)
             if other is self.process:
                 self.fail(("calling_itself", tuple(chain)))
                 return
+            last = other
             other = other.calling
+        if last.calls is not None:
+            scheduler.hooks_or_error().call_may_lead_elsewhere(self)
 
     def answer(self, value: Any) -> None:
         """The reply has come. Only the first thing that happens to a call counts."""
@@ -313,6 +317,10 @@ def reply(caller: Caller, value: Any) -> None:
     if type(caller) is not Caller:
         raise TypeError(f"reply expects the Caller that handle_call() got, not {caller!r}")
     value = copy_value(value)
+    held = scheduler.outbox()
+    if held is not None:
+        held.reply(caller, value)
+        return
     process: Process | None = caller.pid.process
     if process is None:
         scheduler.hooks_or_error().reply_elsewhere(caller, value)
@@ -331,7 +339,9 @@ def answer(process: Process, ref: Ref, value: Any) -> None:
 def release_caller(caller: Caller) -> None:
     """The server answers later, or somebody else does: it is no part of a cycle of calls meanwhile (G7)."""
     process: Process | None = caller.pid.process
-    if process is not None and process.calls is not None and caller.ref in process.calls:
+    if process is None:
+        scheduler.hooks_or_error().released_elsewhere(caller)
+    elif process.calls is not None and caller.ref in process.calls:
         process.calling = None
 
 

@@ -1,6 +1,7 @@
 cdef class NodeId:
     cdef readonly str name
     cdef readonly long incarnation
+    cdef public object peer
 
 cdef class Pid:
     cdef readonly NodeId origin

@@ -23,11 +23,13 @@ else:
 class NodeId:
     """One life of a node: its name (`name@machine`) and its incarnation. One object a life is shared by all its ids."""
 
-    __slots__ = ("incarnation", "name")
+    # `peer` is what the router knows of that life while it is another's and reachable, else None.
+    __slots__ = ("incarnation", "name", "peer")
 
     def __init__(self, name: str, incarnation: int) -> None:
         self.name = name
         self.incarnation = incarnation
+        self.peer: Any = None
 
     def __eq__(self, other: object) -> bool:
         return type(other) is NodeId and self.name == other.name and self.incarnation == other.incarnation

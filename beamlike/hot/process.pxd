@@ -18,7 +18,7 @@ cdef class Process:
     cdef public MessageQueue mailbox
     cdef public object bounds
     cdef public double deadline, timer_at
-    cdef public object task, greenlet
+    cdef public object task, greenlet, outbox
     cdef public dict calls
     cdef public Process calling, next, older, newer
     cdef public set links

@@ -75,6 +75,7 @@ class Process:
         "newer",
         "next",
         "older",
+        "outbox",
         "pid",
         "reductions",
         "state",
@@ -104,6 +105,7 @@ class Process:
     timer_at: float
     task: Any  # trio_mode.Host while in trio mode, or the wait of a scheduler-mode process elsewhere
     greenlet: Any  # where it was pre-empted, or the exception to raise at its turn
+    outbox: Any  # scheduler.Outbox, while what it sends is held back
     calls: dict[Ref, Any] | None  # calls in flight: ref -> calls.Wait (M5: the reply address)
     calling: Process | None  # the local process whose answer this one waits for (G7)
     links: set[Pid] | None
@@ -142,6 +144,7 @@ def make_process(pid: Pid, coro: Any, context: Any, layers: tuple[Any, ...], par
     if not cython.compiled:  # compiled they are None already
         process.next = process.older = process.newer = None
         process.mailbox = process.bounds = process.task = process.greenlet = process.calls = process.calling = None
+        process.outbox = None
         process.links = process.monitors = process.monitored_by = process.name = process.lineage = process.extra = None
     if parent is None:
         process.ancestors = ()

@@ -26,7 +26,7 @@ cdef unsigned long node_thread
 cdef int messages_left
 cdef bint is_idle
 cdef long last_serial, steps
-cdef object watched
+cdef object watched, intake
 cdef long *stepped_word
 
 cpdef Process current_process()

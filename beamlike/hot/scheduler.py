@@ -144,6 +144,7 @@ node_thread = 0
 messages_left = 0
 is_idle = False  # nobody looks at the queue until `became_ready` is called
 last_serial = 0
+intake: Any = None  # node.Intake, of a node among others
 watched: Any = None  # shared memory, for who watches this node from outside:
 stepped_word: Any = word_of(None)  # there the serial of the process being stepped is written
 steps = 0  # how many steps were begun; pre-emption tells a long one by it
@@ -169,7 +170,7 @@ def close_node() -> list[Process]:
 
     Their pids are dead. They are to be kept: dropping a coroutine would run its `finally` blocks outside of any process (P5).
     """
-    global hooks, origin, clock, rng, timers, node_thread, newest, alive, watched, stepped_word
+    global hooks, origin, clock, rng, timers, node_thread, newest, alive, watched, stepped_word, intake
     left: list[Process] = []
     process = newest
     while process is not None:
@@ -179,7 +180,7 @@ def close_node() -> list[Process]:
         older = process.older
         process.older = process.newer = None
         process = older
-    hooks = origin = clock = rng = watched = None
+    hooks = origin = clock = rng = watched = intake = None
     stepped_word = word_of(None)
     node_thread = 0
     timers = Timers()
@@ -654,6 +655,12 @@ def run_queue_length() -> int:
     return len(runq)
 
 
+def set_intake(new: Any) -> None:
+    """Who may bring something by which a process can run, when none can: `fetch(end)` is then asked, as long as the node is open."""
+    global intake
+    intake = new
+
+
 def next_timer() -> float:
     """When the soonest timer is due; INFINITY when there is none."""
     return timers.soonest
@@ -704,7 +711,7 @@ def run_slice(seconds: float) -> Process | None:
         fire_timers(time)
     looks = MOST_LOOKS
     look = looked = 8
-    while len(runq) > 0:
+    while len(runq) > 0 or (intake is not None and intake.fetch(end)):
         if rng is not None:
             runq.rotate(-rng.randrange(len(runq)))
         process: Process = runq.popleft()

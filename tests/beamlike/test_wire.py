@@ -438,9 +438,9 @@ def test_pids_that_left_are_forgotten_with_their_process() -> None:
     async def main() -> None:
         for _ in range(100):
             pack(spawn(sleep, 1))
-        assert len(abroad._left) == 100
+        assert len(abroad.left) == 100
         await sleep(2)
-        assert not abroad._left
+        assert not abroad.left
 
     run(main, seed=1)
 

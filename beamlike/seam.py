@@ -1,0 +1,128 @@
+"""The face for packages that join nodes to each other: what a router needs of the core. Programs need none of it.
+
+A router is installed when its node is open (`routing.install`); an intake brings what other nodes sent into the loop (`Node.intake`).
+What arrives is acted upon by the functions here, in the node's thread and outside of any step.
+"""
+
+from beamlike.abroad import here, leaves, left, life
+from beamlike.behaviours.asking import RESTARTING, STOPPED
+from beamlike.behaviours.child import spec_of
+from beamlike.behaviours.options import Options
+from beamlike.behaviours.starting import start_pairs_by
+from beamlike.behaviours.supervising import Child
+from beamlike.behaviours.supervisor import StaticSupervising
+from beamlike.behaviours.system import Control, SystemRequest
+from beamlike.dead_letters import count as count_dead_letter
+from beamlike.exits import error_reason, format_reason, unwrapped
+from beamlike.hot import nocython
+from beamlike.hot.calls import ANSWERED, BEGUN, FAILED, Wait, answer, make_wait, release_caller
+from beamlike.hot.ids import NodeId, make_ref_of
+from beamlike.hot.process import EXITING, INFINITY, Process
+from beamlike.hot.scheduler import (
+    caller,
+    check_timeout,
+    current_node,
+    current_process,
+    deliver,
+    enqueue,
+    has_runnable,
+    is_ready,
+    now,
+    process_count,
+    push_timer,
+    run_queue_length,
+    set_idle,
+    step_count,
+    stepped,
+    watch_steps,
+)
+from beamlike.hot.timers import Timer
+from beamlike.hot.values import copy_value, importable_name
+from beamlike.limits import Limits
+from beamlike.logs import log
+from beamlike.names import check_name, holder
+from beamlike.node import Intake, Node
+from beamlike.processes import check_options, describe, start
+from beamlike.promises import begin_call, until_one_is_over
+from beamlike.routing import Router, install
+from beamlike.signals import (
+    down_from_afar,
+    exit_from_afar,
+    ignore,
+    link_from_afar,
+    observe,
+    on_release,
+    unlink_from_afar,
+)
+
+__all__ = [
+    "ANSWERED",
+    "BEGUN",
+    "EXITING",
+    "FAILED",
+    "INFINITY",
+    "RESTARTING",
+    "STOPPED",
+    "Child",
+    "Control",
+    "Intake",
+    "Limits",
+    "Node",
+    "NodeId",
+    "Options",
+    "Process",
+    "Router",
+    "StaticSupervising",
+    "SystemRequest",
+    "Timer",
+    "Wait",
+    "answer",
+    "begin_call",
+    "caller",
+    "check_name",
+    "check_options",
+    "check_timeout",
+    "copy_value",
+    "count_dead_letter",
+    "current_node",
+    "current_process",
+    "deliver",
+    "describe",
+    "down_from_afar",
+    "enqueue",
+    "error_reason",
+    "exit_from_afar",
+    "format_reason",
+    "has_runnable",
+    "here",
+    "holder",
+    "ignore",
+    "importable_name",
+    "install",
+    "is_ready",
+    "leaves",
+    "left",
+    "life",
+    "link_from_afar",
+    "log",
+    "make_ref_of",
+    "make_wait",
+    "nocython",
+    "now",
+    "observe",
+    "on_release",
+    "process_count",
+    "push_timer",
+    "release_caller",
+    "run_queue_length",
+    "set_idle",
+    "spec_of",
+    "start",
+    "start_pairs_by",
+    "step_count",
+    "stepped",
+    "unlink_from_afar",
+    "until_one_is_over",
+    "unwrapped",
+    "watch_steps",
+]

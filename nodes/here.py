@@ -1,0 +1,17 @@
+"""The life of this node, for the functions that programs call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nodes.life import Life
+
+life: Life | None = None
+
+
+def joined() -> Life:
+    """RuntimeError if this interpreter is no node among others."""
+    if life is None:
+        raise RuntimeError("this node is alone: start the program by nodes.run(main, nodes=…) or `beamlike run FILE --nodes N`")
+    return life

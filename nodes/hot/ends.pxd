@@ -1,0 +1,70 @@
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+cdef extern from "ring.h":
+    ctypedef struct bl_writer:
+        pass
+    ctypedef struct bl_reader:
+        pass
+    ctypedef struct bl_set:
+        pass
+    ctypedef struct bl_record:
+        uint32_t length
+        uint8_t kind
+        uint8_t flags
+        uint64_t to
+        uint64_t ref
+    int BL_EAGAIN
+    int bl_write(bl_writer *w, uint8_t kind, uint8_t flags, uint64_t to, uint64_t from_, uint64_t ref, const uint8_t *data, uint32_t length)
+    int64_t bl_read(bl_reader *r, bl_record *record, uint8_t *buffer, size_t capacity)
+    int bl_room_wanted(bl_reader *r)
+    int bl_set_poll(bl_set *set, uint32_t spins)
+
+cdef extern from "ends.h":
+    bl_writer *writer_at "bl_writer_at" (size_t address)
+    bl_reader *reader_at "bl_reader_at" (size_t address)
+    bl_set *set_at "bl_set_at" (size_t address)
+    bl_record *record_in "bl_record_in" (object room)
+    uint8_t *payload_in "bl_payload_in" (object room)
+    uint64_t from_of "bl_from" (bl_record *record)
+    const uint8_t *bytes_at "bl_bytes" (object data)
+    bytes make_bytes "bl_make_bytes" (uint8_t *data, int64_t length)
+    void ring_bell "bl_ring" (int bell)
+    double seconds_now "bl_seconds" ()
+
+cdef double POLL
+cdef int SPINS, SEND, BATCH
+cdef size_t LARGEST
+cdef object _left
+
+cdef class Outlet:
+    cdef readonly object end
+    cdef readonly int bell
+    cdef readonly Py_ssize_t largest
+    cdef readonly object write_large
+    cdef readonly object broke
+    cdef bl_writer *writer
+
+cdef class Inlet:
+    cdef readonly object end
+    cdef readonly int bell
+    cdef object room
+    cdef object arrived
+    cdef object broke
+    cdef bl_reader *reader
+    cdef bl_record *record
+    cdef uint8_t *payload
+
+    cpdef bint take(self) except -1
+    cdef bint take_batch(self) except -1
+
+cdef class Looks:
+    cdef readonly object readers
+    cdef bl_set *set
+    cdef readonly dict inlets
+    cdef readonly bint polls
+    cdef readonly object waiting
+    cdef object flush
+    cdef double last
+
+    cpdef void drain(self) except *
+    cpdef bint fetch(self, double end) except -1

@@ -1,0 +1,190 @@
+"""The two ends of a mailbox: `Outlet` for what this node writes, `Inlet` for what it reads; and `Looks` at all that it reads.
+
+A message to a live process takes the shortest way, from the ring into the process's mailbox; every other record is handed to who knows
+what it means.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from beamlike import WireError, unpack
+from beamlike.seam import deliver, has_runnable, left
+from nodes.rings import BrokenRingError, PairEnd, ReaderSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from beamlike.seam import nocython as cython
+else:
+    try:
+        import cython
+    except ImportError:
+        from beamlike.seam import nocython as cython
+
+if not cython.compiled:
+    from nodes.hot.portable import (
+        BL_EAGAIN,
+        bl_read,
+        bl_room_wanted,
+        bl_set_poll,
+        bl_write,
+        bytes_at,
+        from_of,
+        make_bytes,
+        payload_in,
+        reader_at,
+        record_in,
+        ring_bell,
+        seconds_now,
+        set_at,
+        writer_at,
+    )
+
+POLL = 0.0002  # seconds: a few times what it costs to be woken
+SPINS = 200  # looks between two at the clock
+BATCH = 256  # records of one mailbox before the others have their turn
+SEND = 1  # nodes.kinds.Kind.SEND
+LARGEST = 64 * 1024  # bytes of a payload: larger ones have a segment
+_left = left
+
+
+@cython.final
+@cython.cclass
+class Outlet:
+    """The writing end.
+
+    Args:
+        bell: the reader's.
+        write_large: called as `write` for what does not fit into one record.
+        broke: called with what a function of ring.h answered that is an error.
+    """
+
+    def __init__(
+        self, end: PairEnd, bell: int, write_large: Callable[[int, int, int, int, bytes], bool], broke: Callable[[int], None]
+    ) -> None:
+        self.end = end  # which keeps the memory
+        self.bell = bell
+        self.largest = end.largest
+        self.write_large = write_large
+        self.broke = broke
+        self.writer = writer_at(end.writer_address)
+
+    def write(self, kind: Any, to: Any, from_: Any, ref: Any, payload: bytes) -> bool:
+        """Commit a record. False: there is no room now; to be called again with the same before any other."""
+        if len(payload) > self.largest:
+            return self.write_large(kind, to, from_, ref, payload)
+        outcome = bl_write(self.writer, kind, 0, to, from_, ref, bytes_at(payload), len(payload))
+        if outcome == 0:
+            return True
+        if outcome == 1:
+            ring_bell(self.bell)
+            return True
+        if outcome != -BL_EAGAIN:
+            self.broke(outcome)
+        return False
+
+
+@cython.final
+@cython.cclass
+class Inlet:
+    """The reading end.
+
+    Args:
+        bell: the writer's.
+        arrived: called with (kind, flags, to, from, ref, payload) of what is more than a message to a live process.
+        broke: called with the BrokenRingError that it raises or that reading does.
+    """
+
+    def __init__(
+        self,
+        end: PairEnd,
+        bell: int,
+        arrived: Callable[[int, int, int, int, int, bytes], None],
+        broke: Callable[[BrokenRingError], None],
+    ) -> None:
+        self.end = end  # which keeps the memory
+        self.bell = bell
+        self.arrived = arrived
+        self.broke = broke
+        self.reader = reader_at(end.reader_address)
+        self.room = bytearray(64 + 64 * 1024)
+        self.record = record_in(self.room)
+        self.payload = payload_in(self.room)
+
+    def take(self) -> bool:
+        """Act upon at most BATCH records. False: there are no more, or never will be."""
+        try:
+            return self.take_batch()
+        except BrokenRingError as fault:
+            self.broke(fault)
+            return False
+
+    def take_batch(self) -> bool:
+        for _ in range(BATCH):
+            length = bl_read(self.reader, self.record, self.payload, LARGEST)
+            if length < 0:
+                if length != -BL_EAGAIN:
+                    self.end.refuse(length)
+                if bl_room_wanted(self.reader) == 1:
+                    ring_bell(self.bell)
+                return False
+            payload = make_bytes(self.payload, length)
+            if self.record.kind == SEND and self.record.flags == 0:
+                pid = _left.get(self.record.to)
+                if pid is None:
+                    continue  # M2
+                try:
+                    message = unpack(payload)
+                except WireError:
+                    pass  # as if it were not this kind: there it is seen again, and told
+                else:
+                    deliver(pid.process, message)
+                    continue
+            self.arrived(self.record.kind, self.record.flags, self.record.to, from_of(self.record), self.record.ref, payload)
+        return True
+
+
+@cython.final
+@cython.cclass
+class Looks:
+    """Looks at all that this node reads.
+
+    Args:
+        polls: whether to look for a while before this node sleeps, because it is alone on its core.
+        flush: called after records were taken, and in each slice, if `waiting` is not empty: to send what waits for room.
+    """
+
+    def __init__(self, readers: ReaderSet, polls: bool, waiting: set[Any], flush: Callable[[], None]) -> None:
+        self.readers = readers  # which keeps the memory
+        self.set = set_at(readers.address)
+        self.inlets: dict[int, Inlet] = {}  # by their places in the set
+        self.polls = polls
+        self.waiting = waiting
+        self.flush = flush
+        self.last = 0.0  # when something came
+
+    def drain(self) -> None:
+        """Act upon what has come, and send what waited for room."""
+        for _ in range(len(self.inlets)):
+            place = bl_set_poll(self.set, 0)
+            if place < 0:
+                break
+            self.last = seconds_now()
+            self.inlets[place].take()
+        if self.waiting:
+            self.flush()
+
+    def fetch(self, end: float) -> bool:
+        """Drain until a process can run (True); or until `end` on the machine's clock, or POLL seconds after something came."""
+        while True:
+            if self.polls:
+                until = min(end, self.last + POLL)
+                while bl_set_poll(self.set, SPINS) < 0:
+                    if seconds_now() >= until:
+                        return False
+            elif bl_set_poll(self.set, 0) < 0 or seconds_now() >= end:
+                return False
+            self.drain()
+            if has_runnable():
+                return True

@@ -1,0 +1,62 @@
+"""How much each node has to do, as every other can read: figures in the node's page of shared memory (see `heartbeat`).
+
+So telling costs a write of a few bytes in each PERIOD, however many nodes there are, and reading wakes nobody.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import time
+from typing import Final
+
+from beamlike import process_flag, record, sleep
+from beamlike.seam import process_count, run_queue_length
+from nodes.here import joined
+
+PERIOD = 0.1  # seconds
+_FIGURES: Final = struct.Struct("<ddQ")
+_AT: Final = 16  # offset in the page
+
+
+@record
+class Load:
+    """`queue`: processes that wait for their turn; `busy`: the part of a core that it used, 0.0 to 1.0 and more with threads; both of the
+    last period. `processes`: how many there are."""
+
+    queue: float
+    busy: float
+    processes: int
+
+
+def load_of(node: str) -> Load:
+    """The figures of a node. ValueError if it is not up."""
+    life = joined()
+    if node == life.node.id.name:
+        page = _own_page()
+    else:
+        member = life.membership.members.get(node)
+        if member is None:
+            raise ValueError(f"there is no node {node!r}: there are {', '.join(life.membership.names())}")
+        page = member.page
+    return Load(*_FIGURES.unpack_from(page, _AT))
+
+
+def _own_page() -> mmap.mmap:
+    heart = joined().heart
+    if heart is None:
+        raise RuntimeError("this node has not been announced by the owner yet, and has no page")
+    return heart.page
+
+
+async def tell_load() -> None:
+    """The process that writes this node's figures. It takes part in the queue as all others, so it sees how long that is."""
+    process_flag("label", "load")
+    page = _own_page()
+    cpu, wall = time.process_time(), time.monotonic()
+    _FIGURES.pack_into(page, _AT, 0.0, 0.0, process_count())
+    while True:
+        await sleep(PERIOD)
+        now_cpu, now_wall = time.process_time(), time.monotonic()
+        _FIGURES.pack_into(page, _AT, run_queue_length(), (now_cpu - cpu) / (now_wall - wall), process_count())
+        cpu, wall = now_cpu, now_wall

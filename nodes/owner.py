@@ -1,0 +1,566 @@
+"""The owner: starts the OS processes of a system of nodes, says who is up and who has ended, and leaves nothing behind.
+
+Theory of operation. The owner is the only OS process that the others need (D7, D8), so it does no work and decides nothing: it is a
+loop over control channels and pidfds that never waits for anybody. The forge makes nodes; they are the owner's children, because it is
+a subreaper. What a dead node had sent is read before its end is told. A node that does not take what it is sent is killed, for its
+packets wait here. Restarts are asked for by a node; only when none is left the owner begins them all again, for nobody else can ask.
+
+What ended before it was ready would do so again: the forge, or all nodes, are then begun again after RETRY, else at once. A node that was
+not ready when its forge died is begun again with another incarnation: the owner might not know it.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import selectors
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+from nodes import kernel
+from nodes.control import LONGEST_RELAYED, Channel, ChannelClosed, PacketError, close_all, socket_pair
+from nodes.errors import NodeLost, StartError
+from nodes.forge import Forge
+from nodes.member import PAGE
+
+RETRY = 1.0  # seconds
+MOST_WAITING = 256  # packets for a node that takes none, beyond the 200 or so that its socket holds
+LONGEST_NAME = 255  # bytes
+DESCRIPTORS_PER_NODE = 4  # control channel, its other end until the forge has it, page, pidfd
+SPARE_DESCRIPTORS = 64  # the forge's, and those of packets on their way
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+_running = threading.Lock()  # being a subreaper is a property of the OS process
+
+
+class Life:
+    """One life of a node, as its owner knows it."""
+
+    def __init__(self, name: str, incarnation: int, core: int, channel: Channel, page: int) -> None:
+        self.name = name
+        self.incarnation = incarnation
+        self.core = core
+        self.channel = channel
+        self.page = page
+        self.pid = 0  # 0, and no pidfd, until the forge has told
+        self.pidfd = -1
+        self.is_ready = False
+        self.asked_reason: Any = None  # of a kill that was asked for
+        self.error: str | None = None
+
+
+class Owner:
+    """A system of nodes to be: `run` it once.
+
+    Args:
+        names: of the nodes.
+        cores: to pin each to, in the same order.
+        settings: plain values for the nodes. `body`, default `nodes.life:live`: what runs in a node, `module:function`, called with a
+            Member; `path`: entries to put first on its sys.path; `modules`: to import before the body runs.
+        main: the name of the node of main, whose `result` is the system's.
+        grace: seconds that nodes have to end in order when the run is over; then they are killed.
+        on_main_lost: whether the loss of the node of main ends the system, or is a node's like any other.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        cores: Sequence[int],
+        settings: dict[str, Any],
+        *,
+        main: str,
+        grace: float = 5.0,
+        on_main_lost: Literal["stop", "restart"] = "stop",
+    ) -> None:
+        _check(names, cores, main, on_main_lost)
+        self._cores = dict(zip(names, cores, strict=True))
+        self._settings = {"body": "nodes.life:live", **settings}
+        self._main = main
+        self._grace = grace
+        self._on_main_lost = on_main_lost
+        self._incarnation = 0  # of the last life that was begun
+        self._lives: dict[str, Life] = {}  # by name: alive, or being started
+        self._unreaped: set[Life] = set()  # those that the forge has told of; also of abandoned lives
+        self._groups: set[int] = set()  # process groups of which the leader is reaped and others, our children now, may not be
+        self._forge: Forge | None = None
+        self._names_to_begin = list(names)  # when there is a forge
+        self._never_ready = set(names)
+        self._timers: list[tuple[float, Callable[[], None]]] = []
+        self._result: bytes | None = None
+        self._failure: NodeLost | StartError | None = None
+        self._is_stopping = False
+        self._is_over = False  # nobody is waited for any more
+        self._heard = 0  # interrupts that were acted upon
+
+    def run(self) -> bytes:
+        """Run the system until its main has ended; return main's packed result. Nothing of the system is left when this returns or raises.
+
+        It may be called in any thread. In the main thread Ctrl-C and SIGTERM tell main to end, a second one at once, and a third one kills
+        all; a program that has a handler of its own for one of the two keeps it. Other children of this OS process, its threads and its
+        signals are left alone; but while this runs, descendants that lose their parent become children of this OS process.
+
+        Raises: NodeLost; StartError if the system could not be started, or has not enough descriptors; KeyboardInterrupt or
+            SystemExit(143) when it was interrupted; RuntimeError if an owner runs already, or this one has; ValueError if the settings are
+            too long for a control packet; OSError if this OS process runs out of descriptors later.
+        """
+        if self._incarnation:
+            raise RuntimeError("this Owner has run: make another one")
+        if not _running.acquire(blocking=False):
+            raise RuntimeError("a system of nodes runs already in this OS process: it can own one at a time")
+        try:
+            was_subreaper = _require_kernel()
+            _require_descriptors(len(self._cores))
+            with selectors.DefaultSelector() as self._selector, _Interrupts() as self._interrupts:
+                self._selector.register(self._interrupts.bell, READ, self._on_interrupts)
+                kernel.set_subreaper(True)
+                try:
+                    self._open_forge()
+                    self._loop()
+                finally:
+                    self._end()
+                    kernel.set_subreaper(was_subreaper)
+        finally:
+            _running.release()
+        self._interrupts.raise_if_came()
+        if self._failure is not None:
+            raise self._failure
+        assert self._result is not None
+        return self._result
+
+    # --- the loop ---
+
+    def _loop(self) -> None:
+        while not self._is_over and not (self._is_stopping and not self._unreaped):
+            timeout = None
+            if self._timers:
+                timeout = max(0.0, min(when for when, _ in self._timers) - time.monotonic())
+            if self._groups:
+                self._reap_groups()
+                timeout = RETRY if timeout is None else min(timeout, RETRY)
+            for key, mask in self._selector.select(timeout):
+                key.data(mask)
+            now = time.monotonic()
+            due = [timer for timer in self._timers if timer[0] <= now]
+            self._timers = [timer for timer in self._timers if timer[0] > now]
+            for _, act in due:
+                act()
+
+    def _after(self, delay: float, act: Callable[[], None]) -> None:
+        self._timers.append((time.monotonic() + delay, act))
+
+    def _watch(self, channel: Channel) -> None:
+        """Have the loop flush what waits in it, or no longer."""
+        key = self._selector.get_key(channel)
+        events = READ | WRITE if channel.wants_write else READ
+        if key.events != events:
+            self._selector.modify(channel, events, key.data)
+
+    def _unwatch(self, channel: Channel) -> None:
+        if not channel.is_closed:
+            self._selector.unregister(channel)
+            channel.close()
+
+    # --- the forge ---
+
+    def _open_forge(self) -> None:
+        if self._is_stopping:
+            return
+        try:
+            forge = self._forge = Forge(self._settings["body"])
+        except OSError as error:
+            self._forge_failed(f"the forge could not be executed: {error}")
+            return
+        self._selector.register(forge.channel, READ, partial(self._on_forge, forge))
+        self._selector.register(forge.pidfd, READ, partial(self._on_forge_end, forge))
+        names, self._names_to_begin = self._names_to_begin, []
+        for name in names:
+            self._begin(name)
+
+    def _forge_failed(self, text: str) -> None:
+        if self._never_ready:
+            self._fail(StartError(text))
+        else:
+            self._after(RETRY, self._open_forge)
+
+    def _on_forge(self, forge: Forge, mask: int) -> None:
+        if forge.channel.is_closed:
+            return
+        if mask & WRITE:
+            forge.channel.flush()
+            self._watch(forge.channel)
+        if mask & READ:
+            self._read_forge(forge)
+
+    def _read_forge(self, forge: Forge) -> bool:
+        """Act on one packet of the forge's. False if there is none now."""
+        if forge.channel.is_closed:
+            return False
+        try:
+            packet = forge.channel.receive()
+        except ChannelClosed:
+            self._unwatch(forge.channel)
+            kernel.kill(forge.pidfd)  # deaf, if not dead
+            return False
+        if packet is None:
+            return False
+        match packet:
+            case (("ready",), []):
+                forge.is_ready = True
+            case (("error", text), []):
+                forge.error = text
+            case (("forked", name, _, pid), [pidfd]):
+                self._forked(self._lives[name], pid, pidfd)
+            case (("fork_failed", name, _, text), []):
+                self._could_not_start(self._lives[name], text)
+            case _:
+                raise AssertionError(packet)
+        return True
+
+    def _on_forge_end(self, forge: Forge, mask: int) -> None:
+        if forge is not self._forge:
+            return
+        while self._read_forge(forge):
+            pass
+        self._close_forge()
+        if self._is_stopping:
+            return
+        if forge.is_ready:
+            self._open_forge()
+        elif forge.error or forge.status > 0:
+            self._forge_failed(f"the forge could not start: {forge.error or f'it exited with status {forge.status}'}")
+        else:
+            self._after(RETRY, self._open_forge)
+
+    def _close_forge(self) -> None:
+        """End it; and what it was asked for, begin again with the next one."""
+        forge, self._forge = self._forge, None
+        if forge is None:
+            return
+        self._selector.unregister(forge.pidfd)
+        self._unwatch(forge.channel)
+        forge.end()
+        self._groups.add(forge.pid)
+        for life in [life for life in self._lives.values() if not life.is_ready]:
+            self._abandon(life)
+            self._names_to_begin.append(life.name)
+
+    # --- the life of a node ---
+
+    def _start(self, name: str) -> None:
+        if self._is_stopping or name in self._lives or name in self._names_to_begin:
+            return
+        if self._forge is None or self._forge.channel.is_closed:
+            self._names_to_begin.append(name)
+        else:
+            self._begin(name)
+
+    def _begin(self, name: str) -> None:
+        forge = self._forge
+        assert forge is not None
+        self._incarnation += 1
+        ours, theirs = socket_pair()
+        with theirs:
+            page = kernel.new_page(PAGE)
+            life = self._lives[name] = Life(name, self._incarnation, self._cores[name], Channel(ours, LONGEST_RELAYED), page)
+            self._selector.register(life.channel, READ, partial(self._on_node, life))
+            forge.channel.send("fork", name, life.incarnation, life.core, self._settings, fds=[theirs.fileno(), page])
+        self._watch(forge.channel)
+
+    def _forked(self, life: Life, pid: int, pidfd: int) -> None:
+        life.pid, life.pidfd = pid, pidfd
+        self._unreaped.add(life)
+        self._selector.register(pidfd, READ, partial(self._on_node_end, life))
+        self._tell_up(life, life)
+
+    def _ready(self, life: Life) -> None:
+        if life.is_ready:
+            raise PacketError("`ready` came twice")
+        life.is_ready = True
+        self._never_ready.discard(life.name)
+        for other in self._ready_lives():
+            if other is not life:
+                self._tell_up(life, other)
+                self._tell_up(other, life)
+
+    def _could_not_start(self, life: Life, text: str) -> None:
+        self._abandon(life)
+        if self._never_ready:
+            self._fail(StartError(f"the node {life.name} could not start: {text}"))
+        self._lost(life, ("error", text))
+
+    def _abandon(self, life: Life) -> None:
+        """Forget a life, and kill it if it is known. One that is not known is in the forge's group, or ends at the end of its channel."""
+        del self._lives[life.name]
+        if life.pid:
+            self._kill(life)
+        else:
+            self._forget(life)
+
+    def _kill(self, life: Life, reason: Any = None) -> None:
+        """Kill a life. `reason`: why; None if its exit status is to say so."""
+        if life.asked_reason is None:
+            life.asked_reason = reason
+        if life.pid:
+            kernel.kill(life.pidfd)
+
+    def _on_node_end(self, life: Life, mask: int) -> None:
+        while self._read_node(life):
+            pass
+        reason = self._reap(life)
+        if self._lives.get(life.name) is life:
+            del self._lives[life.name]
+            if life.error is not None and not life.is_ready and self._never_ready:
+                self._fail(StartError(f"the node {life.name} could not start: {life.error}"))
+            self._lost(life, reason)
+
+    def _reap(self, life: Life) -> Any:
+        """Reap a life that has ended, with what it leaves in its group; close what is held of it; return why it ended."""
+        with suppress(ProcessLookupError, PermissionError):  # PermissionError: what is left there runs as somebody else
+            os.killpg(life.pid, signal.SIGKILL)
+        status = kernel.reap(life.pidfd)
+        self._selector.unregister(life.pidfd)
+        os.close(life.pidfd)
+        self._unreaped.remove(life)
+        self._groups.add(life.pid)
+        self._forget(life)
+        if status is None:
+            return ("lost",)
+        if os.WIFSIGNALED(status):
+            by_us = os.WTERMSIG(status) == signal.SIGKILL and life.asked_reason is not None
+            return life.asked_reason if by_us else ("signal", kernel.signal_name(os.WTERMSIG(status)))
+        if life.error is not None:
+            return ("error", life.error)
+        return ("status", os.WEXITSTATUS(status))
+
+    def _reap_groups(self) -> None:
+        self._groups = {group for group in self._groups if kernel.has_children(group)}
+
+    def _forget(self, life: Life) -> None:
+        self._unwatch(life.channel)
+        os.close(life.page)
+
+    def _lost(self, life: Life, reason: Any) -> None:
+        """A life is over that was not abandoned."""
+        for other in self._ready_lives():
+            self._send(other, "down", life.name, life.incarnation, reason)
+        if self._is_stopping:
+            return
+        if life.name == self._main and (self._on_main_lost == "stop" or self._interrupts.came):
+            self._fail(NodeLost(life.name, reason))
+        elif not self._lives and not self._names_to_begin:
+            self._after(0.0 if life.is_ready else RETRY, self._start_all)
+
+    def _start_all(self) -> None:
+        for name in self._cores:
+            self._start(name)
+
+    # --- what nodes say, and what is said to them ---
+
+    def _ready_lives(self) -> list[Life]:
+        return [life for life in self._lives.values() if life.is_ready]
+
+    def _send(self, life: Life, kind: str, *items: Any, fds: Sequence[int] = ()) -> None:
+        if life.channel.is_closed:
+            return
+        try:
+            life.channel.send(kind, *items, fds=fds)
+        except OSError:  # no descriptors to keep for it
+            self._kill(life, ("deaf",))
+        if life.channel.waiting > MOST_WAITING:
+            self._kill(life, ("deaf",))
+        self._watch(life.channel)
+
+    def _tell_up(self, life: Life, about: Life) -> None:
+        self._send(life, "up", about.name, about.incarnation, about.core, about.pid, fds=[about.pidfd, about.page])
+
+    def _on_node(self, life: Life, mask: int) -> None:
+        if life.channel.is_closed:
+            return
+        if mask & WRITE:
+            life.channel.flush()
+            self._watch(life.channel)
+        if mask & READ:
+            self._read_node(life)
+
+    def _read_node(self, life: Life) -> bool:
+        """Act on one packet of a node's. False if there is none now."""
+        if life.channel.is_closed:
+            return False
+        try:
+            packet = life.channel.receive()
+            if packet is None:
+                return False
+            items, fds = packet
+            try:
+                if self._lives.get(life.name) is life:
+                    self._act(life, items, fds)
+            finally:
+                close_all(fds)
+        except ChannelClosed:
+            self._unwatch(life.channel)
+            self._kill(life)  # deaf, if not dead
+            return False
+        except ValueError as error:  # a PacketError, or what cannot be sent on
+            self._kill(life, ("error", f"the owner was sent nonsense: {error}"))
+        return True
+
+    def _act(self, life: Life, items: tuple[Any, ...], fds: list[int]) -> None:
+        match items:
+            case ("ready",):
+                self._ready(life)
+            case ("relay", str(name), int(incarnation), *body):
+                to = self._lives.get(name)
+                if to is not None and to.incarnation == incarnation and to.is_ready:
+                    self._send(to, "relay", life.name, life.incarnation, *body, fds=fds)
+            case ("start", str(name)) if name in self._cores:
+                self._start(name)
+            case ("kill", str(name), int(incarnation), reason):
+                target = self._lives.get(name)
+                if target is not None and target.incarnation == incarnation:
+                    self._kill(target, reason)
+            case ("result", bytes(packed)) if life.name == self._main:
+                self._result = packed
+                self._stop()
+            case ("error", str(text)):
+                life.error = text
+            case _:
+                raise PacketError(f"{items!r:.200}")
+
+    # --- the end ---
+
+    def _on_interrupts(self, mask: int) -> None:
+        self._interrupts.clear_bell()
+        while self._heard < len(self._interrupts.came):
+            self._heard += 1
+            main = self._lives.get(self._main)
+            if self._heard > 2 or (self._is_stopping and self._heard > 1):
+                self._is_over = True
+            elif main is not None and main.is_ready and not self._is_stopping:
+                self._send(main, "interrupt", self._heard > 1)
+            else:
+                self._stop()
+
+    def _fail(self, failure: NodeLost | StartError) -> None:
+        if self._failure is None and self._result is None:
+            self._failure = failure
+        self._stop()
+
+    def _stop(self) -> None:
+        """The run is over: nodes that are not ready have nothing to end in order."""
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        self._close_forge()
+        for life in self._ready_lives():
+            self._send(life, "stop")
+        self._after(self._grace, self._give_up)
+
+    def _give_up(self) -> None:
+        self._is_over = True
+
+    def _end(self) -> None:
+        """Leave nothing behind."""
+        self._is_stopping = True
+        self._close_forge()
+        for life in self._unreaped:
+            self._kill(life)
+        for life in list(self._unreaped):
+            self._reap(life)
+        patience = time.monotonic() + kernel.REAP_PATIENCE
+        while self._groups and time.monotonic() < patience:
+            self._reap_groups()
+            time.sleep(kernel.REAP_PERIOD)
+
+
+class _Interrupts:
+    """Ctrl-C and SIGTERM, while the owner has the main thread: they are counted, and wake its loop.
+
+    By the wakeup descriptor, for a Python handler alone does not run while the loop sleeps, if the signal came just before that or to
+    another thread. Who had set one finds in it the signals that came meanwhile.
+    """
+
+    DEFAULTS: ClassVar[dict[int, Any]] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
+    def __enter__(self) -> _Interrupts:
+        self.came: list[int] = []
+        self.bell, self._ring = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._installed: list[int] = []
+        self._wakeup_before = -1
+        if threading.current_thread() is threading.main_thread():
+            self._installed = [signum for signum, default in self.DEFAULTS.items() if signal.getsignal(signum) is default]
+        if self._installed:
+            self._wakeup_before = signal.set_wakeup_fd(self._ring, warn_on_full_buffer=False)
+            for signum in self._installed:
+                signal.signal(signum, self._on_signal)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for signum in self._installed:
+            if signal.getsignal(signum) == self._on_signal:  # the program may have set one of its own meanwhile
+                signal.signal(signum, self.DEFAULTS[signum])
+        if self._installed:
+            signal.set_wakeup_fd(self._wakeup_before)
+            self.clear_bell()
+        os.close(self.bell)
+        os.close(self._ring)
+
+    def clear_bell(self) -> None:
+        with suppress(BlockingIOError):  # nothing has come, or nobody empties the other descriptor
+            rung = os.read(self.bell, 1 << 16)
+            others = bytes(signum for signum in rung if signum not in self._installed)
+            if others and self._wakeup_before != -1:
+                os.write(self._wakeup_before, others)
+
+    def raise_if_came(self) -> None:
+        """The end of a program that was told to end: what it returned does not count."""
+        if self.came:
+            raise KeyboardInterrupt if self.came[0] == signal.SIGINT else SystemExit(128 + signal.SIGTERM)
+
+    def _on_signal(self, signum: int, frame: Any) -> None:
+        self.came.append(signum)
+
+
+def _check(names: Sequence[str], cores: Sequence[int], main: str, on_main_lost: str) -> None:
+    if not names:
+        raise ValueError("a system has at least one node, not none")
+    for name in names:
+        if not isinstance(name, str) or not 0 < len(name.encode()) <= LONGEST_NAME:
+            raise ValueError(f"a node's name is a str of 1 to {LONGEST_NAME} bytes, not {name!r}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"nodes have different names, not {', '.join(names)}")
+    if len(cores) != len(names):
+        raise ValueError(f"each node has a core: there are {len(names)} names, but {len(cores)} cores")
+    if main not in names:
+        raise ValueError(f"main runs on one of the nodes, {', '.join(names)}, not on {main!r}")
+    if on_main_lost not in ("stop", "restart"):
+        raise ValueError(f"on_main_lost is 'stop' or 'restart', not {on_main_lost!r}")
+
+
+def _require_kernel() -> bool:
+    """Try what no node can be without. Whether this OS process is a subreaper."""
+    if not sys.executable:
+        raise StartError("the forge needs an interpreter to run, and sys.executable names none: set it")
+    tried = "memfd_create"
+    try:
+        os.close(kernel.new_page(PAGE))
+        tried = "pidfd_open"
+        os.close(os.pidfd_open(os.getpid()))
+        tried = "prctl"
+        return kernel.is_subreaper()
+    except (OSError, AttributeError) as error:
+        raise StartError(f"nodes need {tried}, of Linux 5.4 or newer, and it was refused (a container may forbid it): {error}") from error
+
+
+def _require_descriptors(nodes: int) -> None:
+    needed = len(os.listdir("/proc/self/fd")) + nodes * DESCRIPTORS_PER_NODE + SPARE_DESCRIPTORS
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if allowed != resource.RLIM_INFINITY and needed > allowed:
+        raise StartError(
+            f"{nodes} nodes need {needed} file descriptors here, and {allowed} are allowed: `ulimit -n {needed}`, or fewer nodes"
+        )

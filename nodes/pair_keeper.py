@@ -1,0 +1,118 @@
+"""The keeper of a process pair: a process of this node that stands for the pair where a pid is wanted, above all below a supervisor.
+
+It ends with the reason that the pair ends with, `noproc` if both halves were lost; told to exit, it ends the pair. Killed, or lost with its
+node, it leaves the pair alone: whoever starts that again under its name gets another keeper of the same pair, with its state. So a
+supervisor starts a pair anew only if there is none any more."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from beamlike import (
+    IGNORE,
+    BadNameError,
+    Call,
+    Caller,
+    CallError,
+    Cast,
+    Exit,
+    GenServer,
+    Pid,
+    Started,
+    Stop,
+    process_flag,
+    receive,
+    reply,
+    self_pid,
+    send,
+    spawn,
+    spawn_link,
+    start_behaviour,
+    system,
+)
+from beamlike.seam import SystemRequest, check_name
+from nodes.here import joined
+from nodes.pair_ledger import WatchPair
+from nodes.pair_starting import start_pair
+from nodes.pairs import call_pair, cast_pair, stop_pair, where_is_pair
+
+
+async def start_kept(kind: type[Any], args: tuple[Any, ...], link: bool, options: dict[str, Any]) -> Pid:
+    """`kind.start_link(*args, backup=True, **options)`: the pid of the keeper."""
+    joined()
+    name = options["name"]
+    if name is None:
+        raise ValueError(f"{kind.__qualname__} with backup=True needs a name: that is how it is found when its node is lost")
+    check_name(name)
+    for option in ("limits", "mailbox"):
+        if options[option] is not None:
+            raise ValueError(f"{kind.__qualname__} with backup=True takes no {option}")
+    if not issubclass(kind, GenServer):
+        raise TypeError(f"backup=True is for a GenServer, not {kind!r}")
+    initial_call = f"{kind.__module__}:{kind.__qualname__}"
+    return await start_behaviour(
+        _keep, kind, name, *args, link=link, timeout=options["timeout"], exclude=options["exclude"], initial_call=initial_call
+    )
+
+
+async def _keep(started: Started, kind: type[GenServer], name: str, *args: Any) -> None:
+    process_flag("trap_exit", True)
+    try:
+        pair: Any = await start_pair(kind, *args, name=name)
+        if pair is IGNORE:
+            started.ignore()
+            return
+    except BadNameError:
+        if not await _is_of(kind, name):
+            raise
+    spawn_link(_watch, self_pid(), name)
+    started.ok()
+    while True:
+        match await receive():
+            case ("$ended", reason):
+                raise Stop(reason)
+            case Exit(_, reason):
+                await _stop(name, reason)
+            case Call(_, SystemRequest("terminate", reason)):
+                await _stop(name, reason)
+            case Call(caller, request):
+                spawn(_pass_on, caller, name, request)
+            case Cast(request):
+                cast_pair(name, request)
+            case _:
+                pass  # a message, that nobody expects here
+
+
+async def _is_of(kind: type[GenServer], name: str) -> bool:
+    """Is there such a pair, of this very class?"""
+    place = where_is_pair(name)
+    if place is None:
+        return False
+    try:
+        status = await system.get_status(place[0])
+    except CallError:
+        return False
+    return status.behaviour == f"{kind.__module__}:{kind.__qualname__}"
+
+
+async def _stop(name: str, reason: Any) -> None:
+    with suppress(CallError):  # it has ended
+        await stop_pair(name, reason)
+    raise Stop(reason)
+
+
+async def _watch(keeper: Pid, name: str) -> None:
+    """Tell the keeper when the pair has ended."""
+    try:
+        await call_pair(name, WatchPair(), timeout=None)
+    except CallError as error:
+        send(keeper, ("$ended", error.reason))
+
+
+async def _pass_on(caller: Caller, name: str, request: Any) -> None:
+    """A call to the keeper's pid. If the pair ends upon it the caller learns that when the keeper ends."""
+    try:
+        reply(caller, await call_pair(name, request, timeout=None))
+    except CallError:
+        return

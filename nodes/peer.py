@@ -1,0 +1,174 @@
+"""One life of another node, as this node knows it: the way there, and what the two nodes hold of each other.
+
+What is held matters when that life ends: who here is linked to a process there, who watches one there, and who is watched from there.
+
+Links. Each node has its half of a link, and both may link and unlink at once, so that their records cross. Therefore a `LINK` has a number,
+and a half remembers by which of the other's and of its own it came about. An `UNLINK` takes away all that its sender made, for records
+come in order, and of the receiver's only the one that the sender had seen: what was made anew meanwhile stays. So, when all records have
+come, both halves are there or none is (as OTP's unlink ids do, but without an acknowledgement).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+from beamlike import Pid, pack
+from beamlike.seam import NodeId, Process, Wait, enqueue, stepped
+from nodes.kinds import Kind
+
+if TYPE_CHECKING:
+    from nodes.router import Router
+
+MOST_BACKLOG = 1 << 20  # bytes that wait for one node before who sends more is suspended
+RECORD = 256  # bytes that a waiting record takes besides its payload
+SEND = int(Kind.SEND)  # a plain global: looking a member up costs as much as the rest
+
+Fields = tuple[int, int, int, int, bytes]  # kind, to, from, ref, payload
+
+
+class Way(Protocol):
+    """The sending end of a mailbox."""
+
+    def write(self, kind: int, to: int, from_: int, ref: int, payload: bytes) -> bool:
+        """Commit a record. False: there is no room. Never raises: what is broken is found by who flushes."""
+
+
+class Half:
+    """This node's half of a link: the numbers by which it is in force, 0 for none."""
+
+    __slots__ = ("ours", "theirs")
+
+    def __init__(self) -> None:
+        self.ours = 0
+        self.theirs = 0
+
+
+class Peer:
+    """Not reached yet while `way` is None: what is put waits in `backlog`. Also where a mailbox is full; order holds (M1)."""
+
+    def __init__(self, id: NodeId, router: Router) -> None:
+        self.id = id
+        self.router = router
+        self.held: set[Process] = set()  # who sent more than is to wait, and is suspended until there is room (M10)
+        self.way: Way | None = None
+        self.is_lost = False
+        self.backlog: deque[Fields] = deque()
+        self.backlog_bytes = 0
+        self.links: dict[Pid, dict[Pid, Half]] = {}  # of that node: to whom here each is linked
+        self.watching: dict[int, Pid | Wait] = {}  # serial of our Ref: who here watches somebody there, or the call that waits
+        self.watched: dict[int, Process] = {}  # serial of their Ref: who here is watched from there
+        self.put_off: set[int] = set()  # those of them that are calls to be answered later, maybe by somebody else
+
+    def send(self, serial: int, message: Any) -> None:
+        """A message to a process there, of the calling process."""
+        payload = pack(message)
+        if self.way is None or self.backlog or not self.way.write(SEND, serial, 0, 0, payload):
+            self._queue((SEND, serial, 0, 0, payload))
+            self._hold_sender()
+
+    def put(self, kind: int, to: int, from_: int, ref: int, payload: bytes) -> None:
+        """Send a record of the runtime's, now or when there is room. It suspends nobody: it may be in the middle of something."""
+        if self.way is None or self.backlog or not self.way.write(kind, to, from_, ref, payload):
+            self._queue((kind, to, from_, ref, payload))
+
+    def put_for_caller(self, kind: int, to: int, from_: int, ref: int, payload: bytes) -> None:
+        """The same by the calling process, which is suspended if too much waits; what it counts on afterwards is to be noted before."""
+        self.put(kind, to, from_, ref, payload)
+        self._hold_sender()
+
+    def _queue(self, fields: Fields) -> None:
+        is_first = not self.backlog
+        self.backlog.append(fields)
+        self.backlog_bytes += RECORD + len(fields[4])
+        if is_first:
+            self.router.reach(self)
+
+    def _hold_sender(self) -> None:
+        """Suspend the process that sends until there is room, or this life is over. Not where a step cannot be left in the middle."""
+        if self.backlog_bytes <= MOST_BACKLOG:
+            return
+        sender = stepped()
+        while self.backlog_bytes > MOST_BACKLOG and not self.is_lost:
+            if sender is not None:
+                self.held.add(sender)
+            if not self.router.suspend():
+                if sender is not None:
+                    self.held.discard(sender)
+                return
+
+    def let_go_on(self) -> None:
+        """Those who were suspended go on."""
+        held, self.held = self.held, set()
+        for process in held:
+            enqueue(process)
+
+    def lost(self) -> None:
+        """This life is over: what waits goes nowhere."""
+        self.is_lost = True
+        self.way = None
+        self.backlog.clear()
+        self.backlog_bytes = 0
+        self.let_go_on()
+
+    def flush(self) -> bool:
+        """Send what waits, as far as there is room. True if nothing waits any more."""
+        if self.way is None:
+            return False
+        while self.backlog:
+            fields = self.backlog[0]
+            if not self.way.write(*fields):
+                return False
+            self.backlog_bytes -= RECORD + len(fields[4])
+            self.backlog.popleft()
+            if self.held and self.backlog_bytes < MOST_BACKLOG // 2:
+                self.let_go_on()
+        return True
+
+    def stop_watching(self, ref: int) -> bool:
+        """Somebody here watches no longer. Was it still noted?"""
+        return self.watching.pop(ref, None) is not None
+
+    def not_watched(self, ref: int) -> Process | None:
+        """Nobody there watches under this Ref any more. Who was watched; None if nobody was."""
+        self.put_off.discard(ref)
+        return self.watched.pop(ref, None)
+
+    # --- links ---
+
+    def linked_from_here(self, here: Pid, there: Pid, number: int) -> None:
+        """A process here has linked itself to one there, by a `LINK` of this number."""
+        half = self._half(here, there)
+        half.ours = half.ours or number
+
+    def linked_from_there(self, here: Pid, there: Pid, number: int) -> None:
+        """The other way round."""
+        self._half(here, there).theirs = number
+
+    def _half(self, here: Pid, there: Pid) -> Half:
+        held = self.links.setdefault(there, {})
+        half = held.get(here)
+        if half is None:
+            half = held[here] = Half()
+        return half
+
+    def unlinked_from_here(self, here: Pid, there: Pid) -> int:
+        """Our half is taken away. Returns the number of theirs that it was in force by, which an `UNLINK` carries; 0 if none."""
+        held = self.links.get(there, {})
+        half = held.pop(here, None)
+        if not held:
+            self.links.pop(there, None)
+        return 0 if half is None else half.theirs
+
+    def unlinked_from_there(self, here: Pid, there: Pid, number: int) -> bool:
+        """An `UNLINK` has come. Is our half gone by it? Not if it was made anew by a `LINK` that the other had not seen."""
+        half = self.links.get(there, {}).get(here)
+        if half is None:
+            return False
+        half.theirs = 0
+        if half.ours == number:
+            half.ours = 0
+        if half.ours:
+            return False
+        self.unlinked_from_here(here, there)
+        return True

@@ -1,0 +1,320 @@
+"""The router: what the primitives of the core ask for a pid of another node, and what is done with what other nodes send (DESIGN §4).
+
+Theory of operation. Everything between two nodes goes through one mailbox each way, in order, so M1 holds for all signals together. A
+call is one record: the node that gets it watches the server on the caller's behalf, and no longer when it answers. Nothing here waits, but
+for a process that sends more than is to wait (M10), in the middle of its own primitive; so what that counts on is noted before. The
+`async` functions ask, and wait as a call does, which the loss of the node ends. A life that this node was not told of yet is held
+for HOLD seconds; then, or when it is lost, whoever depends on it gets `noconnection`, after what it had committed has been taken (M4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from beamlike import BadNameError, Pid, ProcessInfo, Ref, WireError, make_ref, pack
+from beamlike.seam import (
+    ANSWERED,
+    BEGUN,
+    FAILED,
+    INFINITY,
+    NodeId,
+    Process,
+    Timer,
+    Wait,
+    caller,
+    down_from_afar,
+    enqueue,
+    exit_from_afar,
+    ignore,
+    leaves,
+    life,
+    make_ref_of,
+    make_wait,
+    now,
+    push_timer,
+    start,
+    until_one_is_over,
+)
+from nodes.cycles import Cycles
+from nodes.kinds import Kind
+from nodes.peer import Peer
+
+HOLD = 1.0  # seconds; who learned of a life before this node did got there by the same broadcast, which is on its way
+NOTHING: Final = b""
+_ERRORS: Final = {kind.__name__: kind for kind in (TypeError, ValueError, BadNameError, WireError)}
+
+
+class SpawnError(RuntimeError):
+    """`spawn_at`: the other node could not start the process, or was lost. `reason`: `noconnection`, or the error's type and text."""
+
+    def __init__(self, text: str, reason: Any) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class Router:
+    """See `beamlike.routing.Router`.
+
+    `reach` is called with a peer whose records wait: to find the way there, or to send them when there is room; `suspend` leaves the step
+    of the calling process in the middle, if it can be left.
+    """
+
+    def __init__(self, me: NodeId, reach: Callable[[Peer], None], suspend: Callable[[], bool]) -> None:
+        self.me = me
+        self.reach = reach
+        self.suspend = suspend
+        self.place: Callable[[Any], Any] = lambda node: node  # which node is meant by `spawn_at`'s first argument: set by who can tell
+        self.members: dict[str, NodeId] = {}  # the other nodes that are up, by name
+        self.lost: set[tuple[str, int]] = set()
+        self.peers: dict[NodeId, Peer] = {}
+        self.cycles = Cycles(self)
+
+    # --- who is there ---
+
+    def up(self, name: str, incarnation: int) -> NodeId:
+        """A node is there."""
+        id_ = self.members[name] = life(name, incarnation)
+        if id_.peer is not None:  # it was held
+            self.reach(id_.peer)
+        return id_
+
+    def lose(self, id_: NodeId) -> None:
+        """A node is lost, and everything it had committed has been taken: `noconnection` to all who depend on it (E11, E13)."""
+        self.lost.add((id_.name, id_.incarnation))
+        if self.members.get(id_.name) == id_:
+            del self.members[id_.name]
+        self.cut(id_)
+
+    def cut(self, id_: NodeId) -> None:
+        """The connection to a node is lost: `noconnection` to all who depend on it. If the node is not, it can be reached anew."""
+        peer = self.peers.pop(id_, None)
+        id_.peer = None
+        if peer is None:
+            return
+        peer.lost()
+        for there, linked in list(peer.links.items()):
+            for each in list(linked):
+                exit_from_afar(there, each, "noconnection")
+        watching, peer.watching = peer.watching, {}
+        for serial, watcher in watching.items():
+            down_from_afar(watcher if type(watcher) is Pid else watcher.process.pid, make_ref_of(self.me, serial), "noconnection")
+        watched, peer.watched = peer.watched, {}
+        for serial, process in watched.items():
+            ignore(make_ref_of(id_, serial), process)
+
+    def released(self, process: Process, reason: Any) -> None:
+        """A process has ended: if it was suspended in a send, it is unwound there."""
+        for peer in self.peers.values():
+            if process in peer.held:
+                peer.held.discard(process)
+                enqueue(process)
+
+    def peer(self, id_: NodeId) -> Peer | None:
+        """The peer of a life; None if that is over, or is of this node."""
+        if id_.peer is not None:
+            return id_.peer  # type: ignore[no-any-return]
+        if (id_.name, id_.incarnation) in self.lost or id_.name == self.me.name:
+            return None
+        known = life(id_.name, id_.incarnation)  # `id_` may be a copy
+        if known.peer is None:
+            member = self.members.get(id_.name)
+            if member is not None and member.incarnation > id_.incarnation:
+                return None
+            self._new_peer(known)
+            if member != known:
+                push_timer(Timer(None, None, lambda: self._hold_no_longer(known), 0.0, None), now() + HOLD)
+        return known.peer  # type: ignore[no-any-return]
+
+    def is_reachable(self, id_: NodeId) -> bool:
+        """Is this life this node's, or would what is sent there now be written for it?"""
+        return id_ == self.me or self.peer(id_) is not None
+
+    def _new_peer(self, id_: NodeId) -> Peer:
+        peer = id_.peer = self.peers[id_] = Peer(id_, self)
+        return peer
+
+    def _hold_no_longer(self, id_: NodeId) -> bool:
+        if self.members.get(id_.name) != id_ and id_.peer is not None:
+            self.lose(id_)
+        return False
+
+    def node(self, name: str) -> Peer | None:
+        """The peer that has this name now; None if nobody has."""
+        member = self.members.get(name)
+        return None if member is None else self.peer(member)
+
+    # --- what processes here ask ---
+
+    def send(self, destination: Pid, message: Any) -> None:
+        peer = destination.origin.peer or self.peer(destination.origin)
+        if peer is not None:
+            peer.send(destination.serial, message)
+
+    def send_named(self, name: str, node: str, message: Any) -> None:
+        peer = self.node(node)
+        if peer is not None:
+            peer.put_for_caller(Kind.SEND_NAMED, 0, 0, 0, pack((name, message)))
+
+    def call(self, wait: Wait) -> None:
+        me, server = wait.process.pid, wait.server
+        if type(server) is Pid:
+            peer = server.origin.peer or self.peer(server.origin)
+        else:
+            peer = self.node(server[1])
+        if peer is None:
+            wait.fail("noconnection")
+            return
+        leaves(me)
+        if type(server) is Pid:
+            kind, to, payload = Kind.CALL, server.serial, pack(wait.request)
+        else:
+            kind, to, payload = Kind.CALL_NAMED, 0, pack((server[0], wait.request))
+        peer.watching[wait.ref.serial] = wait
+        self.cycles.begun(wait)
+        peer.put_for_caller(kind, to, me.serial, wait.ref.serial, payload)
+
+    def call_begun_here(self, wait: Wait) -> None:
+        self.cycles.begun(wait)
+
+    def call_over(self, wait: Wait) -> None:
+        if wait.server is not None:  # else it is one of `_ask`, which looks after itself
+            self._stop_watching(self.peer_of(wait.server), wait.ref)
+
+    def peer_of(self, target: Any) -> Peer | None:
+        """The peer that a pid or a `(name, node)` leads to."""
+        return self.peer(target.origin) if type(target) is Pid else self.node(target[1])
+
+    def answer_later(self, caller: Pid, ref: Ref) -> None:
+        peer = self.peer(caller.origin)
+        if peer is not None and ref.serial in peer.watched:
+            peer.put_off.add(ref.serial)
+
+    def reply(self, caller: Pid, ref: Ref, value: Any) -> None:
+        peer = self.peer(caller.origin)
+        if peer is None:
+            return
+        payload = pack(value)
+        server = peer.not_watched(ref.serial)
+        if server is not None:
+            ignore(ref, server)
+        peer.put_for_caller(Kind.REPLY, caller.serial, server is not None, ref.serial, payload)
+
+    def exit(self, sender: Pid, destination: Pid, reason: Any) -> None:
+        peer = self.peer(destination.origin)
+        if peer is not None:
+            leaves(sender)
+            peer.put_for_caller(Kind.EXIT, destination.serial, sender.serial, 0, pack(reason))
+
+    def exit_linked(self, sender: Pid, destination: Pid, reason: Any) -> None:
+        peer = self.peer(destination.origin)
+        if peer is not None:
+            peer.unlinked_from_here(sender, destination)
+            peer.put(Kind.EXIT_LINKED, destination.serial, sender.serial, 0, _packed(reason))
+
+    def link(self, sender: Pid, destination: Pid) -> None:
+        peer = self.peer(destination.origin)
+        if peer is None:
+            exit_from_afar(destination, sender, "noconnection")
+        else:
+            leaves(sender)
+            number = make_ref().serial
+            peer.linked_from_here(sender, destination, number)
+            peer.put_for_caller(Kind.LINK, destination.serial, sender.serial, number, NOTHING)
+
+    def unlink(self, sender: Pid, destination: Pid) -> None:
+        peer = self.peer(destination.origin)
+        if peer is not None:
+            number = peer.unlinked_from_here(sender, destination)
+            peer.put_for_caller(Kind.UNLINK, destination.serial, sender.serial, number, NOTHING)
+
+    def monitor(self, sender: Pid, ref: Ref, target: Any) -> None:
+        peer = self.peer_of(target)
+        if peer is None:
+            down_from_afar(sender, ref, "noconnection")
+            return
+        leaves(sender)
+        peer.watching[ref.serial] = sender
+        if type(target) is Pid:
+            peer.put_for_caller(Kind.MONITOR, target.serial, sender.serial, ref.serial, NOTHING)
+        else:
+            peer.put_for_caller(Kind.MONITOR_NAMED, 0, sender.serial, ref.serial, pack(target[0]))
+
+    def demonitor(self, sender: Pid, ref: Ref, target: Any) -> None:
+        self._stop_watching(self.peer_of(target), ref)
+
+    def _stop_watching(self, peer: Peer | None, ref: Ref) -> None:
+        if peer is not None and peer.stop_watching(ref.serial):
+            peer.put(Kind.DEMONITOR, 0, 0, ref.serial, NOTHING)
+
+    def down(self, watcher: Pid, ref: Ref, target: Any, reason: Any) -> None:
+        peer = self.peer(watcher.origin)
+        if peer is not None:
+            peer.not_watched(ref.serial)
+            peer.put(Kind.DOWN, watcher.serial, 0, ref.serial, _packed(reason))
+
+    # --- asking, and waiting for the answer ---
+
+    async def process_info(self, pid: Pid) -> ProcessInfo | None:
+        peer = self.peer(pid.origin)
+        if peer is None:
+            return None
+        wait = await self._ask(peer, Kind.INFO, pid.serial, NOTHING)
+        return wait.value if wait.state == ANSWERED else None
+
+    async def spawn(self, parent: Process, node: Any, fn: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Pid:
+        name = self.place(node)
+        if name == self.me.name:
+            return start(fn, args, parent=parent, **options).pid
+        return (await self.spawn_there(parent, name, fn, args, options, link=False, monitor=False))[0]
+
+    async def spawn_there(
+        self, parent: Process, node: str, fn: Any, args: tuple[Any, ...], options: dict[str, Any], *, link: bool, monitor: bool
+    ) -> tuple[Pid, Ref]:
+        """The new pid; and the Ref of this request, which is that of the monitor if one is wanted."""
+        peer = self.node(node)
+        if peer is None:
+            others = ", ".join(sorted(self.members)) or "no others"
+            raise SpawnError(f"spawn_at: there is no node {node!r}; besides this one there are {others}", "noconnection")
+        layers = tuple(layer.terms for layer in parent.layers)
+        if parent.bounds is not None:
+            options = {**options, "limits": parent.bounds.limits.tightened(options.get("limits"))}
+        payload = pack((fn, args, options, layers, (parent.pid, *parent.ancestors), link, monitor))
+        wait = await self._ask(peer, Kind.SPAWN, 0, payload)
+        if wait.state == FAILED:
+            raise SpawnError(f"spawn_at: {node} was lost", wait.value)
+        match wait.value:
+            case ("ok", pid):
+                return pid, wait.ref
+            case ("error", kind, text):
+                known = _ERRORS.get(kind)
+                if known is not None:
+                    raise known(f"{text} (on {node})")
+                raise SpawnError(f"spawn_at: {node} could not start {fn!r}: {kind}: {text}", (kind, text))
+        raise AssertionError(wait.value)
+
+    async def _ask(self, peer: Peer, kind: Kind, to: int, payload: bytes) -> Wait:
+        me = caller(kind.name.lower())
+        wait = make_wait(me, None, None, INFINITY)
+        wait.ref, wait.state = make_ref(), BEGUN
+        me.calls = me.calls or {}
+        me.calls[wait.ref] = wait
+        leaves(me.pid)
+        peer.watching[wait.ref.serial] = me.pid
+        try:
+            peer.put_for_caller(kind, to, me.pid.serial, wait.ref.serial, payload)
+            await until_one_is_over([wait], None)
+        finally:
+            if wait.state != ANSWERED:  # else it was taken out then, and may be a monitor's by now
+                peer.watching.pop(wait.ref.serial, None)
+            if me.calls is not None:
+                me.calls.pop(wait.ref, None)
+        return wait
+
+
+def _packed(reason: Any) -> bytes:
+    """What somebody ended with. One that cannot be sent any more (a module was reloaded) goes as text: its sender cannot be told."""
+    try:
+        return pack(reason)
+    except (TypeError, ValueError):
+        return pack(repr(reason))

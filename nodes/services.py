@@ -1,0 +1,48 @@
+"""What runs on every node besides the program: one supervisor with the processes of load, global names, groups, placing and pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from beamlike import ChildSpec, Supervisor, process_flag, receive
+from beamlike.seam import start
+from nodes import global_names, groups, load, pair_directory, placing
+
+SUPERVISOR = "beamlike.nodes"
+
+
+async def start_services() -> None:
+    """Start them; return when they are ready for other nodes. Called in trio, when the node is open and has learned of itself.
+
+    Raises: RuntimeError if they could not be started; the crash report says why.
+    """
+    over = trio.Event()
+    ready: list[bool] = []
+    start(_keep, (over, ready.append), parent=None)
+    await over.wait()
+    if not ready:
+        raise RuntimeError("the services of this node could not be started")
+
+
+async def _keep(over: trio.Event, ready: Callable[[bool], None]) -> None:
+    """The process that the supervisor is linked to."""
+    try:
+        await _start()
+        ready(True)
+    finally:
+        over.set()
+    await receive(lambda message: False)
+
+
+async def _start() -> None:
+    process_flag("label", "nodes")
+    children = [
+        ChildSpec.of(load.tell_load),
+        ChildSpec.of(global_names.GlobalNames, name=global_names.SERVICE),
+        ChildSpec.of(groups.Groups, name=groups.SERVICE),
+        ChildSpec.of(placing.Placing, name=placing.SERVICE),
+        ChildSpec.of(pair_directory.serve, name=pair_directory.NAME),
+    ]
+    await Supervisor.start_link(children, intensity=10, period=1.0, name=SUPERVISOR)

@@ -1,0 +1,103 @@
+"""Who is up, who was lost and why, and who restarts it, on real nodes that are killed, stopped and stuck."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import subprocess
+from typing import Any
+
+import pytest
+import trio
+import trio.lowlevel
+import trio.testing
+from system import LostNodeError, System  # type: ignore[import-not-found]
+
+from beamlike.hot.ids import NodeId
+from nodes.membership import Membership
+
+MODULE = "membership_checks"
+
+
+class NoRouter:
+    """A router that nobody depends on."""
+
+    def up(self, name: str, incarnation: int) -> NodeId:
+        return NodeId(name, incarnation)
+
+    def lose(self, id: NodeId) -> None:
+        """Nobody is told."""
+
+
+async def test_start_is_asked_for_again_when_the_owner_has_reaped_what_the_kernel_told_of_first() -> None:
+    """The owner ignores a `start` while it takes the dead life for a live one."""
+    asked: list[tuple[str, ...]] = []
+    router: Any = NoRouter()
+    membership = Membership(NodeId("a@h", 1), ("a@h", "b@h"), router, lambda id: None, lambda *packet: asked.append(packet))
+    with subprocess.Popen(["true"]) as other:
+        membership.up("b@h", 2, 0, other.pid, os.pidfd_open(other.pid), mmap.mmap(-1, 4096))
+        with trio.fail_after(10):
+            while membership.members:
+                await trio.lowlevel.checkpoint()
+        assert asked == [("start", "b@h")]
+        membership.down("b@h", 2, ("status", 0))
+        assert asked == [("start", "b@h")] * 2
+        membership.up("b@h", 3, 0, os.getpid(), os.pidfd_open(os.getpid()), mmap.mmap(-1, 4096))
+        assert asked == [("start", "b@h")] * 2
+        membership.members["b@h"].scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_d1_reasons_of_node_down(system: System, number: int) -> None:
+    system.run(MODULE, "check_d1_reasons_of_node_down", number)
+
+
+@pytest.mark.parametrize(
+    ("check", "number"),
+    [
+        ("check_d2_node_that_is_stuck_is_killed_and_its_stack_kept", 2),
+        ("check_d2_node_that_is_stopped_is_killed_and_restarted", 3),
+    ],
+)
+def test_d2_hung_nodes(system: System, check: str, number: int) -> None:
+    system.run(MODULE, check, number)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "check_node_monitors_of_what_is_not_there",
+        "check_node_up_and_down_alternate_whatever_happens",
+        "check_d7_forge_that_is_killed_is_replaced",
+        "check_d7_node_that_is_killed_before_it_is_up_is_started_again",
+    ],
+)
+def test_membership(system: System, check: str) -> None:
+    system.run(MODULE, check)
+
+
+def test_mailboxes_that_both_open_at_once_are_one(system: System) -> None:
+    system.run(MODULE, "check_mailboxes_that_both_open_at_once_are_one", 10)
+
+
+def test_d7_every_node_may_be_killed_in_turn_conductor_and_main_included(system: System) -> None:
+    conductors = []
+    for _ in range(6):
+        name = system.run(MODULE, "check_who_is_conductor")
+        conductors.append(name)
+        number = int(name[1 : name.index("@")])
+        system.run(MODULE, "check_d7_conductor_that_is_killed_is_restarted_by_the_next_eldest", at=number % 3 + 1)
+    assert sorted(conductors[:3]) == sorted(conductors[3:]) == sorted(set(conductors))
+
+
+def test_d2_conductor_that_is_stopped_is_found_by_the_second_eldest(system: System) -> None:
+    name = system.run(MODULE, "check_who_is_conductor")
+    number = int(name[1 : name.index("@")])
+    system.run(MODULE, "check_d2_conductor_that_is_stopped_is_found_by_the_second_eldest", at=number % 3 + 1)
+
+
+def test_node_that_kills_itself_is_back_for_the_next_test(system: System) -> None:
+    with pytest.raises(LostNodeError):
+        system.run(MODULE, "exits", 3, at=2)
+    system.run(MODULE, "check_who_is_conductor", at=2)
