@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from nodes.router import Router
 
 TAKEN, TAKEN_AND_TAKEN_BACK = b"taken", b"taken and taken back"  # answers to an offer
-DIRECT_BUFFER = 4096  # bytes that may wait in a direct socket, some ten descriptors: what segments take of memory if nobody fetches them
+DIRECT_BUFFER = 16384  # bytes that may wait in a direct socket, some forty descriptors: so many segments are held if nobody fetches them
 MOST_NODES = 1024
 
 logger = logging.getLogger("beamlike.nodes")

@@ -1,6 +1,5 @@
 """The checks of test_groups.py; each is a process of a system of four nodes."""
 
-
 from __future__ import annotations
 
 from in_system import do_at, kill, others, stay, until_up

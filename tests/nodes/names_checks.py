@@ -1,5 +1,5 @@
 """The checks of test_global_names.py; each is a process of a system of four nodes."""
-# ruff: noqa: PT017, PT018 - nodes do not import pytest, so what is raised is caught by hand
+
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The checks of test_partitioned.py; each is a process of a system of four nodes."""
-# ruff: noqa: PT017, SIM105 - nodes do not import pytest, so what is raised is caught by hand
+# ruff: noqa: SIM105 - nodes do not import pytest, so what is raised is caught by hand
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The checks of test_placement.py; each is a process of a system of four nodes."""
-# ruff: noqa: PT017 - nodes do not import pytest, so what is raised is caught by hand
+
 
 from __future__ import annotations
 

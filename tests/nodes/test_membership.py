@@ -34,7 +34,7 @@ async def test_start_is_asked_for_again_when_the_owner_has_reaped_what_the_kerne
     asked: list[tuple[str, ...]] = []
     router: Any = NoRouter()
     membership = Membership(NodeId("a@h", 1), ("a@h", "b@h"), router, lambda id: None, lambda *packet: asked.append(packet))
-    with subprocess.Popen(["true"]) as other:
+    with subprocess.Popen(["true"]) as other:  # noqa: ASYNC220
         membership.up("b@h", 2, 0, other.pid, os.pidfd_open(other.pid), mmap.mmap(-1, 4096))
         with trio.fail_after(10):
             while membership.members:

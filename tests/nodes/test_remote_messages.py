@@ -56,7 +56,7 @@ def test_m9_bounded_mailbox_of_another_node_keeps_what_it_should(system: System,
 
 @pytest.mark.parametrize(
     ("how", "count", "length"),
-    [("for", 30_000, 200), ("for", 60, 300_000), ("io", 30_000, 200), ("sorted", 30_000, 200), ("server", 30_000, 200)],
+    [("for", 30_000, 200), ("for", 120, 300_000), ("io", 30_000, 200), ("sorted", 30_000, 200), ("server", 30_000, 200)],
 )
 def test_m10_flooder_of_a_node_that_does_not_read_is_suspended(system: System, how: str, count: int, length: int) -> None:
     system.run(MODULE, "check_m10_flooder_of_a_node_that_does_not_read_is_suspended", how, count, length)
