@@ -6,8 +6,8 @@ import os
 import signal
 from typing import Any
 
-from messages_checks import nothing_comes, nothing_is_held  # type: ignore[import-not-found]
-from puppets import PATIENCE, make, node  # type: ignore[import-not-found]
+from messages_checks import nothing_comes, nothing_is_held
+from puppets import PATIENCE, make, node
 
 from beamlike import (
     NOREPLY,

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the modules of checks are imported here as they are in the nodes
 
-from system import System  # type: ignore[import-not-found]
+from system import System
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ import os
 import signal
 from typing import Any
 
-from messages_checks import at, nothing_comes, os_pid_of  # type: ignore[import-not-found]
-from puppets import PATIENCE, make, make_again, node  # type: ignore[import-not-found]
+from messages_checks import at, nothing_comes, os_pid_of
+from puppets import PATIENCE, make, make_again, node
 
 from beamlike import Pid, receive, self_pid, send, sleep, spawn_at, spawn_monitor
 from nodes import NodeDown, NodeUp, SpawnError, demonitor_node, kill_node, list_nodes, monitor_node

@@ -13,7 +13,7 @@ from enum import Enum, Flag, IntEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from puppets import PATIENCE, kill, make, make_again, node, receive_now  # type: ignore[import-not-found]
+from puppets import PATIENCE, kill, make, make_again, node, receive_now
 
 from beamlike import (
     Call,

@@ -1,6 +1,5 @@
 """The checks of test_global_names.py; each is a process of a system of four nodes."""
 
-
 from __future__ import annotations
 
 from typing import Any

@@ -336,7 +336,7 @@ async def check_sends_arrive_once_and_in_order_around_deaths_between_handlers() 
             await call_pair(pair, ("tell", self_pid(), (turn, number)))
         await lose_primary(pair)
         await until_up(SYSTEM_NODES)
-    came = []
+    came: list[Any] = []
     while len(came) < 60:
         came.append(await receive(match=(int, int), timeout=5))
     assert came == [(turn, number) for turn in range(3) for number in range(20)]
@@ -575,6 +575,7 @@ async def check_with_backup_true_a_supervisor_has_a_pair() -> None:
     process_flag("trap_exit", True)
     supervisor = await Supervisor.start_link([ChildSpec.of(Account, 5, name="kept", backup=True)], intensity=5)
     keeper = (await Supervisor.which_children(supervisor))[0].pid
+    assert keeper is not None
     assert await call_pair("kept", ("add", 1)) == 6
     cast(keeper, ("add", 1))
     await lose_primary(Pair("kept"), node=False)
@@ -599,7 +600,7 @@ async def check_the_keeper_ends_with_its_pair() -> None:
 
 async def check_it_waits_or_answers_without_another_node() -> None:
     for unpaired in ("answer", "wait"):
-        pair = await start_pair(Account, 0, name=unpaired, unpaired=unpaired)  # type: ignore[arg-type]
+        pair = await start_pair(Account, 0, name=unpaired, unpaired=unpaired)
         assert halves(pair)[0].node == self_pid().node
         names = others()
         for name in names:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from puppets import PATIENCE, Puppet, kill, make, node, pass_by  # type: ignore[import-not-found]
+from puppets import PATIENCE, Puppet, kill, make, node, pass_by
 
 from beamlike import Down, Exit, Pid, Stop, demonitor, monitor, process_flag, process_info_at, receive, self_pid, send
 from nodes.placement import spawn_link_at, spawn_monitor_at

@@ -9,8 +9,8 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from messages_checks import at, nothing_comes, os_pid_of  # type: ignore[import-not-found]
-from puppets import PATIENCE, make, node  # type: ignore[import-not-found]
+from messages_checks import at, nothing_comes, os_pid_of
+from puppets import PATIENCE, make, node
 
 from beamlike import (
     BadNameError,

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.lowlevel
 import trio.testing
-from system import LostNodeError, System  # type: ignore[import-not-found]
+from system import LostNodeError, System
 
 from beamlike.hot.ids import NodeId
 from nodes.membership import Membership

@@ -12,12 +12,12 @@ from beamlike import GenServer
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from in_system import checks_of, run_checks  # type: ignore[import-not-found]
+from in_system import checks_of, run_checks
 
 
 @pytest.fixture(scope="module")
 def outcome() -> dict[str, str]:
-    return run_checks("pairs_checks", nodes=4)  # type: ignore[no-any-return]
+    return run_checks("pairs_checks", nodes=4)
 
 
 @pytest.mark.parametrize("check", checks_of("pairs_checks"))

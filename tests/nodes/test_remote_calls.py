@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from system import System  # type: ignore[import-not-found]
+from system import System
 
 MODULE = "calls_checks"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from system import System, checks_of  # type: ignore[import-not-found]
+from system import System, checks_of
 
 PLACES = {"local": (1, 1), "to another node": (1, 2), "from another node": (2, 1), "on two others": (2, 3)}
 ALL = checks_of("signals_checks")
