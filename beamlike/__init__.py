@@ -8,6 +8,7 @@ Inside, from the bottom up:
     processes, clock, promises, table, lock, wire                   what programs call
     abroad, alone, reports, failures, main_process, hooks, node     what a node is made of
     running, embedding, guest                                       the ways to open one
+    seam            a second face, for `nodes`, which joins nodes
     behaviours/     GenServer, StateMachine, supervisors, Task: ordinary process code
     testing/        for users' tests
 
