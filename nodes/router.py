@@ -75,6 +75,7 @@ class Router:
     def up(self, name: str, incarnation: int) -> NodeId:
         """A node is there."""
         id_ = self.members[name] = life(name, incarnation)
+        self.lost.discard((name, incarnation))  # it was held for too long, on a machine that is very busy
         if id_.peer is not None:  # it was held
             self.reach(id_.peer)
         return id_
