@@ -4,7 +4,7 @@ Theory of operation. Whoever is on the eldest node asks all its fellows, and lea
 then on a fellow acts on what this leader decides and on nobody else's decisions, until it answers another. It answers only who is the
 eldest by its own knowledge; so it has taken all that a former leader had sent before that died. Two can think that they lead, but no
 fellow obeys both, and who leads knows all that its fellows have done under others. An elder node that comes up late takes the role over
-in the same way.
+in the same way; if it dies before all have answered it, those who have go back to one that never stopped to lead, and say so, to be asked.
 
 What a process wants decided it asks by `ask_leader`: the question is kept, and put again to each new leader, until it is answered. So it
 never hangs while this node lives, and a leader may be asked the same twice.
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from beamlike import Continue, Pid, Ref, make_ref, record, self_pid, send
+from beamlike.seam import NodeId
 from nodes.fellows import Fellow
 from nodes.here import joined
 
@@ -35,6 +36,13 @@ class Report:
     fellow: Pid
     round: int
     report: Any
+
+
+@record
+class Deserted:
+    """To the eldest: this fellow obeyed another, which is lost, and waits to be asked."""
+
+    fellow: Pid
 
 
 @record
@@ -66,6 +74,7 @@ class Led(Fellow):
         self.round = 0  # of our own asking
         self.reports: dict[Pid, Any] = {}  # answers of this round
         self.questions: dict[Pid, Question] = {}  # of who is not the eldest yet by what we know
+        self.sought: Pid | None = None  # the eldest, told that we wait to be asked
         self.asked: dict[Ref, tuple[Any, Callable[[Any], None]]] = {}
         self.put: set[Ref] = set()  # those that a leader was asked
         self.early: list[Asked] = []  # for when we lead, and know who is there
@@ -123,10 +132,12 @@ class Led(Fellow):
             question = next((each for pid, each in self.questions.items() if pid.origin == eldest), None)
             if question is not None:
                 del self.questions[question.leader]
-                self.obeys, self.leads = question.leader, False
+                self.obeys, self.leads, self.sought = question.leader, False, None
                 self.early.clear()
                 send(question.leader, Report(me, question.round, self.report()))
                 self._put_all()
+            elif self.obeys is not None and self.obeys.origin != eldest and self.obeys not in self.fellows.values():
+                self._seek(eldest)
             return
         if self.obeys != me:
             self.obeys, self.leads = me, False
@@ -143,6 +154,13 @@ class Led(Fellow):
             for asked in early:
                 self.decide(asked)
 
+    def _seek(self, eldest: NodeId) -> None:
+        """Whom this fellow obeyed is lost. The eldest may have led all the time, and not know."""
+        pid = self.fellows.get(eldest)
+        if pid is not None and pid != self.sought:
+            self.sought = pid
+            send(pid, Deserted(self_pid()))
+
     def fellow_joined(self, pid: Pid) -> None:
         """Whoever comes is asked."""
         if self.obeys == self_pid():
@@ -152,6 +170,8 @@ class Led(Fellow):
         """Whoever has gone is not waited for."""
         self.reports.pop(pid, None)
         self.questions.pop(pid, None)
+        if self.sought == pid:
+            self.sought = None
         self.early = [asked for asked in self.early if asked.fellow != pid]
 
     async def handle_rest(self, message: Any) -> Continue | None:
@@ -160,6 +180,9 @@ class Led(Fellow):
             case Question(leader):
                 self.questions[leader] = message
                 self.nodes_changed()
+            case Deserted(fellow):
+                if self.obeys == self_pid() and fellow in self.fellows.values():
+                    send(fellow, Question(self_pid(), self.round))
             case Report(fellow, round, report):
                 if round == self.round and self.obeys == self_pid() and fellow in self.fellows.values():
                     if self.leads:
