@@ -46,6 +46,8 @@ async def check_least_loaded_leaves_out_a_node_that_computes() -> None:
 
 
 async def check_least_loaded_spreads_what_is_placed_at_once() -> None:
+    while any(max(load_of(node).queue, load_of(node).busy) > 0.1 for node in list_nodes()):  # those that were busy, or start
+        await sleep(0.02)
     nodes = Counter([(await spawn_at("least_loaded", tell, self_pid())).node for _ in range(40)])
     for _ in range(40):
         exit(await receive(timeout=5), "kill")
