@@ -1,6 +1,6 @@
 """The face for packages that join nodes to each other: what a router needs of the core. Programs need none of it.
 
-A router is installed when its node is open (`routing.install`); an intake brings what other nodes sent into the loop (`Node.intake`).
+A router is installed when its node is open (`routing.install`); an intake brings what other nodes sent into the loop (`Node.join`).
 What arrives is acted upon by the functions here, in the node's thread and outside of any step.
 """
 
@@ -31,17 +31,14 @@ from beamlike.hot.scheduler import (
     process_count,
     push_timer,
     run_queue_length,
-    set_idle,
-    step_count,
     stepped,
     watch_steps,
 )
 from beamlike.hot.timers import Timer
 from beamlike.hot.values import copy_value, importable_name
-from beamlike.limits import Limits
 from beamlike.logs import log
 from beamlike.names import check_name, holder
-from beamlike.node import Intake, Node
+from beamlike.node import Node
 from beamlike.processes import check_options, describe, start
 from beamlike.promises import begin_call, until_one_is_over
 from beamlike.routing import Router, install
@@ -65,8 +62,6 @@ __all__ = [
     "STOPPED",
     "Child",
     "Control",
-    "Intake",
-    "Limits",
     "Node",
     "NodeId",
     "Options",
@@ -115,11 +110,9 @@ __all__ = [
     "push_timer",
     "release_caller",
     "run_queue_length",
-    "set_idle",
     "spec_of",
     "start",
     "start_pairs_by",
-    "step_count",
     "stepped",
     "unlink_from_afar",
     "until_one_is_over",

@@ -12,28 +12,25 @@ not ready when its forge died is begun again with another incarnation: the owner
 from __future__ import annotations
 
 import os
-import resource
 import selectors
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from nodes import kernel
 from nodes.control import LONGEST_RELAYED, Channel, ChannelClosed, PacketError, close_all, socket_pair
 from nodes.errors import NodeLost, StartError
 from nodes.forge import Forge
+from nodes.interrupts import Interrupts
 from nodes.member import PAGE
+from nodes.requirements import check_arguments, require_descriptors, require_kernel
 
 RETRY = 1.0  # seconds
 MOST_WAITING = 256  # packets for a node that takes none, beyond the 200 or so that its socket holds
-LONGEST_NAME = 255  # bytes
-DESCRIPTORS_PER_NODE = 4  # control channel, its other end until the forge has it, page, pidfd
-SPARE_DESCRIPTORS = 64  # the forge's, and those of packets on their way
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 _running = threading.Lock()  # being a subreaper is a property of the OS process
@@ -78,7 +75,7 @@ class Owner:
         grace: float = 5.0,
         on_main_lost: Literal["stop", "restart"] = "stop",
     ) -> None:
-        _check(names, cores, main, on_main_lost)
+        check_arguments(names, cores, main, on_main_lost)
         self._cores = dict(zip(names, cores, strict=True))
         self._settings = {"body": "nodes.life:live", **settings}
         self._main = main
@@ -114,9 +111,9 @@ class Owner:
         if not _running.acquire(blocking=False):
             raise RuntimeError("a system of nodes runs already in this OS process: it can own one at a time")
         try:
-            was_subreaper = _require_kernel()
-            _require_descriptors(len(self._cores))
-            with selectors.DefaultSelector() as self._selector, _Interrupts() as self._interrupts:
+            was_subreaper = require_kernel()
+            require_descriptors(len(self._cores))
+            with selectors.DefaultSelector() as self._selector, Interrupts() as self._interrupts:
                 self._selector.register(self._interrupts.bell, READ, self._on_interrupts)
                 kernel.set_subreaper(True)
                 try:
@@ -476,91 +473,3 @@ class Owner:
         while self._groups and time.monotonic() < patience:
             self._reap_groups()
             time.sleep(kernel.REAP_PERIOD)
-
-
-class _Interrupts:
-    """Ctrl-C and SIGTERM, while the owner has the main thread: they are counted, and wake its loop.
-
-    By the wakeup descriptor, for a Python handler alone does not run while the loop sleeps, if the signal came just before that or to
-    another thread. Who had set one finds in it the signals that came meanwhile.
-    """
-
-    DEFAULTS: ClassVar[dict[int, Any]] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-
-    def __enter__(self) -> _Interrupts:
-        self.came: list[int] = []
-        self.bell, self._ring = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._installed: list[int] = []
-        self._wakeup_before = -1
-        if threading.current_thread() is threading.main_thread():
-            self._installed = [signum for signum, default in self.DEFAULTS.items() if signal.getsignal(signum) is default]
-        if self._installed:
-            self._wakeup_before = signal.set_wakeup_fd(self._ring, warn_on_full_buffer=False)
-            for signum in self._installed:
-                signal.signal(signum, self._on_signal)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for signum in self._installed:
-            if signal.getsignal(signum) == self._on_signal:  # the program may have set one of its own meanwhile
-                signal.signal(signum, self.DEFAULTS[signum])
-        if self._installed:
-            signal.set_wakeup_fd(self._wakeup_before)
-            self.clear_bell()
-        os.close(self.bell)
-        os.close(self._ring)
-
-    def clear_bell(self) -> None:
-        with suppress(BlockingIOError):  # nothing has come, or nobody empties the other descriptor
-            rung = os.read(self.bell, 1 << 16)
-            others = bytes(signum for signum in rung if signum not in self._installed)
-            if others and self._wakeup_before != -1:
-                os.write(self._wakeup_before, others)
-
-    def raise_if_came(self) -> None:
-        """The end of a program that was told to end: what it returned does not count."""
-        if self.came:
-            raise KeyboardInterrupt if self.came[0] == signal.SIGINT else SystemExit(128 + signal.SIGTERM)
-
-    def _on_signal(self, signum: int, frame: Any) -> None:
-        self.came.append(signum)
-
-
-def _check(names: Sequence[str], cores: Sequence[int], main: str, on_main_lost: str) -> None:
-    if not names:
-        raise ValueError("a system has at least one node, not none")
-    for name in names:
-        if not isinstance(name, str) or not 0 < len(name.encode()) <= LONGEST_NAME:
-            raise ValueError(f"a node's name is a str of 1 to {LONGEST_NAME} bytes, not {name!r}")
-    if len(set(names)) < len(names):
-        raise ValueError(f"nodes have different names, not {', '.join(names)}")
-    if len(cores) != len(names):
-        raise ValueError(f"each node has a core: there are {len(names)} names, but {len(cores)} cores")
-    if main not in names:
-        raise ValueError(f"main runs on one of the nodes, {', '.join(names)}, not on {main!r}")
-    if on_main_lost not in ("stop", "restart"):
-        raise ValueError(f"on_main_lost is 'stop' or 'restart', not {on_main_lost!r}")
-
-
-def _require_kernel() -> bool:
-    """Try what no node can be without. Whether this OS process is a subreaper."""
-    if not sys.executable:
-        raise StartError("the forge needs an interpreter to run, and sys.executable names none: set it")
-    tried = "memfd_create"
-    try:
-        os.close(kernel.new_page(PAGE))
-        tried = "pidfd_open"
-        os.close(os.pidfd_open(os.getpid()))
-        tried = "prctl"
-        return kernel.is_subreaper()
-    except (OSError, AttributeError) as error:
-        raise StartError(f"nodes need {tried}, of Linux 5.4 or newer, and it was refused (a container may forbid it): {error}") from error
-
-
-def _require_descriptors(nodes: int) -> None:
-    needed = len(os.listdir("/proc/self/fd")) + nodes * DESCRIPTORS_PER_NODE + SPARE_DESCRIPTORS
-    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if allowed != resource.RLIM_INFINITY and needed > allowed:
-        raise StartError(
-            f"{nodes} nodes need {needed} file descriptors here, and {allowed} are allowed: `ulimit -n {needed}`, or fewer nodes"
-        )

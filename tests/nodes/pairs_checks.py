@@ -1,4 +1,4 @@
-"""The checks of test_pairs.py; each is a process of a system of four nodes."""
+"""Checks that test_services.py runs; each is a process of a system of four nodes."""
 
 from __future__ import annotations
 

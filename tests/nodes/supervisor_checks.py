@@ -1,4 +1,4 @@
-"""The checks of test_distributed_supervisor.py; each is a process of a system of four nodes."""
+"""Checks that test_services.py runs; each is a process of a system of four nodes."""
 # ruff: noqa: SIM105 - nodes do not import pytest, so what is raised is caught by hand
 
 from __future__ import annotations

@@ -1,0 +1,58 @@
+"""What a system of nodes needs, looked at before anything is started."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Sequence
+
+from nodes import kernel
+from nodes.errors import StartError
+from nodes.member import PAGE
+
+LONGEST_NAME = 255  # bytes
+DESCRIPTORS_PER_NODE = 4  # control channel, its other end until the forge has it, page, pidfd
+SPARE_DESCRIPTORS = 64  # the forge's, and those of packets on their way
+
+
+def check_arguments(names: Sequence[str], cores: Sequence[int], main: str, on_main_lost: str) -> None:
+    """ValueError for what an `Owner` cannot be made of."""
+    if not names:
+        raise ValueError("a system has at least one node, not none")
+    for name in names:
+        if not isinstance(name, str) or not 0 < len(name.encode()) <= LONGEST_NAME:
+            raise ValueError(f"a node's name is a str of 1 to {LONGEST_NAME} bytes, not {name!r}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"nodes have different names, not {', '.join(names)}")
+    if len(cores) != len(names):
+        raise ValueError(f"each node has a core: there are {len(names)} names, but {len(cores)} cores")
+    if main not in names:
+        raise ValueError(f"main runs on one of the nodes, {', '.join(names)}, not on {main!r}")
+    if on_main_lost not in ("stop", "restart"):
+        raise ValueError(f"on_main_lost is 'stop' or 'restart', not {on_main_lost!r}")
+
+
+def require_kernel() -> bool:
+    """Try what no node can be without. Whether this OS process is a subreaper."""
+    if not sys.executable:
+        raise StartError("the forge needs an interpreter to run, and sys.executable names none: set it")
+    tried = "memfd_create"
+    try:
+        os.close(kernel.new_page(PAGE))
+        tried = "pidfd_open"
+        os.close(os.pidfd_open(os.getpid()))
+        tried = "prctl"
+        return kernel.is_subreaper()
+    except (OSError, AttributeError) as error:
+        raise StartError(f"nodes need {tried}, of Linux 5.4 or newer, and it was refused (a container may forbid it): {error}") from error
+
+
+def require_descriptors(nodes: int) -> None:
+    """StartError if this OS process may not open as many as it will need."""
+    needed = len(os.listdir("/proc/self/fd")) + nodes * DESCRIPTORS_PER_NODE + SPARE_DESCRIPTORS
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if allowed != resource.RLIM_INFINITY and needed > allowed:
+        raise StartError(
+            f"{nodes} nodes need {needed} file descriptors here, and {allowed} are allowed: `ulimit -n {needed}`, or fewer nodes"
+        )
