@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from beamlike import signals
-from beamlike.hot import scheduler
+from beamlike.hot import codec, scheduler
 from beamlike.hot.ids import NodeId, Pid
 from beamlike.hot.process import Process
 from beamlike.processes import extra
@@ -63,6 +63,7 @@ signals.on_release.append(_released)
 def clear() -> None:
     """A node opens or closes."""
     left.clear()
+    codec.forget()
     for known in _lives.values():
         known.peer = None
     _lives.clear()

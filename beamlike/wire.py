@@ -26,7 +26,7 @@ from zoneinfo import ZoneInfo
 import msgpack
 
 from beamlike import abroad
-from beamlike.hot import scheduler, values
+from beamlike.hot import codec, scheduler, values
 from beamlike.hot.ids import NodeId, Pid, Ref
 
 InternPid = Callable[[str, int, int], Pid]
@@ -62,8 +62,6 @@ class WireError(ValueError):
 _ID: Final = struct.Struct(">qq")
 _COMPLEX: Final = struct.Struct(">dd")
 _NATIVE: Final = frozenset({NoneType, bool, float, str, bytes})
-MOST_PIDS: Final = 10_000  # whose bytes are kept
-_packed_pids: dict[Pid, Any] = {}  # those that were packed lately
 _packer = msgpack.Packer(unicode_errors="surrogatepass")  # one for all: a pack runs no Python code, so none starts inside another
 
 
@@ -77,11 +75,9 @@ def pack(value: Any) -> bytes:
         TypeError: a part cannot be sent, as in `copy_value`.
         ValueError: a str, bytes or container of 4 GiB or more.
     """
-    if values.is_flat(value):
-        try:
-            return _packer.pack(value)  # type: ignore[no-any-return]
-        except OverflowError:
-            pass  # an int of more than 64 bits
+    packed = codec.pack(value)
+    if packed is not None:
+        return packed
     return _packer.pack(_lower(value, value, 0))  # type: ignore[no-any-return]
 
 
@@ -91,7 +87,8 @@ def _lower(value: Any, root: Any, depth: int) -> Any:
     if kind in _NATIVE or (kind is int and -(2**63) <= value < 2**64):
         return value
     if kind is Pid:
-        return _packed_pids.get(value) or _pack_pid(value)
+        abroad.leaves(value)
+        return msgpack.ExtType(Code.PID, _id_bytes(value))
     scalar = _SCALARS.get(kind)
     if scalar is not None:
         code, encode = scalar
@@ -165,15 +162,30 @@ def _id_bytes(value: Any) -> bytes:
     return _ID.pack(value.origin.incarnation, value.serial) + _text_bytes(value.origin.name)
 
 
-def _pack_pid(pid: Pid) -> Any:
-    abroad.leaves(pid)
-    packed = msgpack.ExtType(Code.PID, _id_bytes(pid))
-    if pid.process is not None or pid.origin != scheduler.current_node():  # else it never comes back to life, and may come to it
-        if len(_packed_pids) >= MOST_PIDS:
-            _packed_pids.clear()
-        _packed_pids[pid] = packed
-    return packed
+def _is_settled(pid: Pid) -> bool:
+    """Will nothing change about it but that its process ends? Not if it may turn out to be the pid of a process of this node."""
+    return pid.process is not None or pid.origin != scheduler.current_node()
 
+
+def _pid_bytes(pid: Pid) -> bytes:
+    """Its whole extension, for the codec."""
+    abroad.leaves(pid)
+    raw: bytes = _packer.pack(msgpack.ExtType(Code.PID, _id_bytes(pid)))
+    if _is_settled(pid):
+        codec.remember_packed(pid, raw)
+    return raw
+
+
+def _pid_of(raw: bytes) -> Pid:
+    """What is in its extension, the other way round."""
+    incarnation, serial = _ID.unpack_from(raw)
+    pid = abroad.arrives(_text(raw[_ID.size :]), incarnation, serial)
+    if _is_settled(pid):
+        codec.remember_arrived(raw, pid)
+    return pid
+
+
+codec.install(_pid_bytes, _pid_of)
 
 _SCALARS: Final[dict[type, tuple[Code, Callable[[Any], bytes]]]] = {
     Ref: (Code.REF, _id_bytes),
@@ -212,11 +224,11 @@ def unpack(data: bytes | bytearray | memoryview, *, intern_pid: InternPid | None
         WireError: not exactly one message; cut off; an unknown extension; a record or enum that is not registered here or has
             other fields here; a function that is not allowed or not found; nesting deeper than `values.MAX_DEPTH`.
     """
-    if intern_pid is None and not functions:
-        decoder = _decoder  # it runs no code but ours, so none starts inside another
-        decoder.has_heads = False
-    else:
-        decoder = _Decoder(intern_pid, functions)
+    if intern_pid is None and type(data) is bytes and len(data) <= codec.LONGEST:
+        value = codec.unpack(data)
+        if value is not codec.ELSEWHERE:
+            return value
+    decoder = _Decoder(intern_pid, functions)
     try:
         value = msgpack.unpackb(
             data, use_list=False, strict_map_key=False, unicode_errors="surrogatepass", timestamp=1, ext_hook=decoder.decode
@@ -283,9 +295,6 @@ class _Decoder:
         if values.importable_name(found) != name:
             raise WireError(f"{name!r} is no function or class of that name on this node")
         return found
-
-
-_decoder: Final = _Decoder(None, False)
 
 
 def _raise(value: Any, depth: int) -> Any:

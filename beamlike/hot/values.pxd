@@ -3,7 +3,6 @@ cimport cython
 cdef type _Pid
 cdef object _MISSING
 cdef set _atoms
-cdef set _scalars
 cdef dict _shapes
 cdef dict _named
 cdef int _max_depth, _sized_depth
@@ -19,7 +18,6 @@ cdef class Shape:
     cpdef object build(self, list parts)
 
 cpdef object copy_value(object value)
-cpdef bint is_flat(object value) except -1
 cpdef object copy_argument(object value)
 cpdef Py_ssize_t size_of(object value) except -1
 cpdef Shape shape_of(object kind)

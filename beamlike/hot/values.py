@@ -84,7 +84,6 @@ class Shape:
 
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class made by a `class` statement that Python ran
 
-_scalars: set[type] = {type(None), bool, int, float, str, bytes}
 _atoms: set[type] = {type(None), bool, int, float, complex, str, bytes, Pid, Ref, Decimal, date, timedelta}
 _shapes: dict[type, Shape] = {}
 _named: dict[str, type] = {}
@@ -194,17 +193,6 @@ def copy_value(value: Any) -> Any:
         else:
             return value
     return _copy(value, value, 0, False)
-
-
-def is_flat(value: Any) -> bool:
-    """Is it a scalar that msgpack has, or a tuple of such, of whatever size the numbers are?"""
-    if type(value) is not tuple:
-        return type(value) in _scalars
-    for part in value:
-        kind = type(part)
-        if kind is not int and kind is not str and kind is not bytes and kind not in _scalars:
-            return False
-    return True
 
 
 def copy_argument(value: Any) -> Any:

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beamlike import Down, abroad, receive, run, self_pid, send, sleep, spawn, spawn_monitor
-from beamlike.hot import values
+from beamlike import Down, abroad, wire, receive, run, self_pid, send, sleep, spawn, spawn_monitor
+from beamlike.hot import codec, values
 from beamlike.hot.ids import NodeId, Pid, Ref
 from beamlike.hot.values import MAX_DEPTH, copy_argument, copy_value
 from beamlike.records import record
@@ -176,6 +176,78 @@ def test_message_arrives_equal_types_included_and_shares_nothing_mutable(way: An
     assert print_of(arrived) == before
     assert print_of(message) == before
     assert not mutable_parts(arrived) & mutable_parts(message)
+
+
+def the_long_way(value: Any) -> Any:
+    return wire._packer.pack(wire._lower(value, value, 0))
+
+
+@given(message=messages)
+def test_codec_packs_to_the_same_bytes_as_the_long_way_and_unpacks_to_the_same_message(message: Any) -> None:
+    quick = codec.pack(message)
+    assert quick in (None, the_long_way(message))
+    if quick is not None:
+        arrived = codec.unpack(quick)
+        assert arrived is codec.ELSEWHERE or print_of(arrived) == print_of(message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        5, -33, 2**64 - 1, -(2**63), 1.5, None, True, "", "é€", "a" * 31, "a" * 32, "a" * 255, "a" * 256, "a" * 60_000, b"", b"x" * 255, b"x" * 256,
+        (), tuple(range(15)), tuple(range(16)), tuple(range(1000)), [], [1, [2, (3,)]], {}, {1: "a", "b": [None], None: {}},
+        {n: n for n in range(16)}, Point(1, Point("a", [])), Account("me", [1, 2]), Empty(),
+        Pid(NodeId("n1@there", 3), 7), (Pid(NodeId("é@there", -1), 2**40), "x"),
+    ],
+    ids=lambda message: repr(message)[:20],
+)  # fmt: skip
+def test_codec_has_what_most_messages_are_made_of(message: Any) -> None:
+    packed = codec.pack(message)
+    assert packed == the_long_way(message)
+    assert print_of(codec.unpack(packed)) == print_of(message)
+
+
+@pytest.mark.parametrize(
+    "message", [2**64, "\ud800", {1}, {(1,): 2}, Colour.RED, print_of, b"x" * 70_000, tuple(range(70_000)), Decimal(1)]
+)
+def test_codec_leaves_the_rest_to_the_long_way(message: Any) -> None:
+    assert codec.pack(message) is None
+    assert codec.pack(("before", message)) is None
+    assert print_of(over_the_wire(message)) == print_of(message)
+
+
+def test_codec_leaves_what_is_nested_deeply_to_the_long_way() -> None:
+    message: Any = ()
+    for _ in range(40):
+        message = (message,)
+    assert codec.pack(message) is None
+    assert codec.unpack(pack(message)) is codec.ELSEWHERE
+    assert unpack(pack(message)) == message
+
+
+@given(data=st.binary(max_size=40) | st.tuples(messages, st.integers(0, 60), st.binary(min_size=1, max_size=2)).map(
+    lambda drawn: (whole := pack(drawn[0]))[: drawn[1] % (len(whole) + 1)] + drawn[2] + whole[drawn[1] % (len(whole) + 1) + 1 :]
+))  # fmt: skip
+def test_codec_unpacks_bytes_that_are_not_trusted_to_what_the_long_way_makes_of_them(data: bytes) -> None:
+    quick = codec.unpack(data)
+    if quick is not codec.ELSEWHERE:
+        assert print_of(quick) == print_of(unpack(bytearray(data)))
+
+
+@record
+class Nosy:
+    """A record whose field is code that packs."""
+
+    x: Any
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "x":
+            return pack(("inner", 1))
+        return object.__getattribute__(self, name)
+
+
+def test_pack_inside_a_pack_spoils_neither() -> None:
+    assert pack(("before", Nosy(0), "after")) == the_long_way(("before", Point(0, 0), "after")).replace(pack(Point(0, 0)), pack(Nosy(0)))
 
 
 EXACT = [
