@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks import machine
-from benchmarks.cases import CASES, TARGETS, Case
-from benchmarks.sides import RUNS, NotInstalledError, Side, SideFailedError, all_sides, compile_erlang
+from benchmarks.cases import Case, Target
+from benchmarks.sides import RUNS, NotInstalledError, Side, SideFailedError, compile_erlang
+from benchmarks.suites import SUITES
 from benchmarks.table import evaluate, targets_table, values_table, verdict
 
-CASE_NAMES = {case.name for case in CASES}
-SIDE_NAMES = {side.name for side in all_sides("")}
+CASE_NAMES = {case.name for suite in SUITES.values() for case in suite.cases}
+SIDE_NAMES = {side.name for suite in SUITES.values() for side in suite.sides("")}
 
 
 @dataclass
@@ -67,10 +68,10 @@ def measure(sides: Sequence[Side], cases: Sequence[Case], quick: bool, rounds: i
             progress.advance(task)
 
 
-def as_json(facts: dict[str, str], results: Results) -> str:
+def as_json(facts: dict[str, str], all_targets: Sequence[Target], results: Results) -> str:
     """Everything that was measured, for programs."""
     values = results.values()
-    targets = [(target, evaluate(target, values)) for target in TARGETS]
+    targets = [(target, evaluate(target, values)) for target in all_targets]
     return json.dumps(
         {
             "about": facts,
@@ -89,6 +90,7 @@ def as_json(facts: dict[str, str], results: Results) -> str:
 
 
 @click.command()
+@click.argument("suite_name", metavar="[processes|nodes]", type=click.Choice(list(SUITES)), default="processes")
 @click.option("--quick", is_flag=True, help="Shorter runs and smaller sizes: a few minutes, and rougher numbers.")
 @click.option(
     "--only",
@@ -99,38 +101,42 @@ def as_json(facts: dict[str, str], results: Results) -> str:
 )
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1), help="How often every side has its turn.")
 @click.option("--json", "wants_json", is_flag=True, help="Print JSON: all runs, medians, targets.")
-def main(quick: bool, only: tuple[str, ...], rounds: int, wants_json: bool) -> None:
-    """Compare beamlike with Erlang, trio, Pykka, xoscar and Thespian on this machine.
+def main(suite_name: str, quick: bool, only: tuple[str, ...], rounds: int, wants_json: bool) -> None:
+    """Compare beamlike with others on this machine: its processes, on one core, with those of Erlang, trio, Pykka, xoscar and Thespian;
+    or its nodes with those of Erlang, Ray and xoscar.
 
     The tables go to stdout, progress to stderr. What is not installed is named and left out. The exit status is 1 if a
     side failed; a target that is not met is no failure.
     """
     facts = machine.describe()
-    facts["pinned"] = f"every side to core {machine.pin_to_one_core()}; Erlang with one scheduler (+S 1:1)"
+    suite = SUITES[suite_name]
+    if suite.is_pinned:
+        facts["pinned"] = f"to core {machine.pin_to_one_core()}"
+    facts["sides"] = suite.about
     facts["method"] = f"rounds: {rounds}, in each every side has its turn; of a side's {RUNS} runs the best, of the rounds the median"
     results = Results()
-    cases = [case for case in CASES if case.name in only or not CASE_NAMES & set(only)]
+    cases = [case for case in suite.cases if case.name in only or not CASE_NAMES & set(only)]
     cases = [case for case in cases if not (quick and case.quick_size is None)]
     with tempfile.TemporaryDirectory() as folder:
         compile_erlang(folder)
-        present, notes = look_around([side for side in all_sides(folder) if side.name in only or not SIDE_NAMES & set(only)], results)
+        present, notes = look_around([side for side in suite.sides(folder) if side.name in only or not SIDE_NAMES & set(only)], results)
         measure(present, cases, quick, rounds, results)
     if results.yardsticks:
         low, median, high = min(results.yardsticks), statistics.median(results.yardsticks), max(results.yardsticks)
         facts["speed"] = f"a turn of a plain Python loop took {low:.0f} to {high:.0f} ns in the course of this, median {median:.0f}"
     facts |= notes
     if wants_json:
-        click.echo(as_json(facts, results))
+        click.echo(as_json(facts, suite.targets, results))
     else:
         console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=220)
         for name, text in facts.items():
             console.print(f"{name}: {text}", markup=False)
         console.print("\nMedians over the rounds; in brackets, how many times beamlike's that is", markup=False)
-        console.print(values_table(results.values(), results.units, present, results.failures))
+        console.print(values_table(suite.cases, results.values(), results.units, present, results.failures))
         for (case_name, side_name), why in results.failures.items():
             console.print(f"failed: {case_name} on {side_name}: {why}", markup=False)
         console.print("\nTargets", markup=False)
-        console.print(targets_table(results.values()))
+        console.print(targets_table(suite.targets, results.values()))
     if results.failures:
         sys.exit(1)
 

@@ -68,10 +68,16 @@ def resident_bytes() -> int:
     raise RuntimeError("/proc/self/status has no line VmRSS: the memory cases need Linux")
 
 
+def of_command_line() -> Bench:
+    """What this OS process was asked for."""
+    case, size, runs, seconds = sys.argv[1:]
+    return Bench(case, int(size), int(runs), float(seconds))
+
+
 def main(about: str, cases: Mapping[str, Callable[[Bench], None]]) -> None:
     """Run the case that the command line asks for, or say which version of what this side measures."""
     if sys.argv[1:] == ["about"]:
         print(json.dumps({"about": about}))
         return
-    case, size, runs, seconds = sys.argv[1:]
-    cases[case](Bench(case, int(size), int(runs), float(seconds)))
+    bench = of_command_line()
+    cases[bench.case](bench)

@@ -1,4 +1,4 @@
-"""What is measured, and what it should come to."""
+"""What is measured on one node, and what it should come to; and what both suites are made of."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,24 +32,24 @@ class Case:
     rows: tuple[Row, ...]
 
 
-def _case(name: str, title: str, size: int = 0, quick_size: int | None = 0, workload: str = "", **more: str) -> Case:
+def case(name: str, title: str, size: int = 0, quick_size: int | None = 0, workload: str = "", **more: str) -> Case:
     rows = (Row(name, title), *(Row(f"{name}_{suffix}", text) for suffix, text in more.items()))
     return Case(name, workload or name, size, quick_size, rows)
 
 
 CASES = (
-    _case("ping_pong", "ping-pong, a hop"),
-    _case("call", "call to a server, round trip", local="the same by a direct reference to the object"),
-    _case("spawn_exit", "spawn and exit", 1000, 1000),
-    _case("fan_in", "100 senders, one mailbox, a message", 3000, 300),
-    _case("chain_10", "chain of 10, a hop", 10, 10, "chain"),
-    _case("chain_503", "chain of 503, a hop", 503, 503, "chain"),
-    _case("chain_1e3", "chain of 1,000, a hop", 1000, 1000, "chain"),
-    _case("chain_1e5", "chain of 100,000, a hop", 100_000, 100_000, "chain"),
-    _case("chain_1e6", "chain of 1,000,000, a hop", 1_000_000, None, "chain"),
-    _case("queued_call_10", "call, 10 unmatched messages queued", 10, 10, "queued_call"),
-    _case("queued_call_1e5", "call, 100,000 unmatched messages queued", 100_000, 100_000, "queued_call"),
-    _case(
+    case("ping_pong", "ping-pong, a hop"),
+    case("call", "call to a server, round trip", local="the same by a direct reference to the object"),
+    case("spawn_exit", "spawn and exit", 1000, 1000),
+    case("fan_in", "100 senders, one mailbox, a message", 3000, 300),
+    case("chain_10", "chain of 10, a hop", 10, 10, "chain"),
+    case("chain_503", "chain of 503, a hop", 503, 503, "chain"),
+    case("chain_1e3", "chain of 1,000, a hop", 1000, 1000, "chain"),
+    case("chain_1e5", "chain of 100,000, a hop", 100_000, 100_000, "chain"),
+    case("chain_1e6", "chain of 1,000,000, a hop", 1_000_000, None, "chain"),
+    case("queued_call_10", "call, 10 unmatched messages queued", 10, 10, "queued_call"),
+    case("queued_call_1e5", "call, 100,000 unmatched messages queued", 100_000, 100_000, "queued_call"),
+    case(
         "idle",
         "idle process, resident memory",
         1_000_000,
@@ -59,8 +59,8 @@ CASES = (
         spawn="all idle processes, time to spawn",
         gc="longest garbage collection meanwhile",
     ),
-    _case("gap", "worst gap beside two that compute for ever", 3, 3),
-    _case(
+    case("gap", "worst gap beside two that compute for ever", 3, 3),
+    case(
         "compute",
         "two fixed computations, pre-emption on",
         400_000,
@@ -79,13 +79,13 @@ class Target:
     measure: Callable[[Values], float]
     sense: Literal["at most", "at least"]
     bound: float
-    unit: Literal["x", "ms", "B", "MB"] = "x"
+    unit: Literal["x", "µs", "ms", "s", "B", "MB", "GB", "%", "/s", "GB/s"] = "x"
 
     def is_met(self, value: float) -> bool:
         return value <= self.bound if self.sense == "at most" else value >= self.bound
 
 
-def _ratio(above: tuple[str, str], below: tuple[str, str]) -> Callable[[Values], float]:
+def ratio(above: tuple[str, str], below: tuple[str, str]) -> Callable[[Values], float]:
     return lambda values: values[above] / values[below]
 
 
@@ -95,23 +95,23 @@ def _growth(row: str, base: str) -> Callable[[Values], float]:
 
 
 TARGETS = (
-    Target("ping-pong hop, to Erlang's", _ratio(("ping_pong", "compiled"), ("ping_pong", "erlang")), "at most", 1.3),
-    Target("ping-pong hop uncompiled, to Erlang's", _ratio(("ping_pong", "pure"), ("ping_pong", "erlang")), "at most", 2.5),
-    Target("ping-pong hop, faster than trio channels", _ratio(("ping_pong", "trio"), ("ping_pong", "compiled")), "at least", 15),
-    Target("call, to gen_server:call", _ratio(("call", "compiled"), ("call", "erlang")), "at most", 2),
-    Target("call, faster than Pykka's ask", _ratio(("call", "pykka"), ("call", "compiled")), "at least", 30),
-    Target("call, faster than xoscar's", _ratio(("call", "xoscar"), ("call", "compiled")), "at least", 20),
-    Target("call, faster than xoscar's direct reference", _ratio(("call_local", "xoscar"), ("call", "compiled")), "at least", 20),
-    Target("spawn and exit, faster than Erlang's", _ratio(("spawn_exit", "erlang"), ("spawn_exit", "compiled")), "at least", 2),
-    Target("rate into one mailbox, to Erlang's", _ratio(("fan_in", "erlang"), ("fan_in", "compiled")), "at least", 1),
+    Target("ping-pong hop, to Erlang's", ratio(("ping_pong", "compiled"), ("ping_pong", "erlang")), "at most", 1.3),
+    Target("ping-pong hop uncompiled, to Erlang's", ratio(("ping_pong", "pure"), ("ping_pong", "erlang")), "at most", 2.5),
+    Target("ping-pong hop, faster than trio channels", ratio(("ping_pong", "trio"), ("ping_pong", "compiled")), "at least", 15),
+    Target("call, to gen_server:call", ratio(("call", "compiled"), ("call", "erlang")), "at most", 2),
+    Target("call, faster than Pykka's ask", ratio(("call", "pykka"), ("call", "compiled")), "at least", 30),
+    Target("call, faster than xoscar's", ratio(("call", "xoscar"), ("call", "compiled")), "at least", 20),
+    Target("call, faster than xoscar's direct reference", ratio(("call_local", "xoscar"), ("call", "compiled")), "at least", 20),
+    Target("spawn and exit, faster than Erlang's", ratio(("spawn_exit", "erlang"), ("spawn_exit", "compiled")), "at least", 2),
+    Target("rate into one mailbox, to Erlang's", ratio(("fan_in", "erlang"), ("fan_in", "compiled")), "at least", 1),
     Target("growth of a hop from 10 to 1,000,000 alive, to Erlang's growth", _growth("chain_1e6", "chain_10"), "at most", 1),
-    Target("chain of 100,000, a hop, to a chain of 503", _ratio(("chain_1e5", "compiled"), ("chain_503", "compiled")), "at most", 2.5),
+    Target("chain of 100,000, a hop, to a chain of 503", ratio(("chain_1e5", "compiled"), ("chain_503", "compiled")), "at most", 2.5),
     Target("idle process", lambda values: values["idle", "compiled"], "at most", 1200, "B"),
     Target("one million idle processes", lambda values: values["idle_rss", "compiled"] / 1e6, "at most", 1500, "MB"),
     Target("worst gap beside two that compute", lambda values: values["gap", "compiled"] * 1000, "at most", 25, "ms"),
     Target("worst gap beside two that compute, uncompiled", lambda values: values["gap", "pure"] * 1000, "at most", 25, "ms"),
     Target("cost of pre-emption", lambda values: values["compute_cost", "compiled"], "at most", 1.05),
     Target(
-        "call with 100,000 queued, to one with 10", _ratio(("queued_call_1e5", "compiled"), ("queued_call_10", "compiled")), "at most", 1.2
+        "call with 100,000 queued, to one with 10", ratio(("queued_call_1e5", "compiled"), ("queued_call_10", "compiled")), "at most", 1.2
     ),
 )

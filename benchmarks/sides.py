@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.cases import Case
 
 ROOT = Path(__file__).parent.parent
-ERLANG_SOURCE = Path(__file__).parent / "peers" / "erlang_processes.erl"
+ERLANG_SOURCES = sorted((Path(__file__).parent / "peers").glob("*.erl"))
 TIMEOUT = 300.0  # seconds for one case on one side, after which it counts as hung
 RUNS = 5
 
@@ -95,12 +95,12 @@ class Side:
 
 
 def compile_erlang(folder: str) -> None:
-    """Compile the Erlang side into a folder; without erlc nothing happens, and the side will say that it is missing."""
+    """Compile the Erlang sides into a folder; without erlc nothing happens, and the side will say that it is missing."""
     if shutil.which("erlc"):
-        subprocess.run(["erlc", "-o", folder, str(ERLANG_SOURCE)], check=True)
+        subprocess.run(["erlc", "-o", folder, *map(str, ERLANG_SOURCES)], check=True)
 
 
-def all_sides(erlang_folder: str) -> tuple[Side, ...]:
+def sides_of_one_node(erlang_folder: str) -> tuple[Side, ...]:
     """The columns, in order. Erlang gets one scheduler, since every side has one core, and room for a million processes."""
     peer = frozenset({"ping_pong", "call", "spawn_exit", "fan_in"})
     full = peer | {"chain", "queued_call", "idle", "gap"}
@@ -116,4 +116,21 @@ def all_sides(erlang_folder: str) -> tuple[Side, ...]:
         Side("pykka", "Pykka", (*python, "benchmarks.peers.pykka_actors"), peer, slow),
         Side("xoscar", "xoscar", (*python, "benchmarks.peers.xoscar_actors"), peer, slow),
         Side("thespian", "Thespian", (*python, "benchmarks.peers.thespian_actors"), peer, slow),
+    )
+
+
+def sides_of_nodes(erlang_folder: str) -> tuple[Side, ...]:
+    """The columns, in order. Erlang as it comes, and with schedulers that do not sleep, which is its best for a ping-pong."""
+    fast = frozenset({"hop", "one_way", "one_way_large", "call"})
+    all_cases = fast | {"idle_node", "start", "kill", "stop", "many"}
+    python = (sys.executable, "-m")
+    erlang = (*python, "benchmarks.peers.erlang_nodes", erlang_folder)
+    missing = "not installed: apt install erlang-base"
+    return (
+        Side("compiled", "beamlike", (*python, "benchmarks.our_nodes"), all_cases, environment={"BEAMLIKE_PURE": "0"}),
+        Side("pure", "beamlike uncompiled", (*python, "benchmarks.our_nodes"), fast, environment={"BEAMLIKE_PURE": "1"}),
+        Side("erlang", "Erlang", (*erlang, ""), fast, missing=missing),
+        Side("erlang_awake", "Erlang, awake", (*erlang, "+sbwt very_long"), fast, missing=missing),
+        Side("ray", "Ray", (*python, "benchmarks.peers.ray_nodes"), frozenset({"call"})),
+        Side("xoscar", "xoscar", (*python, "benchmarks.peers.xoscar_nodes"), frozenset({"call"})),
     )

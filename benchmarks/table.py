@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from benchmarks.cases import CASES, TARGETS, Target, Values
+from benchmarks.cases import Case, Target, Values
 from benchmarks.sides import Side
 
 
@@ -20,13 +20,19 @@ def quantity(value: float, unit: str) -> str:
     return f"{value / factor:.3g} {prefix}" if value < 999.5 * factor else f"{value / factor:.0f} {prefix}"
 
 
-def values_table(values: Values, units: Mapping[str, str], sides: Sequence[Side], failures: Mapping[tuple[str, str], str]) -> Table:
+def values_table(
+    cases: Sequence[Case],
+    values: Values,
+    units: Mapping[str, str],
+    sides: Sequence[Side],
+    failures: Mapping[tuple[str, str], str],
+) -> Table:
     """A line a value, a column a side; in brackets how many times ours (compiled, or what there is of ours) it is."""
     table = Table()
     table.add_column("")
     for side in sides:
         table.add_column(side.title, justify="right")
-    for case in CASES:
+    for case in cases:
         for row in case.rows:
             if row.name not in units and not any((case.name, side.name) in failures for side in sides):
                 continue
@@ -60,7 +66,7 @@ def verdict(target: Target, value: float | None) -> str:
     return "met" if target.is_met(value) else "not met"
 
 
-def targets_table(values: Values) -> Table:
+def targets_table(targets: Sequence[Target], values: Values) -> Table:
     """A line a target, with the measured number."""
     colours = {"met": "green", "not met": "red", "not measured": "dim"}
     table = Table()
@@ -68,14 +74,14 @@ def targets_table(values: Values) -> Table:
     table.add_column("target", justify="right")
     table.add_column("measured", justify="right")
     table.add_column("")
-    for target in TARGETS:
-        unit = "×" if target.unit == "x" else f" {target.unit}"
+    for target in targets:
+        unit = {"x": "×", "/s": "/s", "%": " %"}.get(target.unit, f" {target.unit}")
         value = evaluate(target, values)
         word = verdict(target, value)
         table.add_row(
             target.title,
             f"{'≤' if target.sense == 'at most' else '≥'} {target.bound:g}{unit}",
-            "–" if value is None else f"{value:.3g}{unit}",
+            "–" if value is None else f"{value:,.0f}{unit}" if value >= 1000 else f"{value:.3g}{unit}",
             f"[{colours[word]}]{word}[/]",
         )
     return table

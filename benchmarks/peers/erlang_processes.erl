@@ -2,7 +2,7 @@
 %% erl -noshell -pa DIR -run erlang_processes main CASE SIZE RUNS SECONDS
 -module(erlang_processes).
 -behaviour(gen_server).
--export([main/1, init/1, handle_call/3, handle_cast/2]).
+-export([main/1, init/1, handle_call/3, handle_cast/2, sample/3, calls/2]).
 
 main(["about"]) ->
     io:format("{\"about\": \"Erlang/OTP ~s (ERTS ~s, ~s)\"}~n",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.cases import TARGETS
+from benchmarks.suites import SUITES
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,4 +32,23 @@ def test_ping_pong_is_measured_uncompiled_and_in_erlang() -> None:
 
 
 def test_every_target_has_a_title_of_its_own() -> None:
-    assert len({target.title for target in TARGETS}) == len(TARGETS)
+    for suite in SUITES.values():
+        assert len({target.title for target in suite.targets}) == len(suite.targets)
+
+
+def test_a_hop_between_nodes_is_measured_in_erlang_and_here() -> None:
+    if shutil.which("erl") is None:
+        pytest.skip("erl is not installed: apt-get install erlang-base")
+    sides = {
+        value["side"]: value["median"] for value in measured("nodes", "--only", "hop", "--only", "compiled", "--only", "erlang")["values"]
+    }
+    assert set(sides) <= {"compiled", "erlang"}
+    assert sides["erlang"] > 0
+
+
+def test_what_a_killed_node_costs_is_measured() -> None:
+    rows = {
+        value["row"]: value["median"] for value in measured("nodes", "--only", "kill", "--only", "compiled", "--only", "pure")["values"]
+    }
+    if rows:  # there is a compiled build
+        assert {"kill_told", "kill_back", "kill_call", "kill_service", "kill_pair"} <= set(rows)

@@ -1,0 +1,37 @@
+"""The two things that can be measured: processes of one node on one core, and nodes between each other on all."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks import cases, node_cases
+from benchmarks.cases import Case, Target
+from benchmarks.sides import Side, sides_of_nodes, sides_of_one_node
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What is measured, on whom, and what it should come to.
+
+    Args:
+        sides: the columns, given the folder with the compiled Erlang modules.
+        is_pinned: whether every side has to do with one and the same core.
+        about: how the sides are run, for the header.
+    """
+
+    cases: tuple[Case, ...]
+    targets: tuple[Target, ...]
+    sides: Callable[[str], tuple[Side, ...]]
+    is_pinned: bool
+    about: str
+
+
+SUITES = {
+    "processes": Suite(cases.CASES, cases.TARGETS, sides_of_one_node, True, "every side on one core; Erlang with one scheduler (+S 1:1)"),
+    "nodes": Suite(
+        node_cases.CASES,
+        node_cases.TARGETS,
+        sides_of_nodes,
+        False,
+        "all cores; our nodes pin themselves to one each; Erlang with its default schedulers, and with some that spin",
+    ),
+}
