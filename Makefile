@@ -17,7 +17,7 @@ INSTALLED := .venv/installed-$(firstword $(shell cksum $(SOURCES) | cksum))
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo    install into .venv and run the demonstration'
+	@echo 'make demo    install into .venv and kill a node every second for 20 s; no acknowledged write is lost'
 	@echo 'make test    all tests, with the hot path compiled and uncompiled (at the same time)'
 	@echo 'make check   format, lint, types, and the direction of imports'
 	@echo 'make bench   the benchmarks, next to other actor libraries'

@@ -4,5 +4,6 @@ Inside:
 
     cli         the commands
     logs        what they show of the log
+    attach, tables, looking, shell      those that look into a running system, from outside
     demo/       the program of `beamlike demo`, and its display
 """
