@@ -7,20 +7,23 @@ the scheduler runnable, and that wakes the guest. Nothing here crosses a thread.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
-from outcome import Outcome
 
 from beamlike import signals
 from beamlike.exits import CallError, ProcessExit
 from beamlike.hot.calls import DEFAULT_TIMEOUT, call
 from beamlike.node import Node
 from beamlike.processes import start
+
+if TYPE_CHECKING:
+    import asyncio  # imported by who uses it: it takes as long as a good part of beamlike
+
+    from outcome import Outcome
 
 T = TypeVar("T")
 
@@ -45,6 +48,8 @@ async def run_in_asyncio(
     global _loop
     if not callable(main):
         raise TypeError(f"run_in_asyncio expects an async function (and its arguments apart), not {main!r}")
+    import asyncio
+
     loop = asyncio.get_running_loop()
     over: asyncio.Future[Outcome[None]] = loop.create_future()
     node = Node(name, preempt=preempt, seed=None)
@@ -91,6 +96,8 @@ async def call_from_asyncio(server: Any, request: Any, timeout: float | None = D
 
     Raises: as `call`; CallError, too, if the node stops meanwhile; RuntimeError where no node is the guest of the running loop.
     """
+    import asyncio
+
     loop = asyncio.get_running_loop()
     if loop is not _loop:
         raise RuntimeError("call_from_asyncio: no node is a guest of this asyncio loop: start one with run_in_asyncio(main)")

@@ -39,6 +39,7 @@ MOST_LOOPERS = 8  # kept; each process that was pre-empted brings one along
 REDUCTIONS_A_TICK = 4000  # what a tick of computation counts: a time slice of the BEAM
 
 PREEMPTED: Any = object()  # what a stepper answers for a step that was left in the middle
+SUSPENDED: Any = object()  # the same for one in trio mode that has left itself, to wait
 
 
 class Cooperative:
@@ -184,16 +185,16 @@ class Preemptive:
     # --- a step that is to wait in the middle ---
 
     def suspend(self) -> bool:
-        """Leave the step that calls, in the middle, until `go_on` is called for its process. False: here it cannot be left.
+        """Leave the step that calls, in the middle, until its process is enqueued. False: here it cannot be left.
 
-        A process in trio mode goes on by itself, after trio's other tasks had their turn: who calls looks again.
+        A process in trio mode goes on at the next `trio_mode.let_go_on`, whomever that is for: who calls looks again.
         """
         process, here = scheduler.stepped() or self.pumped, getcurrent()
         if process is None or here.parent is None or not may_preempt() or not _may_be_left(_outside_of_runtime(sys._getframe(1)), process):
             return False
         if process is self.pumped:
             process.greenlet = here
-            here.parent.switch(PREEMPTED)
+            here.parent.switch(SUSPENDED)
         else:
             scheduler.suspend(process, here)
             assert self.hub is not None

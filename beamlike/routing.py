@@ -14,6 +14,22 @@ from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.process import Process
 
 
+class Peer(Protocol):
+    """What `NodeId.peer` leads to, of the life of another node that is reached: the short way for what is frequent."""
+
+    def send(self, serial: int, message: Any) -> None:
+        """As `Router.send`."""
+
+    def call(self, wait: Wait) -> None:
+        """As `Router.call`, to a pid."""
+
+    def call_over(self, wait: Wait) -> None:
+        """As `Router.call_over`."""
+
+    def reply(self, caller: Pid, ref: Ref, value: Any) -> None:
+        """As `Router.reply`."""
+
+
 class Router(Protocol):
     """What another package must offer to join nodes. `sender` is always the local process on whose behalf it happens."""
 

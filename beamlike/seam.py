@@ -15,8 +15,12 @@ from beamlike.behaviours.system import Control, SystemRequest
 from beamlike.dead_letters import count as count_dead_letter
 from beamlike.exits import error_reason, format_reason, unwrapped
 from beamlike.hot import nocython
-from beamlike.hot.calls import ANSWERED, BEGUN, FAILED, Wait, answer, make_wait, release_caller
-from beamlike.hot.ids import NodeId, make_ref_of
+from beamlike.hot.calls import ANSWERED, BEGUN, FAILED, Call, Caller, Wait, answer, make_wait, release_caller
+from beamlike.hot.codec import ELSEWHERE
+from beamlike.hot.codec import pack as pack_quickly
+from beamlike.hot.codec import unpack as unpack_quickly
+from beamlike.hot.ids import NodeId, Ref, make_pid, make_ref_of
+from beamlike.hot.mailboxes import mailbox_length
 from beamlike.hot.process import EXITING, INFINITY, Process
 from beamlike.hot.scheduler import (
     caller,
@@ -39,7 +43,7 @@ from beamlike.hot.values import copy_value, importable_name
 from beamlike.logs import log
 from beamlike.names import check_name, holder
 from beamlike.node import Node
-from beamlike.processes import check_options, describe, start
+from beamlike.processes import check_options, describe, extra, start
 from beamlike.promises import begin_call, until_one_is_over
 from beamlike.routing import Router, install
 from beamlike.signals import (
@@ -51,21 +55,26 @@ from beamlike.signals import (
     on_release,
     unlink_from_afar,
 )
+from beamlike.trio_mode import let_go_on
 
 __all__ = [
     "ANSWERED",
     "BEGUN",
+    "ELSEWHERE",
     "EXITING",
     "FAILED",
     "INFINITY",
     "RESTARTING",
     "STOPPED",
+    "Call",
+    "Caller",
     "Child",
     "Control",
     "Node",
     "NodeId",
     "Options",
     "Process",
+    "Ref",
     "Router",
     "StaticSupervising",
     "SystemRequest",
@@ -87,6 +96,7 @@ __all__ = [
     "enqueue",
     "error_reason",
     "exit_from_afar",
+    "extra",
     "format_reason",
     "has_runnable",
     "here",
@@ -97,15 +107,19 @@ __all__ = [
     "is_ready",
     "leaves",
     "left",
+    "let_go_on",
     "life",
     "link_from_afar",
     "log",
+    "mailbox_length",
+    "make_pid",
     "make_ref_of",
     "make_wait",
     "nocython",
     "now",
     "observe",
     "on_release",
+    "pack_quickly",
     "process_count",
     "push_timer",
     "release_caller",
@@ -115,6 +129,7 @@ __all__ = [
     "start_pairs_by",
     "stepped",
     "unlink_from_afar",
+    "unpack_quickly",
     "until_one_is_over",
     "unwrapped",
     "watch_steps",

@@ -26,7 +26,7 @@ from beamlike.hot import scheduler
 from beamlike.hot.mailboxes import take, take_matching
 from beamlike.hot.process import DEAD, EMPTY, EXITING, IN_TRIO, RECEIVING, RUNNABLE, WAITING, Process
 from beamlike.logs import log
-from beamlike.preemption import PREEMPTED, Cooperative, Preemptive
+from beamlike.preemption import PREEMPTED, SUSPENDED, Cooperative, Preemptive
 
 GRACE = 5.0  # seconds that a process has for what it shields from its cancellation, unless it was killed
 GRACE_OF_KILLED = 0.25  # seconds that tasks started by a killed process have to be through
@@ -37,6 +37,7 @@ current_in_trio: ContextVar[Process | None] = ContextVar("beamlike_process", def
 
 _stepper: Cooperative | Preemptive = Cooperative()
 _hosts: set[Host] = set()
+_held: list[trio.lowlevel.Task] = []  # pumps of processes that are suspended in the middle of a step
 _on_end: Callable[[Process, BaseException | None], None]
 
 
@@ -44,6 +45,14 @@ def open_node(stepper: Cooperative | Preemptive, on_end: Callable[[Process, Base
     """A node opens: how coroutines are stepped, and whom to tell of one that is through."""
     global _stepper, _on_end
     _stepper, _on_end = stepper, on_end
+    _held.clear()
+
+
+def let_go_on() -> None:
+    """Processes in trio mode that are suspended in the middle of a step look again whether they may go on."""
+    for pump in _held:
+        trio.lowlevel.reschedule(pump)
+    _held.clear()
 
 
 async def wait_none() -> None:
@@ -73,6 +82,7 @@ class Host:
         if self.nursery is None:
             return  # `run` looks
         self.nursery.cancel_scope.cancel()
+        let_go_on()
         if unwinding.is_killed(self.process):
             self.force()
         trio.lowlevel.spawn_system_task(self._force_in_time)
@@ -142,10 +152,13 @@ class Host:
         while True:
             try:
                 yielded = _stepper.step(process, resume, value)
-                while yielded is PREEMPTED:
+                while yielded is PREEMPTED or yielded is SUSPENDED:
                     if self._is_given_up(task):
                         return False
-                    yield from _checkpoint()
+                    if yielded is SUSPENDED and process.state != EXITING:
+                        yield from _until_let_go_on(task)
+                    else:
+                        yield from _checkpoint()
                     yielded = _stepper.resume(process)
             except StopIteration:
                 _on_end(process, None)
@@ -207,6 +220,12 @@ def _wait_out(task: trio.lowlevel.Task, trap: Any) -> Generator[Any, Any, None]:
         yield trap
     while _descendants(task):
         yield from _checkpoint()
+
+
+@types.coroutine
+def _until_let_go_on(task: trio.lowlevel.Task) -> Generator[Any, Any, None]:
+    _held.append(task)  # `abandon` lets it go on, too
+    yield from trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED).__await__()  # noqa: ASYNC105 - it is stepped here
 
 
 @types.coroutine

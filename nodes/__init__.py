@@ -7,15 +7,20 @@ Inside, from the bottom up:
     kinds, peer, router, arrivals, cycles       the records, and what the primitives of the core become between nodes
     kernel, control, member, forge, owner       OS processes: who starts them, reaps them, and tells the others
     membership, heartbeat               who is up, who is lost, who is hung
+    serd, retirement, homing            whose core is suspected, and given up; which core a node is on, and goes to
     fellows, leading, replicated        how processes of one role find each other, and keep a table that outlives nodes
-    load, placement, placing, local_children, rendezvous        where processes are to be
+    load, topology, placement, placing, local_children, rendezvous      how nodes are, and where processes are to be
     global_names, groups, distributed_supervisor, partitioned   names, groups and supervision over all nodes
     pairs, pair_*                       process pairs: servers that outlive their node
+    chaos, chaos_*                      faults on purpose, for the tests of programs: a face of its own, `from nodes import chaos`
+    runtime_dir, listener, frames, attaching    how other programs find a system that runs, and ask it
+    overview, shell, attached           what answers them
     services, life, running             what runs on each node besides the program; the life of one; `run`
 
 Other packages import from here, not from the modules.
 """
 
+from nodes.attaching import AttachError, Connection, ConnectionLost, list_systems
 from nodes.distributed_supervisor import DistributedSupervisor
 from nodes.errors import NodeLost, StartError
 from nodes.global_names import call_global, register_global, registered_global, send_global, unregister_global, whereis_global
@@ -38,14 +43,19 @@ from nodes.partitioned import call_partition, partition_of, start_partitioned, s
 from nodes.placement import demonitor_node, kill_node, list_nodes, monitor_node, spawn_link_at, spawn_monitor_at
 from nodes.router import SpawnError
 from nodes.running import run
+from nodes.topology import NodeState, topology
 
 __all__ = [
+    "AttachError",
+    "Connection",
+    "ConnectionLost",
     "DistributedSupervisor",
     "GroupJoined",
     "GroupLeft",
     "Load",
     "NodeDown",
     "NodeLost",
+    "NodeState",
     "NodeUp",
     "Pair",
     "SpawnError",
@@ -62,6 +72,7 @@ __all__ = [
     "leave",
     "list_groups",
     "list_nodes",
+    "list_systems",
     "load_of",
     "local_members",
     "members",
@@ -78,6 +89,7 @@ __all__ = [
     "start_partitioned",
     "stop_pair",
     "stop_partitioned",
+    "topology",
     "unregister_global",
     "where_is_pair",
     "whereis_global",

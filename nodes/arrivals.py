@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import caps
-from beamlike import Call, Caller, Pid, WireError, pack, unpack
+from beamlike import Pid, WireError, pack, unpack
 from beamlike.seam import (
     NodeId,
     Process,
@@ -20,6 +20,7 @@ from beamlike.seam import (
     deliver,
     describe,
     down_from_afar,
+    error_reason,
     exit_from_afar,
     here,
     holder,
@@ -32,8 +33,8 @@ from beamlike.seam import (
     start,
     unlink_from_afar,
 )
+from nodes.hot.peer import Peer
 from nodes.kinds import Kind
-from nodes.peer import Peer
 
 logger = logging.getLogger("beamlike.nodes")
 NOTHING: Final = b""
@@ -45,7 +46,11 @@ def _value(payload: bytes) -> Any:
     try:
         return unpack(payload)
     except WireError:
+        pass
+    try:
         return unpack(payload, functions=True)
+    except SystemExit as end:
+        raise WireError("a module that it names ended the program, by sys.exit, while it was imported") from end
 
 
 def _send(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: bytes) -> None:
@@ -86,7 +91,7 @@ def _call(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: bytes)
     except WireError as error:
         _down(peer, from_, ref, ("undecodable", str(error)))
     else:
-        _deliver_call(peer, process, from_, ref, request)
+        peer.call_came(process, from_, ref, request)
 
 
 def _call_named(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: bytes) -> None:
@@ -99,13 +104,7 @@ def _call_named(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: 
     if process is None:
         _down(peer, from_, ref, "noproc")
     else:
-        _deliver_call(peer, process, from_, ref, request)
-
-
-def _deliver_call(peer: Peer, process: Process, from_: int, ref: int, request: Any) -> None:
-    watcher = Pid(peer.id, from_)
-    _watch(peer, process, watcher, ref)
-    deliver(process, Call(Caller(watcher, make_ref_of(peer.id, ref)), request))
+        peer.call_came(process, from_, ref, request)
 
 
 def _watch(peer: Peer, process: Process, watcher: Pid, ref: int) -> None:
@@ -203,7 +202,7 @@ def _spawn(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: bytes
         fn, args, options, layers, ancestors, is_linked, is_monitored = unpack(payload, functions=True)
         process = _start(fn, args, options, layers, ancestors)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - importing and calling run the program's code; who asked is told
-        answered: tuple[Any, ...] = (False, False, ("error", type(error).__name__, str(error)))
+        answered: tuple[Any, ...] = (False, False, ("error", type(error).__name__, error_reason(error)[0][1]))
     else:
         leaves(process.pid)
         parent = Pid(peer.id, from_)

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 from beamlike import Pid, Ref, pack
 from beamlike.seam import BEGUN, Process, Timer, Wait, leaves, now, push_timer
+from nodes.hot.peer import Peer
 from nodes.kinds import Kind
-from nodes.peer import Peer
 
 if TYPE_CHECKING:
     from nodes.router import Router

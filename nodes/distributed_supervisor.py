@@ -28,7 +28,8 @@ class DistributedSupervisor:
     started at least once as long as one node lives on; a start that failed while a node died is tried again as a restart is. What a child
     did, sent or kept on the lost node is as far as it had come: its state is its own matter (a process pair's, a table's). The one
     exception to at most one: if the connection between two nodes that live is lost, or the process that places children is killed, a child
-    may be stopped on one while it starts on another. If all nodes are lost in the same moment nothing is left.
+    may be stopped on one while it starts on another; and so may one of the same id that is started just when the node that decides has died
+    while the first was being stopped. If all nodes are lost in the same moment nothing is left.
     """
 
     @staticmethod

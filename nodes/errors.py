@@ -26,5 +26,7 @@ def _described(reason: Any) -> str:
             return f"it exited with status {status}"
         case ("error", str(text)):
             return text
+        case ("rehomed", str(text)):
+            return f"it was to go on on another core: {text}"
         case _:
             return repr(reason)

@@ -73,8 +73,12 @@ class Fellow(GenServer):
                 self.absent.intersection_update({member.id for member in joined().membership.members.values()})
             case Hello(pid):
                 self._met(pid)
-            case Down(ref) if ref in self.greeted:
-                self.absent.add(self.greeted.pop(ref))
+            case Down(ref, _, reason) if ref in self.greeted:
+                life = self.greeted.pop(ref)
+                if reason == "noconnection" and joined().membership.life_of(life.name) == life:
+                    self._greet(life.name)  # only the connection is lost: it may have a fellow
+                else:
+                    self.absent.add(life)
             case Down(ref) if ref in self.watches:
                 pid = self.watches.pop(ref)
                 if self.fellows.get(pid.origin) == pid:

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 from nodes import kernel, member
 from nodes.control import Channel, ChannelClosed, close_all, socket_pair
+from nodes.listener import start_sweeper
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # of our packages
 PACKAGES = ("caps", "beamlike", "nodes")
@@ -35,16 +36,17 @@ class Forge:
 
     Args:
         body: `module:function` of the nodes' body. If it is ours the forge imports it.
+        listens_at: the file of the owner's socket, to be removed if the owner is killed.
 
     Raises: OSError if it cannot be executed.
     """
 
-    def __init__(self, body: str) -> None:
+    def __init__(self, body: str, listens_at: str) -> None:
         ours, theirs = socket_pair()
         self.is_ready = False
         self.error = ""  # why it cannot be a forge
         self.status = 0  # once it has ended: as `subprocess` gives it
-        program = _PROGRAM.format(root=ROOT, arguments=(theirs.fileno(), os.getpid(), body.partition(":")[0]))
+        program = _PROGRAM.format(root=ROOT, arguments=(theirs.fileno(), os.getpid(), body.partition(":")[0], listens_at))
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
         command = [sys.executable, *flags, "-P", "-c", program]
         with ExitStack() as undo:
@@ -69,16 +71,18 @@ class Forge:
         self.status = self._process.wait()
 
 
-def main(control: int, owner: int, body: str) -> NoReturn:
+def main(control: int, owner: int, body: str, listens_at: str) -> NoReturn:
     """Be the forge, until the owner closes its end."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # what the owner's thread had blocked, and
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # what its program ignored
     kernel.set_death_signal(signal.SIGKILL)
     if os.getppid() != owner:
         os._exit(1)
+    kernel.keep_freed_memory()
     os.set_inheritable(control, False)
     channel = Channel(socket.socket(fileno=control))
     try:
+        start_sweeper(owner, listens_at)
         _import(body)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the owner raises it
         channel.send("error", "".join(traceback.format_exception(error))[-4096:])

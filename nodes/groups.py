@@ -16,6 +16,7 @@ from nodes.here import joined
 SERVICE = "beamlike.groups"
 
 _members: dict[Any, list[Pid]] = {}  # of every group, as this node knows it, in the order in which it learned of them
+_monitors: dict[Ref, tuple[Any, Pid, Ref]] = {}  # group, who is told, the service's watch of that
 
 
 @record
@@ -128,12 +129,15 @@ class Groups(Fellow):
     async def init(self) -> None:
         """Begin, with what the process of the same kind before this one left."""
         self.local: dict[Pid, tuple[Ref, list[Any]]] = {}  # who is watched, and its groups
-        self.monitors: dict[Ref, tuple[Any, Pid, Ref]] = {}  # group, who is told, our watch of that
+        for ref, (group, pid, _) in list(_monitors.items()):
+            _monitors[ref] = group, pid, monitor(pid)
         for group, pids in list(_members.items()):
-            del _members[group]
             for pid in pids:
                 if pid.process is not None:
-                    self._join(group, pid)
+                    self._watch(group, pid)
+            lost = tuple(pid for pid in pids if pid.process is None)  # those of other nodes will be told anew
+            if lost:
+                self._gone(((group, lost),))
         self.meet(SERVICE)
 
     async def handle_call(self, request: Any, caller: Caller) -> Any:
@@ -157,19 +161,22 @@ class Groups(Fellow):
                 return True
             case ("monitor", group, pid):
                 ref = make_ref()
-                self.monitors[ref] = group, pid, monitor(pid)
+                _monitors[ref] = group, pid, monitor(pid)
                 return ref, members(group)
             case ("demonitor", ref):
-                if ref in self.monitors:
-                    demonitor(self.monitors.pop(ref)[2], flush=True)
+                if ref in _monitors:
+                    demonitor(_monitors.pop(ref)[2], flush=True)
                 return None
         return await super().handle_call(request, caller)
 
     def _join(self, group: Any, pid: Pid) -> None:
+        self._watch(group, pid)
+        self._came(((group, (pid,)),))
+
+    def _watch(self, group: Any, pid: Pid) -> None:
         if pid not in self.local:
             self.local[pid] = monitor(pid), []
         self.local[pid][1].append(group)
-        self._came(((group, (pid,)),))
 
     def fellow_joined(self, pid: Pid) -> None:
         """Tell it of everybody here."""
@@ -202,8 +209,8 @@ class Groups(Fellow):
                 self._gone(changes)
                 self.tell_all(Left(self_pid(), changes))
             case Down(ref):
-                for ours in [ours for ours, (_, _, watch) in self.monitors.items() if watch == ref]:
-                    del self.monitors[ours]
+                for ours in [ours for ours, (_, _, watch) in _monitors.items() if watch == ref]:
+                    del _monitors[ours]
             case _:
                 return await super().handle_rest(message)
         return None
@@ -213,7 +220,7 @@ class Groups(Fellow):
     def _came(self, changes: tuple[tuple[Any, tuple[Pid, ...]], ...]) -> None:
         for group, pids in changes:
             _members.setdefault(group, []).extend(pids)
-            for ref, (monitored, who, _) in self.monitors.items():
+            for ref, (monitored, who, _) in _monitors.items():
                 if monitored == group:
                     send(who, GroupJoined(ref, group, pids))
 
@@ -224,6 +231,6 @@ class Groups(Fellow):
                 there.remove(pid)
             if not there:
                 del _members[group]
-            for ref, (monitored, who, _) in self.monitors.items():
+            for ref, (monitored, who, _) in _monitors.items():
                 if monitored == group:
                     send(who, GroupLeft(ref, group, pids))

@@ -1,10 +1,13 @@
 """Heartbeats: a node that lives but does not move is found, and killed (D2).
 
-Theory of operation. Every node has a page of shared memory that all others map. A task of its loop counts it up, so it stands still when
-the node is stopped or its loop is held up, by a process that is long in C; the scheduler writes into it which process it steps. The
-conductor looks at all pages, the next eldest at the conductor's. What counts is time in which the watcher itself had its turns, and in
-which the other was not waiting for a core: so a pause of the machine, or a busy one, kills nobody. Before it is killed the node is sent a
-signal upon which Python's faulthandler writes its stack into the page, in C, whatever the interpreter does.
+Theory of operation. Every node has a page of shared memory that all others map. A task of its loop writes the time there, which stands
+still when the node is stopped or its loop is held up, by a process that is long in C; the scheduler writes into it which process it
+steps. The conductor looks at all pages, every other node at those of its elders: if they all stand still, it does what the conductor
+would. What counts is time in which the watcher itself had its turns, and in which the other was not waiting for a core: so a pause of the
+machine, or a busy one, kills nobody. Before it is killed the node is sent a signal upon which Python's faulthandler writes its stack into
+the page, in C, whatever the interpreter does.
+
+The page, by offset: 0 the beats, 8 the process that is stepped, 16 the load (`load`), 40 the core (`homing`), 64 the stack.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import mmap
 import os
 import signal
 import struct
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -23,12 +27,14 @@ import trio
 from beamlike.seam import watch_steps
 from nodes.membership import Member, Membership
 
-LOOK = 0.05  # seconds between two looks of who watches
+LOOK = 0.05  # seconds between two looks of who watches, when somebody has not moved for half of the hang timeout;
+LOOKS = 10  # else there are so many in a hang timeout
 BEATS = 20  # in a hang timeout
 SIGNAL: Final = signal.SIGRTMAX - 1  # upon which a node writes its stack
 STACK_PATIENCE = 0.05  # seconds for that
 SIZE: Final = 4096
-_BEAT: Final = struct.Struct("<Q")
+_BEAT: Final = struct.Struct("<d")  # time of the machine's clock
+_SERIAL: Final = struct.Struct("<Q")
 _STEPPED: Final = 8  # offset: serial of the process that is stepped, 0: none
 _STACK: Final = 64  # offset: text, to the first NUL
 
@@ -45,10 +51,8 @@ class Heart:
 
     async def beat(self) -> None:
         """A system task."""
-        count = 0
         while True:
-            count += 1
-            _BEAT.pack_into(self.page, 0, count)
+            _BEAT.pack_into(self.page, 0, time.monotonic())
             await trio.sleep(self.period)
 
 
@@ -57,19 +61,21 @@ class Watched:
 
     def __init__(self, member: Member) -> None:
         self.member = member
-        self.beat = -1
+        self.beat = -1.0
         self.cpu = -1
         self.still = 0.0  # seconds without a beat, as far as they count
 
     def look(self, seconds: float) -> None:
         """One more look, `seconds` after the last."""
         beat = _BEAT.unpack_from(self.member.page)[0]
-        state, cpu = _state(self.member.pid)
         if beat != self.beat:
-            self.still = 0.0
-        elif state != "R" or cpu != self.cpu:
+            self.still = min(time.monotonic() - beat, seconds)
+            self.beat, self.cpu = beat, -1
+            return
+        state, cpu = _state(self.member.pid)
+        if state != "R" or cpu != self.cpu:
             self.still += seconds
-        self.beat, self.cpu = beat, cpu
+        self.cpu = cpu
 
 
 class Watch:
@@ -85,32 +91,48 @@ class Watch:
         """A system task."""
         before = trio.current_time()
         while True:
-            await trio.sleep(LOOK)
+            pause = self._pause()
+            await trio.sleep(pause)
             now = trio.current_time()
-            seconds, before = min(now - before, 2 * LOOK), now
+            seconds, before = min(now - before, 2 * pause), now
             charges = {member.id.incarnation: member for member in self._charges()}
             self.watched = {key: self.watched.get(key) or Watched(member) for key, member in charges.items()}
-            for each in list(self.watched.values()):
+            for each in self.watched.values():
                 each.look(seconds)
-                if each.still >= self.hang_timeout:
+            hung = [each for each in self.watched.values() if each.still >= self.hang_timeout]
+            if self.membership.conductor() == self.membership.me or len(hung) == len(self.watched):
+                for each in hung:
                     await self._end(each)
 
+    def _pause(self) -> float:
+        if any(each.still > self.hang_timeout / 2 for each in self.watched.values()):
+            return LOOK
+        return max(self.hang_timeout / LOOKS, LOOK)
+
     def _charges(self) -> list[Member]:
-        eldest = sorted(self.membership.members.values(), key=lambda member: member.id.incarnation)
+        """Whom this node watches: the conductor all, every other its elders."""
+        everybody = list(self.membership.members.values())
         if self.membership.conductor() == self.membership.me:
-            return eldest
-        mine = self.membership.me.incarnation
-        return eldest[:1] if all(member.id.incarnation > mine for member in eldest[1:]) else []
+            return everybody
+        return [member for member in everybody if member.id.incarnation < self.membership.me.incarnation]
+
+    def _is_up(self, member: Member) -> bool:
+        """Else its page and its pidfd are closed."""
+        return self.membership.members.get(member.id.name) is member
 
     async def _end(self, hung: Watched) -> None:
         member = hung.member
-        stepped = _BEAT.unpack_from(member.page, _STEPPED)[0]
+        if not self._is_up(member):  # it has ended while another one wrote its stack
+            return
+        stepped = _SERIAL.unpack_from(member.page, _STEPPED)[0]
         stack = ""
         if _state(member.pid)[0] not in "Tt":
             member.page[_STACK] = 0
             with suppress(OSError):
                 signal.pidfd_send_signal(member.pidfd, SIGNAL)
                 await trio.sleep(STACK_PATIENCE)
+            if not self._is_up(member):
+                return
             stack = bytes(member.page[_STACK:]).partition(b"\0")[0].decode("utf-8", "replace")
         hung.still = 0.0
         self.kill(member, ("hung", stepped, stack))

@@ -23,6 +23,11 @@ _INFO = struct.Struct("=QQ11Ii")
 _INFO_EXIT = 1 << 3
 _GET_INFO = 3 << 30 | _INFO.size << 16 | 0xFF << 8 | 11  # _IOWR(0xFF, 11, struct pidfd_info)
 
+# From glibc's malloc.h
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+KEPT = 64 << 20  # bytes
+
 REAP_PATIENCE = 1.0  # seconds; what was killed may still be in the kernel, or its parent not gone
 REAP_PERIOD = 0.0005
 
@@ -89,6 +94,24 @@ def has_children(group: int) -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def reap_followers(leader: int) -> None:
+    """Reap the children of ours in the process group of `leader` that have ended, but not itself, nor who is seen after it."""
+    with suppress(ChildProcessError):  # there are none
+        while (found := os.waitid(os.P_PGID, leader, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None and found.si_pid != leader:
+            os.waitpid(found.si_pid, 0)
+
+
+def keep_freed_memory() -> None:
+    """Have this OS process, and those that it forks, keep up to KEPT bytes that were freed, in place of giving them back at once.
+
+    To have pages cleared and mapped anew costs more than the rest of a message of a megabyte. Does nothing without glibc.
+    """
+    mallopt = getattr(_libc, "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, KEPT // 2)
+        mallopt(M_TRIM_THRESHOLD, KEPT)
 
 
 def signal_name(signum: int) -> str:

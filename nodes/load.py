@@ -5,7 +5,6 @@ So telling costs a write of a few bytes in each PERIOD, however many nodes there
 
 from __future__ import annotations
 
-import mmap
 import struct
 import time
 from typing import Final
@@ -14,9 +13,9 @@ from beamlike import process_flag, record, sleep
 from beamlike.seam import process_count, run_queue_length
 from nodes.here import joined
 
-PERIOD = 0.1  # seconds
+PERIOD = 0.25  # seconds
 _FIGURES: Final = struct.Struct("<ddQ")
-_AT: Final = 16  # offset in the page
+_AT: Final = 16  # offset in the page, see `heartbeat`
 
 
 @record
@@ -32,27 +31,16 @@ class Load:
 def load_of(node: str) -> Load:
     """The figures of a node. ValueError if it is not up."""
     life = joined()
-    if node == life.node.id.name:
-        page = _own_page()
-    else:
-        member = life.membership.members.get(node)
-        if member is None:
-            raise ValueError(f"there is no node {node!r}: there are {', '.join(life.membership.names())}")
-        page = member.page
-    return Load(*_FIGURES.unpack_from(page, _AT))
-
-
-def _own_page() -> mmap.mmap:
-    heart = joined().heart
-    if heart is None:
-        raise RuntimeError("this node has not been announced by the owner yet, and has no page")
-    return heart.page
+    if life.membership.life_of(node) is None:
+        raise ValueError(f"there is no node {node!r}: there are {', '.join(life.membership.names())}")
+    return Load(*_FIGURES.unpack_from(life.page_of(node), _AT))
 
 
 async def tell_load() -> None:
     """The process that writes this node's figures. It takes part in the queue as all others, so it sees how long that is."""
     process_flag("label", "load")
-    page = _own_page()
+    life = joined()
+    page = life.page_of(life.node.id.name)
     cpu, wall = time.process_time(), time.monotonic()
     _FIGURES.pack_into(page, _AT, 0.0, 0.0, process_count())
     while True:

@@ -23,9 +23,10 @@ class Place:
 
 @record
 class Remove:
-    """Cast: stop it."""
+    """Cast: stop it. It has been told to run with this number."""
 
     key: Any
+    number: int
 
 
 @record
@@ -60,10 +61,10 @@ class LocalChildren(StaticSupervising):
         match request:
             case Place():
                 await self._place(request)
-            case Remove(key):
+            case Remove(key, number):
                 child = self.children.get(key)
                 if child is None:
-                    send(self.placing, Removed(key, 0))
+                    send(self.placing, Removed(key, number))
                 else:
                     await self.stop(child)
             case _:

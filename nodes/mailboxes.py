@@ -1,9 +1,10 @@
 """The mailboxes of this node: one for each other node it is in contact with, the doorbell, and when to poll and when to sleep.
 
 Theory of operation. At first contact one of two nodes makes a pair of rings and a direct socket, and offers them through the owner, with
-its doorbell; the other maps the rings and answers on the socket with its own. If both offer at once, the offer of the elder counts, and
-the younger says in its answer that it took one back, which may still be on its way. The socket then carries the descriptors of segments;
-its end is that of the mailbox.
+its doorbell and a number; the other maps the rings and answers on the socket with its own. If both offer at once, the offer of the elder
+counts, and the younger says in its answer which one it took back, for that may still be on its way. An offer whose socket ends without an
+answer was not taken: it is made again, if records wait. The socket then carries the descriptors of segments; its end is that of the
+mailbox.
 
 The loop drains all rings between slices. A node that has nothing to do looks at them for a while after the last record that came, if it is
 alone on its core; then it says in each ring that it sleeps, and who writes rings its bell. A writer without room says so in the
@@ -15,24 +16,29 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from contextlib import suppress
+import struct
+from contextlib import ExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, Final
 
 import trio
 
-from beamlike.seam import Node, NodeId, life, log
+from beamlike.seam import Node, NodeId, error_reason, format_reason, let_go_on, life, log
 from nodes.arrivals import ARRIVALS
-from nodes.control import Channel
+from nodes.control import Channel, close_all, receive_fds
 from nodes.hot.ends import Inlet, Looks, Outlet
-from nodes.peer import Peer
-from nodes.rings import BrokenRingError, PairEnd, ReaderSet, Written, attach, create
+from nodes.hot.peer import MOST_BACKLOG, Peer, Way
+from nodes.rings import BrokenRingError, PairEnd, ReaderSet, UnusableError, Written, attach, create
 from nodes.segments import LARGE, SEGMENT, Receiving, Sending
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nodes.router import Router
 
-TAKEN, TAKEN_AND_TAKEN_BACK = b"taken", b"taken and taken back"  # answers to an offer
+ANSWER: Final = struct.Struct("<Q")  # to an offer that is taken: the number of one that was taken back for it, 0: none
+RETRY = 0.1  # seconds before what nobody says when to try is tried again: an offer that was not taken, or could not be made
 DIRECT_BUFFER = 16384  # bytes that may wait in a direct socket, some forty descriptors: so many segments are held if nobody fetches them
 MOST_NODES = 1024
 
@@ -108,10 +114,10 @@ class Mailbox:
 class Offer:
     """An offer of this node that is not answered."""
 
-    def __init__(self, end: PairEnd, direct: socket.socket) -> None:
+    def __init__(self, number: int, end: PairEnd, direct: socket.socket) -> None:
+        self.number = number
         self.end = end
         self.direct = direct
-        self.is_crossed = False  # the other's has come, and does not count
 
 
 class Mailboxes:
@@ -125,81 +131,115 @@ class Mailboxes:
         self.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.open: dict[NodeId, Mailbox] = {}
         self.offers: dict[NodeId, Offer] = {}
-        self.stale: set[NodeId] = set()  # who took back an offer that has not come yet
+        self.numbers = count(1)  # of offers
+        self.taken_back: dict[str, tuple[int, int]] = {}  # incarnation and number of the last offer that each took back
+        self.put_off: set[NodeId] = set()  # an offer to them is made in a moment
         self.waiting: set[Peer] = set()  # their records wait for room, or for an answer to our offer
         self.readers = ReaderSet(MOST_NODES)
         self.looks = Looks(self.readers, polls, self.waiting, self._flush_all)
-        self.faults: dict[str, int] = {}  # mailboxes found broken, by the name of the other node
+        self.drain, self.fetch = self.looks.drain, self.looks.fetch  # of `node.Intake`
+        self.way: Callable[[Peer, Mailbox], Way] = lambda peer, box: box.outlet  # replaced by who puts faults in between
 
     # --- contact ---
 
     def reach(self, peer: Peer) -> None:
         """Records wait for this peer."""
         self.waiting.add(peer)
-        if peer.way is None and peer.id not in self.offers and self.router.members.get(peer.id.name) == peer.id:
-            self._offer(peer.id)
+        if self._needs_offer(peer):
+            try:
+                self._offer(peer.id)
+            except OSError as error:  # no descriptor is left, or no memory
+                log(logger, logging.WARNING, "%s cannot be reached now: %s", peer.id, error)
+                self._put_off(peer.id)
+        self.node.wake()  # a process in trio mode may have sent while the node slept: then it says in the ring that it waits for room
+
+    def _needs_offer(self, peer: Peer) -> bool:
+        is_up = self.router.members.get(peer.id.name) == peer.id
+        return is_up and peer.way is None and peer.id not in self.offers and peer.id not in self.put_off
 
     def _offer(self, id: NodeId) -> None:
-        memfd, end = create()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for each in (ours, theirs):
-            each.setblocking(False)
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, DIRECT_BUFFER)
-        self.offers[id] = Offer(end, ours)
-        self.channel.send("relay", id.name, id.incarnation, "mailbox", fds=[memfd, self.bell, theirs.fileno()])
-        os.close(memfd)
-        theirs.close()
-        trio.lowlevel.spawn_system_task(self._await_answer, id, ours)
+        with ExitStack() as sent, ExitStack() as kept:
+            memfd, end = create()
+            sent.callback(os.close, memfd)
+            kept.callback(end.close)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            sent.callback(theirs.close)
+            kept.callback(ours.close)
+            for each in (ours, theirs):
+                each.setblocking(False)
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, DIRECT_BUFFER)
+            offer = Offer(next(self.numbers), end, ours)
+            fds = [memfd, self.bell, theirs.fileno()]
+            self.channel.send("relay", id.name, id.incarnation, "mailbox", offer.number, fds=fds)
+            kept.pop_all()
+        self.offers[id] = offer
+        trio.lowlevel.spawn_system_task(self._await_answer, id, offer)
 
-    async def _await_answer(self, id: NodeId, direct: socket.socket) -> None:
+    def _put_off(self, id: NodeId) -> None:
+        """Make another offer later, if records wait."""
+        if id not in self.put_off:
+            self.put_off.add(id)
+            trio.lowlevel.spawn_system_task(self._offer_later, id)
+
+    async def _offer_later(self, id: NodeId) -> None:
+        await trio.sleep(RETRY)
+        self.put_off.discard(id)
+        peer = self.router.peers.get(id)
+        if peer is not None and peer.backlog:
+            self.reach(peer)
+
+    async def _await_answer(self, id: NodeId, offer: Offer) -> None:
         """A system task: the first packet of the direct socket of an offer of ours brings their doorbell."""
-        while not self._answered(id, direct):
+        while not self._is_answered(id, offer):
             try:
-                await trio.lowlevel.wait_readable(direct)
+                await trio.lowlevel.wait_readable(offer.direct)
             except trio.ClosedResourceError:
                 return
 
-    def _answered(self, id: NodeId, direct: socket.socket) -> bool:
+    def _is_answered(self, id: NodeId, offer: Offer) -> bool:
         """Act upon the answer to an offer of ours. False if it has not come."""
-        offer = self.offers.get(id)
-        if offer is None or offer.direct is not direct:
+        if self.offers.get(id) is not offer:
             return True
         try:
-            answer, fds, _, _ = socket.recv_fds(direct, len(TAKEN_AND_TAKEN_BACK), 4)
+            answer, fds, _ = receive_fds(offer.direct, ANSWER.size, 1)
         except BlockingIOError:
             return False
-        except OSError:
+        except OSError:  # its other end is closed, with something unread
+            answer, fds = b"", []
+        if len(answer) != ANSWER.size or len(fds) != 1:  # it was not taken, or no descriptor is left for their doorbell
+            close_all(fds)
+            self._take_back(id)
+            self._put_off(id)
             return True
-        if len(fds) != 1:  # it was not taken: the other offered too and counts, or is lost, which the pidfd tells
-            _close_all(fds)
-            return True
-        if answer == TAKEN_AND_TAKEN_BACK and not offer.is_crossed:
-            self.stale.add(id)
+        (taken_back,) = ANSWER.unpack(answer)
+        if taken_back:
+            self.taken_back[id.name] = id.incarnation, taken_back
         del self.offers[id]
-        self._opened(id, Mailbox(offer.end, direct, fds[0]))
+        self._opened(id, Mailbox(offer.end, offer.direct, fds[0]))
         return True
 
-    def offered(self, name: str, incarnation: int, fds: list[int]) -> None:
+    def offered(self, name: str, incarnation: int, number: int, fds: list[int]) -> None:
         """Another node offers a mailbox."""
         id_ = life(name, incarnation)
         memfd, bell, direct = fds
-        sock = socket.socket(fileno=direct)
         mine = self.offers.get(id_)
-        if id_ in self.stale or (mine is not None and self.node.id.incarnation < incarnation):
-            self.stale.discard(id_)
-            if mine is not None:
-                mine.is_crossed = True
-            _close_all([memfd, bell])
-            sock.close()
+        is_stale = (incarnation, number) <= self.taken_back.get(name, (0, 0))
+        if is_stale or (mine is not None and self.node.id.incarnation < incarnation):
+            close_all(fds)
             return
         self.cut(id_)  # if there is a mailbox to it, it does not use that any more
         if mine is not None:
             self._take_back(id_)
-        end = attach(memfd)
-        os.close(memfd)
-        box = Mailbox(end, sock, bell)
         try:
-            socket.send_fds(sock, [TAKEN if mine is None else TAKEN_AND_TAKEN_BACK], [self.bell])
+            end = attach(memfd)
+        except (OSError, ValueError) as error:
+            log(logger, logging.ERROR, "a mailbox that %s offers cannot be used: %s", id_, error)
+            close_all(fds)
+            return
+        os.close(memfd)
+        box = Mailbox(end, socket.socket(fileno=direct), bell)
+        try:
+            socket.send_fds(box.direct, [ANSWER.pack(0 if mine is None else mine.number)], [self.bell])
         except OSError:  # who offered has ended
             box.close()
         else:
@@ -218,16 +258,16 @@ class Mailboxes:
             box.close()
             return
         self.open[id] = box
-        box.inlet = Inlet(box.end, box.bell, partial(self._arrived, id, box), partial(self._broke, id, box))
+        box.inlet = Inlet(box.end, box.bell, peer, partial(self._arrived, id, box), partial(self._broke, id, box))
         self.looks.inlets[self.readers.add(box.end)] = box.inlet
-        peer.way = box.outlet
+        peer.way = self.way(peer, box)
         trio.lowlevel.spawn_system_task(self._listen, id, box)
         self._flush(peer)
         self.node.wake()
 
     async def _listen(self, id: NodeId, box: Mailbox) -> None:
         """A system task: descriptors of segments come; the end of the socket is that of the mailbox."""
-        while not box.receiving.is_over and box.direct.fileno() >= 0:
+        while self.open.get(id) is box:
             try:
                 await trio.lowlevel.wait_readable(box.direct)
             except trio.ClosedResourceError:
@@ -236,15 +276,17 @@ class Mailboxes:
                 box.receiving.receive()
             except BrokenRingError as fault:
                 self._broke(id, box, fault)
-                return
-        if self.open.get(id) is box:
-            self.cut(id)
+            if box.receiving.is_over and self.open.get(id) is box:
+                self.cut(id)
+            await box.receiving.until_room()
 
     def _broke(self, id: NodeId, box: Mailbox, fault: BrokenRingError) -> None:
-        """The mailbox cannot be used any more: that costs this connection and nothing else."""
+        """The mailbox cannot be used any more: that costs this connection and nothing else. If memory may be to blame, it counts as a fault
+        of what the other node wrote and this one read: see `serd`."""
         if self.open.get(id) is not box:
             return
-        self.faults[id.name] = self.faults.get(id.name, 0) + 1
+        if not isinstance(fault, UnusableError):
+            self.channel.send("fault", id.name, id.incarnation)
         log(logger, logging.ERROR, "the connection to %s is lost: %s", id, fault)
         self._forget(id, box)
         self.router.cut(id)
@@ -258,9 +300,8 @@ class Mailboxes:
     def close(self, id: NodeId) -> None:
         """Take all that this life has committed (M4), then let go of the mailbox."""
         offer = self.offers.get(id)
-        if offer is not None and not self._answered(id, offer.direct):
+        if offer is not None and not self._is_answered(id, offer):
             self._take_back(id)
-        self.stale.discard(id)
         box = self.open.get(id)
         while box is not None and box.inlet.take():
             pass
@@ -281,14 +322,6 @@ class Mailboxes:
 
     # --- the loop ---
 
-    def drain(self) -> None:
-        """Act upon what has come, and send what waited for room."""
-        self.looks.drain()
-
-    def fetch(self, end: float) -> bool:
-        """See `Looks.fetch`."""
-        return self.looks.fetch(end)
-
     def _arrived(self, id: NodeId, box: Mailbox, kind: int, flags: int, to: int, from_: int, ref: int, payload: bytes) -> None:
         """A record that is more than a message to a live process."""
         peer = self.router.peer(id)
@@ -297,15 +330,22 @@ class Mailboxes:
             raise BrokenRingError(f"a record of the kind {kind}, which there is not")
         if flags & SEGMENT:
             payload = box.receiving.fetch(payload)
-        if peer is not None:
+        if peer is None:
+            return
+        try:
             act(self.node.id, peer, to, from_, ref, payload)
+        except Exception as error:
+            raise UnusableError(f"a record of the kind {kind} cannot be acted upon: {format_reason(error_reason(error))}") from error
 
     def _flush_all(self) -> None:
         for peer in list(self.waiting):
             self._flush(peer)
 
     def _flush(self, peer: Peer) -> None:
-        if peer.flush():
+        is_over = peer.is_lost or peer.flush()
+        if peer.backlog_bytes < MOST_BACKLOG // 2:
+            let_go_on()
+        if is_over:
             self.waiting.discard(peer)
             return
         box = self.open.get(peer.id)
@@ -315,28 +355,43 @@ class Mailboxes:
     def sleep(self) -> bool:
         """Say in every ring that this node sleeps. False: something has come, or there is room for what waits."""
         if self.readers.sleep() < 0 and not any(self._is_room(peer) for peer in self.waiting):
-            for box in self.open.values():
-                if box.end.room_wanted():
-                    box.ring()
-            return True
+            if self._ring_for_room():
+                return True
         self.readers.wake()
         return False
 
+    def _ring_for_room(self) -> bool:
+        """Wake who waits for room that this node has made. False: a mailbox was found broken, by which something has come."""
+        for id_, box in self.open.items():
+            try:
+                if box.end.room_wanted():
+                    box.ring()
+            except BrokenRingError as fault:
+                self._broke(id_, box, fault)
+                return False
+        return True
+
     def _is_room(self, peer: Peer) -> bool:
         box = self.open.get(peer.id)
-        if box is None:
+        if box is None or peer.is_held_up:
             return False
         if box.sending.is_blocked:
             if not box.is_waited_for:
                 box.is_waited_for = True
                 trio.lowlevel.spawn_system_task(self._await_direct, box)
             return False
-        return box.fault is not None or box.end.await_room()
+        try:
+            return box.fault is not None or box.end.await_room()
+        except BrokenRingError as fault:
+            box.fault = fault
+            return True
 
     async def _await_direct(self, box: Mailbox) -> None:
         """A system task: until the direct socket takes more."""
         try:
-            if box.direct.fileno() >= 0:
+            if box.sending.is_starved:
+                await trio.sleep(RETRY)
+            elif box.direct.fileno() >= 0:
                 await trio.lowlevel.wait_writable(box.direct)
         except trio.ClosedResourceError:
             return
@@ -355,8 +410,3 @@ class Mailboxes:
             except BlockingIOError:
                 continue
             self.node.wake()
-
-
-def _close_all(fds: list[int]) -> None:
-    for fd in fds:
-        os.close(fd)

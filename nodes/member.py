@@ -7,7 +7,6 @@ parent. Before that the control channel says that the owner is gone.
 
 from __future__ import annotations
 
-import mmap
 import os
 import select
 import signal
@@ -39,25 +38,24 @@ class Member:
     core: int
     settings: dict[str, Any]
     channel: Channel
-    page: mmap.mmap  # shared with every other node
     owner_pid: int
-    warning: str | None  # why the node is not pinned to its core
 
 
 def begin(request: tuple[str, int, int, dict[str, Any]], fds: list[int], owner: int, intermediate: int) -> NoReturn:
-    """Be a node: what the forge's fork runs. `fds` are the node's end of its control channel, and its page."""
+    """Be a node: what the forge's fork runs. `fds` is the node's end of its control channel."""
     status = 1
     try:
         _tie_to(owner, intermediate)
-        control, page = fds
+        (control,) = fds
         _wait_until_known(control)
         os.setpgid(0, 0)
         _reset_signals()
-        _close_others(control, page)
+        _close_others(control)
         channel = Channel(socket.socket(fileno=control))
         name, incarnation, core, settings = request
-        member = Member(name, incarnation, core, settings, channel, mmap.mmap(page, PAGE), owner, _pin(core))
-        os.close(page)
+        with suppress(OSError):  # the core is not there, or not allowed: `homing` finds another
+            os.sched_setaffinity(0, {core})
+        member = Member(name, incarnation, core, settings, channel, owner)
         status = _run_body(member)
     except BaseException:  # noqa: BLE001 - the forge's frames, below, are not to see it
         traceback.print_exc()
@@ -97,20 +95,9 @@ def _reset_signals() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _close_others(*kept: int) -> None:
-    first = 3
-    for fd in sorted(kept):
-        os.closerange(first, fd)
-        first = fd + 1
-    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
-
-
-def _pin(core: int) -> str | None:
-    try:
-        os.sched_setaffinity(0, {core})
-    except OSError as error:
-        return f"not pinned to core {core}: {error.strerror}"
-    return None
+def _close_others(kept: int) -> None:
+    os.closerange(3, kept)
+    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def _run_body(member: Member) -> int:

@@ -4,7 +4,7 @@ Theory of operation. The owner announces each life, with a pidfd of its process,
 when it says that a process has ended, what that had committed to our mailbox is taken, then everybody here who depends on it gets
 `noconnection` (M4), and when the reason is known, within REASON_PATIENCE, those who monitor the node get `NodeDown`. The *conductor* is
 the eldest life that is up; the role moves only by death, so there are never two. It asks the owner to start whatever node of the roster is
-missing.
+missing; who is retired is not in the roster any more.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
 from beamlike import Pid, record
-from beamlike.seam import NodeId, deliver
+from beamlike.seam import NodeId, Process, deliver, extra
 from nodes.router import Router
 
 REASON_PATIENCE = 0.1  # seconds; who reaps it broadcasts the reason when the kernel tells us of the end, if it has its turn
@@ -34,19 +34,28 @@ class NodeUp:
 
 @record
 class NodeDown:
-    """To who monitors a node: it is lost. `reason`: `("signal", "SIGKILL")`, `("status", 3)`, `("hung", …)`, `("lost",)` …"""
+    """To who monitors a node: it is lost. `reason`: `("signal", "SIGKILL")`, `("status", 3)`, `("hung", …)`, `("lost",)`,
+    `("retired", "3 faults in 3600 s")`: it does not come back …"""
 
     name: str
     reason: Any
 
 
+class Retired(NamedTuple):
+    """A node that is not started again: where it was, and why."""
+
+    core: int
+    reason: str
+
+
 class Member:
     """One other node that is up."""
 
-    def __init__(self, id: NodeId, core: int, pid: int, pidfd: int, page: mmap.mmap) -> None:
+    def __init__(self, id: NodeId, pid: int, started: float, restarts: int, pidfd: int, page: mmap.mmap) -> None:
         self.id = id
-        self.core = core
         self.pid = pid
+        self.started = started  # Unix time
+        self.restarts = restarts  # how many lives of this name have ended before
         self.pidfd = pidfd
         self.page = page  # see nodes.heartbeat
         self.scope = trio.CancelScope()
@@ -64,9 +73,12 @@ class Membership:
         self.drain = drain
         self.ask = ask
         self.members: dict[str, Member] = {}
+        self.retired: dict[str, Retired] = {}
         self.untold: dict[str, NodeId] = {}  # lives that are over, of which the watchers were not told, for the reason is not known yet
+        self.ended: dict[str, int] = {}  # the incarnation of the last life that was up and is over, by name
         self.stillborn: dict[str, int] = {}  # how often in a row a node ended before it was up
         self.watchers: dict[str, set[Pid]] = {}
+        self.watching: dict[Pid, set[str]] = {}  # the same by watcher
         self.is_settled = False  # all lives that were ready before this one have been announced
 
     def conductor(self) -> NodeId:
@@ -77,7 +89,12 @@ class Membership:
         """Of the nodes that are up, this one included, sorted."""
         return sorted([self.me.name, *self.members])
 
-    def up(self, name: str, incarnation: int, core: int, pid: int, pidfd: int, page: mmap.mmap) -> None:
+    def life_of(self, name: str) -> NodeId | None:
+        """The life of this name that is up; None if none is."""
+        member = self.members.get(name)
+        return self.me if name == self.me.name else None if member is None else member.id
+
+    def up(self, name: str, incarnation: int, pid: int, started: float, restarts: int, pidfd: int, page: mmap.mmap) -> None:
         """The owner announces a life."""
         before = self.members.get(name)
         if before is not None:
@@ -85,7 +102,7 @@ class Membership:
         if name in self.untold:  # first things first
             self._tell_down(self.untold[name], LOST)
         self.stillborn.pop(name, None)
-        member = self.members[name] = Member(self.router.up(name, incarnation), core, pid, pidfd, page)
+        member = self.members[name] = Member(self.router.up(name, incarnation), pid, started, restarts, pidfd, page)
         trio.lowlevel.spawn_system_task(self._watch, member)
         self._tell(name, NodeUp(name))
 
@@ -104,8 +121,10 @@ class Membership:
         if lost is not None and lost.incarnation == incarnation:
             self._tell_down(lost, reason)
             self.restart_missing()  # the owner may have heard the first time before it had reaped it, and ignored it
-        elif name not in self.members:
+        elif incarnation > self.ended.get(name, 0):
             self._died_before_it_was_up(name)
+        else:  # the watchers were told without the reason, which took long
+            self.restart_missing()
 
     def _died_before_it_was_up(self, name: str) -> None:
         self.stillborn[name] = self.stillborn.get(name, 0) + 1
@@ -131,6 +150,7 @@ class Membership:
         if self.members.get(member.id.name) is not member:
             return
         del self.members[member.id.name]
+        self.ended[member.id.name] = member.id.incarnation
         member.scope.cancel()
         self.drain(member.id)
         self.router.lose(member.id)
@@ -148,29 +168,44 @@ class Membership:
             del self.untold[id.name]
             self._tell(id.name, NodeDown(id.name, reason))
 
+    def retire(self, name: str, core: int, reason: str) -> None:
+        """The owner will not start this node again."""
+        self.retired[name] = Retired(core, reason)
+        self.roster = tuple(other for other in self.roster if other != name)
+
+    def missing(self) -> list[str]:
+        """Who of the roster is not up."""
+        return [name for name in self.roster if self.life_of(name) is None]
+
     def restart_missing(self) -> None:
         """If this node is the conductor: have what is missing started. The owner ignores what it starts already."""
         if self.conductor() == self.me:
-            for name in self.roster:
-                if name != self.me.name and name not in self.members:
-                    self.ask("start", name)
+            for name in self.missing():
+                self.ask("start", name)
 
     # --- who is told ---
 
     def monitor(self, watcher: Pid, name: str) -> None:
         """Tell a process of this node of every end and return of a node; at once if it is not there."""
+        if watcher.process is None:
+            return
+        extra(watcher.process)  # so that its end is told to `released`
         self.watchers.setdefault(name, set()).add(watcher)
-        if name not in self.members and name != self.me.name and watcher.process is not None:
-            deliver(watcher.process, NodeDown(name, LOST))
+        self.watching.setdefault(watcher, set()).add(name)
+        if self.life_of(name) is None:
+            deliver(watcher.process, NodeDown(name, ("retired", self.retired[name].reason) if name in self.retired else LOST))
 
     def demonitor(self, watcher: Pid, name: str) -> None:
         """No longer."""
         self.watchers.get(name, set()).discard(watcher)
+        self.watching.get(watcher, set()).discard(name)
+
+    def released(self, process: Process, reason: Any) -> None:
+        """A process of this node has ended."""
+        for name in self.watching.pop(process.pid, ()):
+            self.watchers[name].discard(process.pid)
 
     def _tell(self, name: str, message: NodeUp | NodeDown) -> None:
-        watchers = self.watchers.get(name, set())
-        for each in list(watchers):
-            if each.process is None:
-                watchers.discard(each)
-            else:
+        for each in list(self.watchers.get(name, ())):
+            if each.process is not None:
                 deliver(each.process, message)

@@ -14,22 +14,27 @@ from __future__ import annotations
 import os
 import selectors
 import signal
+import socket
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any, Literal
 
 from nodes import kernel
-from nodes.control import LONGEST_RELAYED, Channel, ChannelClosed, PacketError, close_all, socket_pair
+from nodes.control import Channel, ChannelClosed, PacketError, close_all, socket_pair
 from nodes.errors import NodeLost, StartError
 from nodes.forge import Forge
 from nodes.interrupts import Interrupts
+from nodes.listener import Listener
 from nodes.member import PAGE
 from nodes.requirements import check_arguments, require_descriptors, require_kernel
+from nodes.serd import MOST
 
 RETRY = 1.0  # seconds
+REAPING = 1.0  # seconds between two looks for what nodes have left in their process groups
 MOST_WAITING = 256  # packets for a node that takes none, beyond the 200 or so that its socket holds
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
@@ -39,12 +44,14 @@ _running = threading.Lock()  # being a subreaper is a property of the OS process
 class Life:
     """One life of a node, as its owner knows it."""
 
-    def __init__(self, name: str, incarnation: int, core: int, channel: Channel, page: int) -> None:
+    def __init__(self, name: str, incarnation: int, core: int, channel: Channel, page: int, restarts: int) -> None:
         self.name = name
         self.incarnation = incarnation
         self.core = core
         self.channel = channel
         self.page = page
+        self.started = time.time()
+        self.restarts = restarts
         self.pid = 0  # 0, and no pidfd, until the forge has told
         self.pidfd = -1
         self.is_ready = False
@@ -62,6 +69,7 @@ class Owner:
             Member; `path`: entries to put first on its sys.path; `modules`: to import before the body runs.
         main: the name of the node of main, whose `result` is the system's.
         grace: seconds that nodes have to end in order when the run is over; then they are killed.
+        start_timeout: seconds that a node has to be ready, from its fork; then it is killed.
         on_main_lost: whether the loss of the node of main ends the system, or is a node's like any other.
     """
 
@@ -73,6 +81,7 @@ class Owner:
         *,
         main: str,
         grace: float = 5.0,
+        start_timeout: float = 30.0,
         on_main_lost: Literal["stop", "restart"] = "stop",
     ) -> None:
         check_arguments(names, cores, main, on_main_lost)
@@ -80,6 +89,7 @@ class Owner:
         self._settings = {"body": "nodes.life:live", **settings}
         self._main = main
         self._grace = grace
+        self._start_timeout = start_timeout
         self._on_main_lost = on_main_lost
         self._incarnation = 0  # of the last life that was begun
         self._lives: dict[str, Life] = {}  # by name: alive, or being started
@@ -88,12 +98,16 @@ class Owner:
         self._forge: Forge | None = None
         self._names_to_begin = list(names)  # when there is a forge
         self._never_ready = set(names)
+        self._ended: Counter[str] = Counter()  # how many lives of a name
+        self._faults: deque[tuple[Any, ...]] = deque(maxlen=MOST)  # that are not explained: see `control`, for who becomes ready
+        self._retired: dict[str, tuple[int, str]] = {}  # core and reason, by name
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._result: bytes | None = None
         self._failure: NodeLost | StartError | None = None
         self._is_stopping = False
         self._is_over = False  # nobody is waited for any more
         self._heard = 0  # interrupts that were acted upon
+        self._guests: list[socket.socket] = []  # who looks into the system, and waits for a node that is ready
 
     def run(self) -> bytes:
         """Run the system until its main has ended; return main's packed result. Nothing of the system is left when this returns or raises.
@@ -103,8 +117,8 @@ class Owner:
         signals are left alone; but while this runs, descendants that lose their parent become children of this OS process.
 
         Raises: NodeLost; StartError if the system could not be started, or has not enough descriptors; KeyboardInterrupt or
-            SystemExit(143) when it was interrupted; RuntimeError if an owner runs already, or this one has; ValueError if the settings are
-            too long for a control packet; OSError if this OS process runs out of descriptors later.
+            SystemExit(143) when it was interrupted; RuntimeError if an owner runs already, or this one has; OSError if this OS process runs
+            out of descriptors later.
         """
         if self._incarnation:
             raise RuntimeError("this Owner has run: make another one")
@@ -113,11 +127,13 @@ class Owner:
         try:
             was_subreaper = require_kernel()
             require_descriptors(len(self._cores))
-            with selectors.DefaultSelector() as self._selector, Interrupts() as self._interrupts:
+            with selectors.DefaultSelector() as self._selector, Interrupts() as self._interrupts, closing(Listener()) as self._listener:
                 self._selector.register(self._interrupts.bell, READ, self._on_interrupts)
+                self._selector.register(self._listener, READ, self._on_guest)
                 kernel.set_subreaper(True)
                 try:
                     self._open_forge()
+                    self._reap_followers()
                     self._loop()
                 finally:
                     self._end()
@@ -169,7 +185,7 @@ class Owner:
         if self._is_stopping:
             return
         try:
-            forge = self._forge = Forge(self._settings["body"])
+            forge = self._forge = Forge(self._settings["body"], self._listener.path)
         except OSError as error:
             self._forge_failed(f"the forge could not be executed: {error}")
             return
@@ -245,12 +261,13 @@ class Owner:
         self._groups.add(forge.pid)
         for life in [life for life in self._lives.values() if not life.is_ready]:
             self._abandon(life)
-            self._names_to_begin.append(life.name)
+            if life.name not in self._retired:
+                self._names_to_begin.append(life.name)
 
     # --- the life of a node ---
 
     def _start(self, name: str) -> None:
-        if self._is_stopping or name in self._lives or name in self._names_to_begin:
+        if self._is_stopping or name in self._retired or name in self._lives or name in self._names_to_begin:
             return
         if self._forge is None or self._forge.channel.is_closed:
             self._names_to_begin.append(name)
@@ -264,9 +281,9 @@ class Owner:
         ours, theirs = socket_pair()
         with theirs:
             page = kernel.new_page(PAGE)
-            life = self._lives[name] = Life(name, self._incarnation, self._cores[name], Channel(ours, LONGEST_RELAYED), page)
+            life = self._lives[name] = Life(name, self._incarnation, self._cores[name], Channel(ours), page, self._ended[name])
             self._selector.register(life.channel, READ, partial(self._on_node, life))
-            forge.channel.send("fork", name, life.incarnation, life.core, self._settings, fds=[theirs.fileno(), page])
+            forge.channel.send("fork", name, life.incarnation, life.core, self._settings, fds=[theirs.fileno()])
         self._watch(forge.channel)
 
     def _forked(self, life: Life, pid: int, pidfd: int) -> None:
@@ -274,16 +291,29 @@ class Owner:
         self._unreaped.add(life)
         self._selector.register(pidfd, READ, partial(self._on_node_end, life))
         self._tell_up(life, life)
+        self._after(self._start_timeout, partial(self._hurry, life))
+        if life.asked_reason is not None:  # it was to be killed before it was known
+            self._kill(life)
+
+    def _hurry(self, life: Life) -> None:
+        if life in self._unreaped and not life.is_ready:
+            life.error = life.error or f"it was not ready within {self._start_timeout:g} s"
+            self._kill(life, ("error", life.error))
 
     def _ready(self, life: Life) -> None:
         if life.is_ready:
             raise PacketError("`ready` came twice")
         life.is_ready = True
         self._never_ready.discard(life.name)
+        self._pass_guests_on()
         for other in self._ready_lives():
             if other is not life:
                 self._tell_up(life, other)
                 self._tell_up(other, life)
+        for name, (core, reason) in self._retired.items():
+            self._send(life, "retired", name, core, reason)
+        for fault in self._faults:
+            self._send(life, "fault", *fault)
 
     def _could_not_start(self, life: Life, text: str) -> None:
         self._abandon(life)
@@ -335,6 +365,12 @@ class Owner:
             return ("error", life.error)
         return ("status", os.WEXITSTATUS(status))
 
+    def _reap_followers(self) -> None:
+        """What a node's programs leave behind becomes a child of ours: reap what has ended of that while the node lives."""
+        for life in self._unreaped:
+            kernel.reap_followers(life.pid)
+        self._after(REAPING, self._reap_followers)
+
     def _reap_groups(self) -> None:
         self._groups = {group for group in self._groups if kernel.has_children(group)}
 
@@ -344,8 +380,8 @@ class Owner:
 
     def _lost(self, life: Life, reason: Any) -> None:
         """A life is over that was not abandoned."""
-        for other in self._ready_lives():
-            self._send(other, "down", life.name, life.incarnation, reason)
+        self._ended[life.name] += 1
+        self._tell_all("down", life.name, life.incarnation, reason)
         if self._is_stopping:
             return
         if life.name == self._main and (self._on_main_lost == "stop" or self._interrupts.came):
@@ -373,8 +409,12 @@ class Owner:
             self._kill(life, ("deaf",))
         self._watch(life.channel)
 
+    def _tell_all(self, kind: str, *items: Any) -> None:
+        for life in self._ready_lives():
+            self._send(life, kind, *items)
+
     def _tell_up(self, life: Life, about: Life) -> None:
-        self._send(life, "up", about.name, about.incarnation, about.core, about.pid, fds=[about.pidfd, about.page])
+        self._send(life, "up", about.name, about.incarnation, about.pid, about.started, about.restarts, fds=[about.pidfd, about.page])
 
     def _on_node(self, life: Life, mask: int) -> None:
         if life.channel.is_closed:
@@ -421,6 +461,18 @@ class Owner:
                 target = self._lives.get(name)
                 if target is not None and target.incarnation == incarnation:
                     self._kill(target, reason)
+            case ("fault", str(name), int(incarnation)) if name in self._cores:
+                self._faults.append((time.monotonic(), name, incarnation, life.name, life.incarnation))
+                self._tell_all("fault", *self._faults[-1])
+            case ("retire", str(name), str(reason)) if name in self._cores and name != self._main:
+                self._retire(name, reason)
+            case ("rehome", str(name), int(incarnation), int(core), str(reason)):
+                target = self._lives.get(name)
+                if target is not None and target.incarnation == incarnation:
+                    self._move(name, core)
+                    self._kill(target, ("rehomed", reason))
+            case ("moved", int(core)):
+                self._move(life.name, core)
             case ("result", bytes(packed)) if life.name == self._main:
                 self._result = packed
                 self._stop()
@@ -428,6 +480,46 @@ class Owner:
                 life.error = text
             case _:
                 raise PacketError(f"{items!r:.200}")
+
+    def _retire(self, name: str, reason: str) -> None:
+        if name in self._retired:
+            return
+        self._retired[name] = self._cores[name], reason
+        self._names_to_begin = [other for other in self._names_to_begin if other != name]
+        self._never_ready.discard(name)
+        self._explain_faults(name)
+        self._tell_all("retired", name, *self._retired[name])
+        target = self._lives.get(name)
+        if target is not None:
+            self._kill(target, ("retired", reason))
+
+    def _move(self, name: str, core: int) -> None:
+        self._cores[name] = core
+        self._explain_faults(name)
+        self._tell_all("moved", name)
+
+    def _explain_faults(self, name: str) -> None:
+        """Those of this name do not count any more, as in `serd.Serd.forget`."""
+        self._faults = deque((fault for fault in self._faults if name not in fault), maxlen=MOST)
+
+    # --- who looks into the system ---
+
+    def _on_guest(self, mask: int) -> None:
+        guest = self._listener.accept()
+        if guest is not None:
+            self._guests.append(guest)
+            self._pass_guests_on()
+
+    def _pass_guests_on(self) -> None:
+        """To the node of main, if that is ready, or to another; or they wait for one."""
+        ready = {life.name: life for life in self._ready_lives()}
+        if not ready:
+            return
+        host = ready.get(self._main) or next(iter(ready.values()))
+        guests, self._guests = self._guests, []
+        for guest in guests:
+            with guest:
+                self._send(host, "attach", fds=[guest.fileno()])
 
     # --- the end ---
 
@@ -453,6 +545,8 @@ class Owner:
         if self._is_stopping:
             return
         self._is_stopping = True
+        self._selector.unregister(self._listener)
+        self._listener.close()  # first: the sweeper ends with the forge
         self._close_forge()
         for life in self._ready_lives():
             self._send(life, "stop")
@@ -465,6 +559,8 @@ class Owner:
         """Leave nothing behind."""
         self._is_stopping = True
         self._close_forge()
+        for guest in self._guests:
+            guest.close()
         for life in self._unreaped:
             self._kill(life)
         for life in list(self._unreaped):

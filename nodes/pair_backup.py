@@ -15,8 +15,8 @@ from typing import Any, Final
 from beamlike import Down, Pid, monitor, receive, self_pid, send, sleep, spawn_at, unpack
 from beamlike.seam import current_process, format_reason
 from nodes.here import joined
-from nodes.pair_directory import table
-from nodes.pair_ledger import Ledger
+from nodes.pair_directory import learn_of, table
+from nodes.pair_ledger import Ledger, Operation
 from nodes.pair_primary import Primary
 
 LOOK_PERIOD: Final = 0.001  # seconds
@@ -70,8 +70,8 @@ class Backup:
         """Take what the primary sends, until it is dead. Is it our turn?"""
         while True:
             match message := await receive():
-                case ("$commit", int(sequence), bytes(commit)):
-                    self._commit(sequence, commit)
+                case ("$commit", int(sequence), state, tuple(changes), tuple(operations)):
+                    self._commit(sequence, state, changes, operations)
                 case ("$left", int(sequence)):
                     self.ledger.left(sequence)
                 case ("$begin", int(epoch)):
@@ -87,17 +87,19 @@ class Backup:
                     self.waiting.append(message)
 
     async def _is_dead(self, primary: Pid) -> bool:
-        """The connection to the primary is lost. Wait until its node is; unless the primary lives on, and has another backup."""
+        """The connection to the primary is lost. Wait until its node is; unless the primary lives on, or had found another backup."""
         members = joined().router.members
-        while members.get(primary.node) == primary.origin:
-            entry = table.get(self.name)
-            if entry is not None and entry.epoch > self.epoch:
-                return False
+        while members.get(primary.node) == primary.origin and not self._is_replaced():
             await sleep(LOOK_PERIOD)
-        return True
+        if not self._is_replaced():
+            await learn_of(self.name)
+        return not self._is_replaced()
 
-    def _commit(self, sequence: int, commit: bytes) -> None:
-        state, changes, operations = unpack(commit, functions=True)
+    def _is_replaced(self) -> bool:
+        entry = table.get(self.name)
+        return entry is not None and entry.epoch > self.epoch
+
+    def _commit(self, sequence: int, state: bytes | None, changes: tuple[Any, ...], operations: tuple[Operation, ...]) -> None:
         if sequence != self.ledger.sequence + 1:
             raise RuntimeError(f"{self.name}: commit {sequence} came after {self.ledger.sequence}")
         for change in changes:

@@ -5,7 +5,8 @@ epoch is the newer. Only the primary of a pair changes its entry, and tells all 
 primaries. So every node knows nearly always, and no node is needed for it. A client that finds nobody alive where the table says asks all
 nodes, and waits for a newer entry.
 
-That two pairs are not started under one name at the same time the directory of the conductor sees to: `claim`.
+That two pairs are not started under one name at the same time the directory of the conductor sees to: `claim`. A claim dies with the
+conductor: so it is made again before the pair is told to all; and where two were told, the one that `_rank` puts behind ends.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from beamlike import Call, CallError, Down, Pid, call, make_ref, monitor, receive, record, reply, self_pid, send, sleep
-from beamlike.seam import BEGUN, INFINITY, Wait, caller, make_wait, start, until_one_is_over
+from beamlike.seam import BEGUN, INFINITY, Wait, caller, current_process, make_wait, start, until_one_is_over
 from nodes.here import joined
 from nodes.membership import NodeDown, NodeUp
 
@@ -46,15 +47,23 @@ def start_services() -> None:
 
 
 async def serve() -> None:
-    """The process `$pairs`. The table outlives it."""
+    """The process `$pairs`. The table outlives it; what was told while it was down it asks for."""
     life = joined()
     for name in life.membership.roster:
         if name != life.node.id.name:
             life.membership.monitor(self_pid(), name)
+    for claimer in set(_claims.values()):
+        monitor(claimer)
+    for name in life.membership.members:
+        send((NAME, name), ("welcome", life.node.id.name))
     while True:
         match await receive():
             case ("entry", Entry() as entry):
                 learn(entry)
+            case ("welcome", str(node)):
+                _welcome(node)
+            case Call(asker, ("entry", str(name))):
+                reply(asker, table.get(name))
             case ("tell", str(name), str(node)):
                 if name in table:
                     send((NAME, node), ("entry", table[name]))
@@ -85,7 +94,10 @@ def _welcome(node: str) -> None:
         if entry.primary is None or entry.primary.origin == here:
             send((NAME, node), ("entry", entry))
     for primary in list(_lonely):
-        send(primary, ("$node_up", node))
+        if primary.process is None:
+            del _lonely[primary]
+        else:
+            send(primary, ("$node_up", node))
 
 
 def look_for_node(primary: Pid, wanted: bool) -> None:
@@ -96,11 +108,15 @@ def look_for_node(primary: Pid, wanted: bool) -> None:
         _lonely.pop(primary, None)
 
 
-def learn(entry: Entry) -> None:
-    """Keep an entry, if it is newer than what is known, and let those go on who wait for one."""
+def learn(entry: Entry) -> bool:
+    """Keep an entry, if it is newer than what is known, and let those go on who wait for one. A primary that is here and that it knows
+    nothing of is told `("$superseded",)`. Was it newer?"""
     known = table.get(entry.name)
-    if known is not None and known.epoch >= entry.epoch:
-        return
+    if known is not None:
+        if _rank(known) >= _rank(entry):
+            return False
+        if known.primary is not None and known.primary != entry.primary and known.primary.process is not None:
+            send(known.primary, ("$superseded",))
     table[entry.name] = entry
     _ended.pop(entry.name, None)
     _claims.pop(entry.name, None)
@@ -111,20 +127,49 @@ def learn(entry: Entry) -> None:
             del _ended[oldest], table[oldest]
     for wait in _waiting.pop(entry.name, ()):
         wait.answer(None)
+    return True
 
 
-def tell_all(entry: Entry) -> None:
-    """The primary says where its pair is now."""
-    learn(entry)
+def _rank(entry: Entry) -> tuple[int, int, int]:
+    """Two pairs may have begun with one epoch if the conductor died: on all nodes the same of them is the newer."""
+    pid = entry.primary
+    return (entry.epoch, 0, 0) if pid is None else (entry.epoch, pid.origin.incarnation, pid.serial)
+
+
+def tell_all(entry: Entry) -> bool:
+    """The primary says where its pair is now. False: there is a newer entry, so it is not the primary any more."""
+    if not learn(entry):
+        return False
     for node in joined().membership.members:
         send((NAME, node), ("entry", entry))
+    return True
 
 
 def ask_all(name: str) -> None:
     """Have every node tell this one what it knows."""
     life = joined()
-    for node in life.membership.members:
-        send((NAME, node), ("tell", name, life.node.id.name))
+    process = current_process()
+    outbox, process.outbox = process.outbox, None  # a pair that asks for another does not hold this back until its handler is through
+    try:
+        for node in life.membership.members:
+            send((NAME, node), ("tell", name, life.node.id.name))
+    finally:
+        process.outbox = outbox
+
+
+async def learn_of(name: str) -> None:
+    """Know what any node that is up knows."""
+    members = joined().membership.members
+    for node, member in list(members.items()):
+        while members.get(node) is member:
+            try:
+                entry = await call((NAME, node), ("entry", name), timeout=None)
+            except CallError:  # its directory is being started again, or the connection was lost
+                await sleep(CLAIM_PATIENCE)
+                continue
+            if entry is not None:
+                learn(entry)
+            break
 
 
 async def newer(name: str, epoch: int, timeout: float) -> None:

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from beamlike import Pid, reply, send, send_after
 from beamlike.seam import log
+from nodes.hot.peer import Peer
 from nodes.pair_ledger import Ledger
-from nodes.peer import Peer
 
 ROOM_PERIOD: Final = 0.001  # seconds between two looks whether there was room in the ring
 IN_RING: Final = None
@@ -53,7 +53,9 @@ class Held:
 
     def leave(self, sequence: int, place: Place, outputs: list[Output], backup: Pid | None) -> None:
         """Let outputs leave after all before them, as soon as their commit is in the ring."""
-        if outputs or place is not None:
+        if place is IN_RING and not self.waiting:
+            self._let_leave(sequence, outputs, backup)
+        elif outputs or place is not IN_RING:
             self.waiting.append((sequence, place, outputs))
             self.release(backup)
 
@@ -61,19 +63,25 @@ class Held:
         """Let leave what may."""
         while self.waiting and self.is_in_ring(self.waiting[0][1], backup):
             sequence, _, outputs = self.waiting.popleft()
-            sends = [output for output in outputs if output[0] == "send"]
-            for _, destination, message in sends:
-                self._send(destination, message)
-            if sends:
-                self.ledger.left(sequence)
-                if backup is not None:
-                    send(backup, ("$left", sequence))
-            for kind, caller, value in outputs:
-                if kind == "reply":  # the last: to who is answered no send of that handler comes twice
-                    reply(caller, value)
+            self._let_leave(sequence, outputs, backup)
         if self.waiting and backup is not None and not self.is_looking:
             self.is_looking = True
             send_after(ROOM_PERIOD, self.me, ("$room",))
+
+    def _let_leave(self, sequence: int, outputs: list[Output], backup: Pid | None) -> None:
+        """The sends, then the replies: to who is answered no send of that handler comes twice."""
+        has_sent = False
+        for kind, destination, message in outputs:
+            if kind == "send":
+                self._send(destination, message)
+                has_sent = True
+        if has_sent:
+            self.ledger.left(sequence)
+            if backup is not None:
+                send(backup, ("$left", sequence))
+        for kind, caller, value in outputs:
+            if kind == "reply":
+                reply(caller, value)
 
     def release_all(self, backup: Pid | None) -> None:
         """Whatever waits is with a new backup, or there is none to wait for."""

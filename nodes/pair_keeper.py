@@ -2,7 +2,8 @@
 
 It ends with the reason that the pair ends with, `noproc` if both halves were lost; told to exit, it ends the pair. Killed, or lost with its
 node, it leaves the pair alone: whoever starts that again under its name gets another keeper of the same pair, with its state. So a
-supervisor starts a pair anew only if there is none any more."""
+supervisor starts a pair anew only if there is none any more. Killed while it ends the pair, because that takes longer than its spec's
+`shutdown`, it is the pair's own matter when its handler is through: then that ends."""
 
 from __future__ import annotations
 
@@ -29,13 +30,12 @@ from beamlike import (
     spawn,
     spawn_link,
     start_behaviour,
-    system,
 )
 from beamlike.seam import SystemRequest, check_name
 from nodes.here import joined
-from nodes.pair_ledger import WatchPair
+from nodes.pair_ledger import KindOfPair, WatchPair
 from nodes.pair_starting import start_pair
-from nodes.pairs import call_pair, cast_pair, stop_pair, where_is_pair
+from nodes.pairs import call_pair, cast_pair, stop_pair
 
 
 async def start_kept(kind: type[Any], args: tuple[Any, ...], link: bool, options: dict[str, Any]) -> Pid:
@@ -85,20 +85,16 @@ async def _keep(started: Started, kind: type[GenServer], name: str, *args: Any) 
 
 
 async def _is_of(kind: type[GenServer], name: str) -> bool:
-    """Is there such a pair, of this very class?"""
-    place = where_is_pair(name)
-    if place is None:
-        return False
+    """Is there such a pair, of this very class? Its primary may just have died."""
     try:
-        status = await system.get_status(place[0])
+        return bool(await call_pair(name, KindOfPair(), timeout=None) == f"{kind.__module__}:{kind.__qualname__}")
     except CallError:
         return False
-    return status.behaviour == f"{kind.__module__}:{kind.__qualname__}"
 
 
 async def _stop(name: str, reason: Any) -> None:
     with suppress(CallError):  # it has ended
-        await stop_pair(name, reason)
+        await stop_pair(name, reason, timeout=None)
     raise Stop(reason)
 
 

@@ -28,7 +28,7 @@ Operation = tuple[Any, ...]
 
 @record
 class Failed:
-    """The answer to a request upon which the server crashed."""
+    """The answer to a request upon which the server crashed, or which nobody can answer any more."""
 
     reason: Any
 
@@ -38,6 +38,11 @@ class StopPair:
     """The request that ends a pair."""
 
     reason: Any
+
+
+@record
+class KindOfPair:
+    """The request that is answered by the name of the server's class."""
 
 
 @record
@@ -62,11 +67,14 @@ class Ledger:
     def commit(self, sequence: int, operations: tuple[Operation, ...]) -> None:
         """Apply the operations of one commit."""
         self.sequence = sequence
+        sends = []
         for operation in operations:
-            self._apply(operation)
-        sends = tuple(operation for operation in operations if operation[0] == "send")
+            if operation[0] == "send":
+                sends.append(operation)
+            else:
+                self._apply(operation)
         if sends:
-            self.unsent.append((sequence, sends))
+            self.unsent.append((sequence, tuple(sends)))
 
     def left(self, sequence: int) -> None:
         """All sends up to this commit have left."""
@@ -90,8 +98,6 @@ class Ledger:
                 self.timers[ref] = (now() + left, destination, message, period)
             case ("no_timer", ref):
                 self.timers.pop(ref, None)
-            case ("send", _, _):
-                pass
             case _:
                 raise AssertionError(operation)
 

@@ -43,12 +43,25 @@ from beamlike import (
     sleep,
     spawn,
 )
-from beamlike.seam import EXITING, Control, Process, SystemRequest, current_process, error_reason, log, now, release_caller, unwrapped
+from beamlike.seam import (
+    EXITING,
+    Control,
+    Process,
+    SystemRequest,
+    copy_value,
+    current_process,
+    error_reason,
+    log,
+    make_ref_of,
+    now,
+    release_caller,
+    unwrapped,
+)
 from nodes import pair_directory
 from nodes.here import joined
 from nodes.pair_directory import Entry
 from nodes.pair_held import IN_RING, ROOM_PERIOD, Held, Output, Place
-from nodes.pair_ledger import OPEN, Failed, Ledger, Operation, StopPair, WatchPair
+from nodes.pair_ledger import OPEN, Failed, KindOfPair, Ledger, Operation, StopPair, WatchPair
 from nodes.pair_outbox import Outbox
 
 Unpaired = Literal["answer", "wait"]
@@ -56,6 +69,10 @@ PATIENCE: Final = 1.0  # seconds for a node to make a backup before another one 
 AGAIN: Final = 1.0  # seconds until nodes that could not are asked again
 
 logger = logging.getLogger("beamlike.nodes")
+
+
+class Superseded(Exception):  # noqa: N818 - not an error: another process has become the primary
+    """There is a newer primary of this name."""
 
 
 class Primary:
@@ -82,11 +99,13 @@ class Primary:
         self.held = Held(name, self.me, ledger)
         self.clients: dict[Pid, Ref] = {}  # with an outcome in the ledger: our monitors
         self.armed: dict[Ref, Ref] = {}  # of the ledger's timers: those of this node
+        self.orphans: set[tuple[Pid, int]] = set()  # requests, by client and serial, that only a process of the dead primary could answer
+        self.farewell: list[tuple[Caller, Any]] = []  # answers that leave when the pair has ended
 
     # --- how it begins ---
 
     async def begin(self, args: tuple[Any, ...]) -> Any:
-        """Of a new pair: `init`, then the backup. IGNORE if init declined."""
+        """Of a new pair: `init`. IGNORE if it declined; else `pair` is next."""
         self.process.outbox = self.outbox
         try:
             outcome = await self.server.init(*args)
@@ -97,7 +116,6 @@ class Primary:
             self.process.outbox = None
         self.state = self._packed()
         self._commit(())
-        await self._pair()
         return None
 
     async def take_over(self) -> None:
@@ -105,12 +123,32 @@ class Primary:
         self.state = self._packed()
         for client in self.ledger.outcomes:
             self.clients[client] = monitor(client)
+        self._find_orphans()
         for ref in self.ledger.timers:
             self._arm(ref)
         for sequence, sends in self.ledger.unsent:
             self.held.waiting.append((sequence, IN_RING, [("send", destination, message) for _, destination, message in sends]))
-        pair_directory.tell_all(self._entry())
-        await self._pair()
+        self._tell_all()
+        await self.pair()
+
+    def _tell_all(self) -> None:
+        if not pair_directory.tell_all(self._entry()):
+            raise self._superseded()
+
+    def _superseded(self) -> Superseded:
+        """Our backup ends with us."""
+        if self.backup is not None:
+            send(self.backup, ("$ended",))
+        return Superseded(f"pair {self.name!r}: {pair_directory.table[self.name].primary} is its primary too, and newer: {self.me} ends")
+
+    def _find_orphans(self) -> None:
+        """An answer may come later from the state or a message to the server itself: wherever the pair knows the Ref of the request."""
+        waiting = [
+            (client, serial) for client, known in self.ledger.outcomes.items() for serial, outcome in known.items() if outcome == OPEN
+        ]
+        if waiting:
+            known = pack((vars(self.server), self.ledger.snapshot()))
+            self.orphans = {(client, serial) for client, serial in waiting if pack(make_ref_of(client.origin, serial)) not in known}
 
     def _entry(self) -> Entry:
         return Entry(self.name, self.me, self.backup, self.epoch)
@@ -137,11 +175,15 @@ class Primary:
             case Call(_, SystemRequest(name)):
                 await self._system(message, name)
             case Call(caller, request):  # by the pid of this process, which knows nothing of pairs: it fails when this node does
-                answer = await self._handled(self.server.handle_call(request, caller), "handle_call", caller)
+                try:
+                    answer = await self._handled(self.server.handle_call(request, caller), "handle_call", caller)
+                except Exception as failure:
+                    self._note_farewell(caller, failure)
+                    raise
                 if answer is NOREPLY:
                     release_caller(caller)
                 else:
-                    self.outbox.replies.append((caller, answer))
+                    self.outbox.replies.append((caller, copy_value(answer)))
                 self._commit(())
             case Cast(request):
                 await self._handled(self.server.handle_cast(request), "handle_cast")
@@ -153,15 +195,20 @@ class Primary:
                 self.held.release(self.backup)
             case ("$node_up", _) | ("$again",):
                 if self.backup is None:
-                    await self._pair()
+                    await self.pair()
             case ("$made", *_):
                 self._dismiss(message)
             case Down(ref, _, _) if ref == self.backup_watch:
                 self.backup = self.backup_watch = None
-                await self._pair()
-            case Down(ref, Pid() as client, _) if self.clients.get(client) == ref:
-                del self.clients[client]
-                self._commit((("forget", client),))
+                await self.pair()
+            case Down(ref, Pid() as client, reason) if self.clients.get(client) == ref:
+                if reason == "noconnection" and joined().router.is_reachable(client.origin):  # only the connection: it may ask again
+                    self.clients[client] = monitor(client)
+                else:
+                    del self.clients[client]
+                    self._commit((("forget", client),))
+            case ("$superseded",):
+                raise self._superseded()
             case _:
                 await self._handled(self.server.handle_info(message), "handle_info")
                 self._commit(())
@@ -185,33 +232,44 @@ class Primary:
         client, serial = caller.pid, caller.ref.serial
         outcome = self.ledger.known(client, serial)
         if outcome is not None:
+            if outcome == OPEN and (client, serial) in self.orphans and type(request) is not WatchPair:
+                outcome = ("ok", Failed("noconnection"))
             if outcome != OPEN:
                 self._leave(0, IN_RING, [("reply", caller, outcome[1])])
             return
         if client not in self.clients:
             self.clients[client] = monitor(client)
         if type(request) is StopPair:
-            self._leave(0, IN_RING, [("reply", caller, True)])
+            self.farewell.append((caller, True))
             raise Stop(request.reason)
         if type(request) is WatchPair:
             self._commit((("done", client, serial, floor, OPEN),))
             return
+        if type(request) is KindOfPair:
+            self._leave(0, IN_RING, [("reply", caller, f"{type(self.server).__module__}:{type(self.server).__qualname__}")])
+            return
         try:
             answer = await self._handled(self.server.handle_call(request, caller), "handle_call", caller)
+            if answer is NOREPLY:
+                release_caller(caller)
+                self._commit((("done", client, serial, floor, OPEN),))
+            else:
+                answer = copy_value(answer)
+                self.outbox.replies.append((caller, answer))
+                self._commit((("done", client, serial, floor, ("ok", answer)),), is_answer=True)
         except Exception as failure:
-            stop = unwrapped(failure)
-            if not isinstance(stop, Stop):
+            if isinstance(unwrapped(failure), Stop):
+                self._note_farewell(caller, failure)
+            else:
                 self.outbox.take()
                 self._ship(None, (), (("done", client, serial, floor, ("ok", Failed(error_reason(failure)))),))
-            elif stop.reply is not NOREPLY:
-                self._leave(0, IN_RING, [("reply", caller, stop.reply)])
             raise
-        if answer is NOREPLY:
-            release_caller(caller)
-            self._commit((("done", client, serial, floor, OPEN),))
-        else:
-            self.outbox.replies.append((caller, answer))
-            self._commit((("done", client, serial, floor, ("ok", answer)),), is_answer=True)
+
+    def _note_farewell(self, caller: Caller, failure: BaseException) -> None:
+        """What `Stop` answers is said when the end is certain."""
+        stop = unwrapped(failure)
+        if isinstance(stop, Stop) and stop.reply is not NOREPLY:
+            self.farewell.append((caller, stop.reply))
 
     async def _handled(self, handler: Any, name: str, caller: Caller | None = None) -> Any:
         """What a handler answers, which is awaited with its outputs held back."""
@@ -251,13 +309,19 @@ class Primary:
         if destination is not None:
             self._commit((fired, ("send", destination, message)))
             return
-        if type(message) is Cast:
-            await self._handled(self.server.handle_cast(message.request), "handle_cast")
-        else:
-            await self._handled(self.server.handle_info(message), "handle_info")
-        if ("no_timer", ref) in self.outbox.operations:  # the handler cancelled it
-            fired = ("no_timer", ref)
-        self._commit((fired,))
+        try:
+            if type(message) is Cast:
+                await self._handled(self.server.handle_cast(message.request), "handle_cast")
+            else:
+                await self._handled(self.server.handle_info(message), "handle_info")
+            if ("no_timer", ref) in self.outbox.operations:  # the handler cancelled it
+                fired = ("no_timer", ref)
+            self._commit((fired,))
+        except Exception as failure:
+            if not isinstance(unwrapped(failure), Stop):  # or the next primary would crash upon it as well
+                self.outbox.take()
+                self._ship(None, (), (fired,))
+            raise
 
     # --- the commit ---
 
@@ -290,6 +354,9 @@ class Primary:
             return
         ledger = self.ledger
         sequence = ledger.sequence + 1
+        place = IN_RING
+        if self.backup is not None:
+            place = self.held.ship(self.backup, ("$commit", sequence, state, changes, operations))
         ledger.commit(sequence, operations)
         for operation in operations:
             if operation[0] == "timer":
@@ -297,9 +364,6 @@ class Primary:
                 self._arm(operation[1])
             elif operation[0] == "no_timer":
                 self._disarm(operation[1])
-        place = IN_RING
-        if self.backup is not None:
-            place = self.held.ship(self.backup, ("$commit", sequence, pack((state, changes, operations))))
         leaving: list[Output] = [operation for operation in operations if operation[0] == "send"]
         self._leave(sequence, place, [*leaving, *[("reply", *each) for each in replies or ()]])
 
@@ -308,7 +372,7 @@ class Primary:
 
     # --- the backup ---
 
-    async def _pair(self) -> None:
+    async def pair(self) -> None:
         """Make a backup on another node, as soon as one can be had; then everything that is held may leave."""
         pair_directory.look_for_node(self.me, False)
         tried: set[str] = set()
@@ -326,9 +390,10 @@ class Primary:
                 break
             await receive(lambda message: type(message) is tuple and message[:1] in (("$node_up",), ("$again",)))
             tried.clear()
-        self.epoch += 1
+        if self.backup is None:
+            self.epoch += 1
+        self._tell_all()
         self.held.release_all(self.backup)
-        pair_directory.tell_all(self._entry())
 
     async def _make_backup(self, node: str) -> bool:
         """Did it come about? Then it has the state, and all that follows will reach it."""
@@ -357,7 +422,8 @@ class Primary:
             log(logger, logging.INFO, "%s: %s could not make a backup: %s", self.name, node, backup)
             return False
         self.backup, self.backup_watch = backup, monitor(backup)
-        place = self.held.ship(backup, ("$begin", self.epoch + 1))
+        self.epoch += 1  # for each backup that may have begun
+        place = self.held.ship(backup, ("$begin", self.epoch))
         while self.held.may_come(place, backup):
             await sleep(ROOM_PERIOD)
         if not self.held.is_in_ring(place, backup):
@@ -377,6 +443,8 @@ class Primary:
         if self.process.state == EXITING:
             return  # from outside: the backup takes over
         stop = unwrapped(failure)
+        if isinstance(stop, Superseded):
+            return
         is_over = isinstance(stop, Stop) or self.backup is None
         try:
             self.process.outbox = self.outbox
@@ -385,10 +453,12 @@ class Primary:
             self.process.outbox = None
             operations, replies, _ = self.outbox.take()
             if is_over:
-                self.held.release_all(self.backup)
-                sends: list[Output] = [operation for operation in operations if operation[0] == "send"]
-                self._leave(0, IN_RING, [*sends, *[("reply", *each) for each in replies]])
                 if self.backup is not None:
-                    send(self.backup, ("$ended",))
+                    place = self.held.ship(self.backup, ("$ended",))
+                    while self.held.may_come(place, self.backup):
+                        await sleep(ROOM_PERIOD)
                 reason = stop.reason if isinstance(stop, Stop) else error_reason(failure)
                 pair_directory.tell_all(Entry(self.name, None, None, self.epoch + 1, reason))
+                self.held.release_all(None)
+                sends: list[Output] = [operation for operation in operations if operation[0] == "send"]
+                self._leave(0, IN_RING, [*sends, *[("reply", *each) for each in (*replies, *self.farewell)]])

@@ -12,7 +12,7 @@ from nodes.here import joined
 from nodes.pair_backup import make
 from nodes.pair_directory import Entry
 from nodes.pair_ledger import Ledger
-from nodes.pair_primary import Primary, Unpaired
+from nodes.pair_primary import Primary, Superseded, Unpaired
 from nodes.pairs import Pair, find
 
 
@@ -50,6 +50,11 @@ async def _lead(started: Started, kind: type[GenServer], name: str, unpaired: Un
     if await primary.begin(args) is IGNORE:
         started.ignore()
         return
+    primary.epoch = await _claimed(name)  # the conductor may be another than before `init`
+    try:
+        await primary.pair()
+    except Superseded as other:
+        raise BadNameError(str(other)) from None
     started.ok()
     await primary.run(deque())
 

@@ -110,7 +110,8 @@ async def call_pair(pair: Pair | str, request: Any, timeout: float | None = DEFA
     """Await the answer of a pair, as `call`; but the death of its primary is no end of it: the backup is asked again, and executes it once.
 
     After a timeout it may have been executed, or be executed later. A request upon which the server crashes fails with that, and is not
-    executed again.
+    executed again. One whose answer was to come later (NOREPLY), and not from the pair, for its state does not have the Caller, fails with
+    `noconnection` when the primary dies.
 
     Raises: CallError: `noproc` if there is no such pair (any more), what it ended with, or what it crashed with upon this request;
         CallTimeoutError; TypeError, ValueError: as `call`.
@@ -136,7 +137,7 @@ async def call_pair(pair: Pair | str, request: Any, timeout: float | None = DEFA
                 wait.end()
             if wait.state == ANSWERED:
                 if type(wait.value) is Failed:
-                    raise CallError(f"call to pair {name!r}: it crashed: {format_reason(wait.value.reason)}", wait.value.reason)
+                    raise CallError(f"call to pair {name!r}: it failed: {format_reason(wait.value.reason)}", wait.value.reason)
                 return wait.value
             if wait.state == BEGUN:
                 raise _late(name, timeout)

@@ -101,7 +101,7 @@ def least_loaded(names: Sequence[str]) -> str:
     """Who of these has least to do: computes least, in quarters of a core, or else has the fewest processes; the first of those that are
     equal.
 
-    The figures are up to 0.1 s old (`load.PERIOD`), so what was placed from here since then counts as well; what others placed does not.
+    The figures are up to 0.25 s old (`load.PERIOD`), so what was placed from here since then counts as well; what others placed does not.
     """
     rated = []
     for name in names:

@@ -26,6 +26,7 @@ PLACEMENTS = ("spread", "least_loaded", "any")
 EVERYWHERE = "everywhere"
 
 Key = tuple[str, Any]  # the supervisor's name, the child's id
+Run = tuple[Key, int, Pid]  # of a child: the number that gave it this home
 
 
 @record
@@ -56,15 +57,15 @@ class Placing(Replicated):
     """See the module."""
 
     async def init(self) -> None:
-        """Begin."""
+        """Begin, with what the process of the same kind before this one left. Its children have been stopped, and get new homes."""
         process_flag("trap_exit", True)
-        table.clear()
         self.table = table
         self.locals: dict[str, Pid] = {}  # LocalChildren by supervisor
         self.here: dict[Key, int] = {}  # what they have been told to run: the number of its entry
-        self.dirty: dict[Any, None] = {}  # keys that have changed, in order
+        self.dirty: dict[Any, Any] = dict.fromkeys(table)  # keys that have changed, with what was there before
         self.starting: dict[Key, tuple[Asked, set[Pid]]] = {}  # of the leader: who has not told yet
-        self.stopping: dict[Ref, tuple[Asked, set[tuple[Key, Pid]]]] = {}  # of the leader
+        self.stopping: dict[Ref, tuple[Asked, set[Run], Any]] = {}  # of the leader: with what is answered
+        self.later: dict[Key, list[Asked]] = {}  # of the leader: wants to add what is being stopped
         self.meet(SERVICE)
 
     async def handle_call(self, request: Any, caller: Caller) -> Any:
@@ -78,10 +79,9 @@ class Placing(Replicated):
     async def handle_info(self, message: Any) -> Continue | None:
         """What others say; then make this node as the table says."""
         outcome = await super().handle_info(message)
-        while self.dirty:
-            key = next(iter(self.dirty))
-            del self.dirty[key]
-            await self._make_so(key)
+        dirty, self.dirty = self.dirty, {}
+        for key in sorted(dirty, key=lambda key: type(key) is str):  # children are removed before their supervisor ends
+            await self._make_so(key, dirty[key])
         return outcome
 
     async def handle_rest(self, message: Any) -> Continue | None:
@@ -97,7 +97,7 @@ class Placing(Replicated):
                 del self.locals[name]
                 for key in [key for key in self.here if key[0] == name]:
                     del self.here[key]
-                    self.dirty[key] = None
+                    self.dirty[key] = self.table.get(key)
             case Exit():
                 pass  # of one that was told to end
             case _:
@@ -108,9 +108,9 @@ class Placing(Replicated):
 
     def table_changed(self, key: Any, before: Any, value: Any) -> None:
         """It is looked at after this message."""
-        self.dirty[key] = None
+        self.dirty.setdefault(key, before)
 
-    async def _make_so(self, key: Any) -> None:
+    async def _make_so(self, key: Any, before: Any) -> None:
         value: Any = self.table.get(key)
         if type(key) is str:
             if value is None and key in self.locals:
@@ -120,10 +120,12 @@ class Placing(Replicated):
         number = self.here.get(key)
         if number is not None and (not is_mine or number != value.number):
             del self.here[key]
-            cast(self.locals[key[0]], Remove(key))
+            cast(self.locals[key[0]], Remove(key, number))
         if is_mine and number != value.number:
             self.here[key] = value.number
             cast(await self._local(key[0]), Place(key, value.number, value.spec, value.terms, value.first))
+        if value is None and number is None and before is not None and before.home in (None, self_pid()):
+            self.ask_leader((Removed(key, before.number), self_pid()), lambda value: None)  # as it may have told one that did not live on
 
     async def _local(self, name: str) -> Pid:
         if name not in self.locals:
@@ -141,7 +143,8 @@ class Placing(Replicated):
         return [self_pid(), *self.fellows.values()]
 
     def _choose(self, key: Key, node: str | None) -> Pid | None:
-        homes = {pid.node: pid for pid in self._homes()}
+        membership = joined().membership
+        homes = {pid.node: pid for pid in self._homes() if membership.life_of(pid.node) == pid.origin}  # some may just have died
         if node is not None:
             return homes.get(node)
         placement = self.table[key[0]].placement
@@ -176,7 +179,12 @@ class Placing(Replicated):
                 gone = [key for key, _ in self._entries() if key[0] == name]
                 found = self.table.get(name) is not None
                 is_everywhere = self._is_everywhere((name, None))
-                waited = {(key, home) for key in gone for home in (self._homes() if is_everywhere else [self.table[key].home]) if home}
+                waited = {
+                    (key, self.table[key].number, home)
+                    for key in gone
+                    for home in (self._homes() if is_everywhere else [self.table[key].home])
+                    if home is not None
+                }
                 for key in gone:
                     self._drop(key)
                 self.change(name, None)
@@ -188,22 +196,25 @@ class Placing(Replicated):
                 if entry is None:
                     self.decided(asked, asked.again)
                     return
-                homes = [entry.home] if entry.home is not None else []
+                waited = {((name, id_), entry.number, entry.home)} if entry.home is not None else set()
                 self._drop((name, id_))
-                self._when_gone(asked, {((name, id_), home) for home in homes}, True)
+                self._when_gone(asked, waited, True)
             case (Placed() as placed, home):
-                self.decided(asked, None)
                 self._placed(placed, home)
+                self.decided(asked, None)  # the last: until then it is asked of the next leader if this one dies
             case (Removed(key, number), home):
-                self.decided(asked, None)
                 entry = self.table.get(key)
                 if entry is not None and entry.number == number and entry.home == home:
                     self._drop(key)
-                self._gone(key, home)
+                self._gone((key, number, home))
+                self.decided(asked, None)
 
     def _add(self, asked: Asked, key: Key, entry: Entry) -> None:
         if self.table.get(key[0]) is None:
             self.decided(asked, ("error", f"there is no distributed supervisor {key[0]!r}", "noproc"))
+            return
+        if self._is_being_stopped(key):
+            self.later.setdefault(key, []).append(asked)
             return
         there = self.table.get(key)
         if there is None:
@@ -229,10 +240,10 @@ class Placing(Replicated):
         self.change(key, replace(entry, number=self.number + 1, home=home, first=first, pid=None))
 
     def _drop(self, key: Key) -> None:
-        if key in self.starting:
-            asked, _ = self.starting.pop(key)
-            self.decided(asked, ("error", f"child {key[1]!r} was terminated while it started", "shutdown"))
+        asked, _ = self.starting.pop(key, (None, None))
         self.change(key, None)
+        if asked is not None:
+            self.decided(asked, ("error", f"child {key[1]!r} was terminated while it started", "shutdown"))
 
     def _placed(self, placed: Placed, home: Pid) -> None:
         key = placed.key
@@ -242,39 +253,48 @@ class Placing(Replicated):
         is_everywhere = self._is_everywhere(key)
         asked, waited = self.starting.get(key, (None, set()))
         if placed.pid is None:
-            if asked is not None:
-                del self.starting[key]
-                self.decided(asked, ("start_error", key[1], placed.reason))
+            self.starting.pop(key, None)
             if asked is not None or not is_everywhere:
                 self._drop(key)
+            if asked is not None:
+                others = {(key, entry.number, each) for each in self._homes() if is_everywhere and each != home}
+                self._when_gone(asked, others, ("start_error", key[1], placed.reason))
             return
         waited.discard(home)
-        if asked is not None and not waited:
-            del self.starting[key]
-            self.decided(asked, ("ok", placed.pid))
-        first = key in self.starting
+        first = asked is not None and bool(waited)
+        if not first:
+            self.starting.pop(key, None)
         if not is_everywhere or entry.first != first:
             self.change(key, replace(entry, pid=None if is_everywhere else placed.pid, first=first))
+        if asked is not None and not first:
+            self.decided(asked, ("ok", placed.pid))
 
-    def _when_gone(self, asked: Asked, waited: set[tuple[Key, Pid]], value: Any) -> None:
+    def _when_gone(self, asked: Asked, waited: set[Run], value: Any) -> None:
         there = self._homes()
-        waited = {(key, home) for key, home in waited if home in there}
+        waited = {run for run in waited if run[2] in there}
         if waited:
-            self.stopping[asked.ref] = asked, waited
+            self.stopping[asked.ref] = asked, waited, value
         else:
             self.decided(asked, value)
 
-    def _gone(self, key: Key, home: Pid) -> None:
-        for ref, (asked, waited) in list(self.stopping.items()):
-            waited.discard((key, home))
+    def _is_being_stopped(self, key: Key) -> bool:
+        return any(run[0] == key for _, waited, _ in self.stopping.values() for run in waited)
+
+    def _gone(self, run: Run) -> None:
+        for ref, (asked, waited, value) in list(self.stopping.items()):
+            waited.discard(run)
             if not waited:
                 del self.stopping[ref]
-                self.decided(asked, True)
+                self.decided(asked, value)
+        if run[0] in self.later and not self._is_being_stopped(run[0]):
+            for asked in self.later.pop(run[0]):
+                self.decide(asked)
 
     def begin_to_lead(self, reports: dict[Pid, Any]) -> None:
         """Whoever waits will ask again."""
         self.starting.clear()
         self.stopping.clear()
+        self.later.clear()
         super().begin_to_lead(reports)
 
     def take_up(self) -> None:
@@ -312,8 +332,8 @@ class Placing(Replicated):
     def fellow_left(self, pid: Pid) -> None:
         """Nothing is waited for of a node that is lost."""
         super().fellow_left(pid)
-        for key, home in {pair for _, waited in self.stopping.values() for pair in waited if pair[1] == pid}:
-            self._gone(key, home)
+        for run in {run for _, waited, _ in self.stopping.values() for run in waited if run[2] == pid}:
+            self._gone(run)
         for key, (asked, waited) in list(self.starting.items()):
             if pid in waited and self._is_everywhere(key):
                 waited.discard(pid)

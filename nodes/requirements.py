@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from nodes import kernel
 from nodes.errors import StartError
 from nodes.member import PAGE
+from nodes.serd import MOST
 
 LONGEST_NAME = 255  # bytes
 DESCRIPTORS_PER_NODE = 4  # control channel, its other end until the forge has it, page, pidfd
@@ -31,6 +34,33 @@ def check_arguments(names: Sequence[str], cores: Sequence[int], main: str, on_ma
         raise ValueError(f"main runs on one of the nodes, {', '.join(names)}, not on {main!r}")
     if on_main_lost not in ("stop", "restart"):
         raise ValueError(f"on_main_lost is 'stop' or 'restart', not {on_main_lost!r}")
+
+
+def check_fault_limit(limit: Any) -> tuple[int, float]:
+    """TypeError or ValueError if this is not how many faults of a node in how many seconds retire it."""
+    match limit:
+        case (int(faults), int(seconds) | float(seconds)) if not any(type(each) is bool for each in limit):
+            if 1 <= faults <= MOST and 0 < seconds < math.inf:
+                return faults, float(seconds)
+            raise ValueError(f"fault_limit is 1 to {MOST} faults in more than 0.0 seconds, not {limit!r}")
+    raise TypeError(f"fault_limit is how many faults in how many seconds retire a node, as (3, 3600.0), not {limit!r}")
+
+
+def check_seconds(name: str, value: Any) -> float:
+    """TypeError or ValueError if this argument is no time that can pass. It may be infinite."""
+    if type(value) not in (int, float):
+        raise TypeError(f"{name} is a number of seconds, not {value!r}")
+    if not value > 0:
+        raise ValueError(f"{name} is more than 0 seconds, not {value!r}")
+    return float(value)
+
+
+def check_setup(setup: Any) -> tuple[str, tuple[Any, ...]] | None:
+    """TypeError if this is not a function's name with its arguments."""
+    match setup:
+        case None | (str(), tuple()):
+            return setup
+    raise TypeError(f"setup is a function with its arguments, as ('module:qualname', ()), not {setup!r}")
 
 
 def require_kernel() -> bool:

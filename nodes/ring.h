@@ -77,10 +77,11 @@ typedef struct bl_pair_header {
 } bl_pair_header;
 
 typedef struct bl_lines {
-    _Alignas(BL_LINE) _Atomic uint64_t tail; /* the writer's: all before it is published */
-    _Atomic uint64_t waiting;                /* the writer's: number of its wait for room, 0: does not wait */
-    _Alignas(BL_LINE) _Atomic uint64_t head; /* the reader's: all before it is free again */
-    _Atomic uint64_t sleeping;               /* the reader's: number of its nap, 0: awake */
+    _Alignas(BL_LINE) _Atomic uint64_t tail;     /* the writer's: all before it is published */
+    _Alignas(BL_LINE) _Atomic uint64_t head;     /* the reader's: all before it is free again */
+    /* These two are looked at with every record and seldom written: beside the positions each look would be a cache miss. */
+    _Alignas(BL_LINE) _Atomic uint64_t waiting;  /* the writer's: number of its wait for room, 0: does not wait */
+    _Alignas(BL_LINE) _Atomic uint64_t sleeping; /* the reader's: number of its nap, 0: awake */
 } bl_lines;
 
 typedef struct bl_record {

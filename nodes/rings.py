@@ -22,6 +22,8 @@ from nodes._ring import ffi, lib
 # others. Speed does not decide: 64, 128 and 256 KiB measure the same. Memory does, because all of it is committed when a
 # pair is made: 16 nodes that all talk are 120 pairs, 31 MB.
 CAPACITY = 128 * 1024
+# Bytes of a message that an end takes in fragments, unless it is opened for another length. Mailboxes do not get there: what has
+# `segments.LARGE` bytes or more does not go through the ring.
 LONGEST = 64 * 1024 * 1024
 
 KEPT = 1024 * 1024  # bytes up to which the buffer that a long message needed is kept for the next
@@ -29,6 +31,7 @@ KEPT = 1024 * 1024  # bytes up to which the buffer that a long message needed is
 BROKEN = "the peer broke the protocol of the ring, or this end is closed or broken since earlier"
 
 HEADER = struct.Struct("=IIBBHIQQQ")  # bl_record
+PADDING = 0xFFFFFFFF  # BL_PADDING
 
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
@@ -49,6 +52,10 @@ class BrokenRingError(Exception):
 
     The other end is to be treated as dead: what comes next in the ring cannot be known.
     """
+
+
+class UnusableError(BrokenRingError):
+    """The connection cannot go on either, but no memory is to blame: a record that nobody can act upon, or no descriptor is left."""
 
 
 def create(capacity: int = CAPACITY, longest: int = LONGEST) -> tuple[int, PairEnd]:
@@ -111,7 +118,7 @@ class PairEnd:
     Made by `create` and `attach`. After `close`, and after a BrokenRingError, each method raises BrokenRingError for the direction.
     """
 
-    __slots__ = ("_buffer", "_header", "_memory", "_offset", "_payload", "_reader", "_record", "_writer", "largest")
+    __slots__ = ("_buffer", "_header", "_lines", "_memory", "_offset", "_payload", "_reader", "_record", "_writer", "largest")
 
     def __init__(self, memory: Any, size: int, side: int, longest: int) -> None:
         self._memory = memory
@@ -122,6 +129,7 @@ class PairEnd:
             raise ValueError("this pair of rings has a layout of another version: both nodes need the same beamlike")
         if error < 0:
             raise ValueError(f"this is no pair of rings: the header in its {size} bytes has another magic number, or sizes that do not fit")
+        self._lines = lib.BL_PAGE if side == 0 else 2 * lib.BL_PAGE + self._reader.capacity  # where the ring that we write begins
         self._record = ffi.new("bl_record *")
         self._header = ffi.buffer(self._record)
         self._offset = ffi.new("uint32_t *")
@@ -165,6 +173,34 @@ class PairEnd:
         if outcome == -lib.BL_EINVAL and kind != 0 and not flags & 1:
             raise ValueError(f"a message is continued where it stands and begun at 0, not at {offset} of {len(data)} bytes")
         return self._written(outcome, data), self._offset[0]
+
+    def write_damaged(self, kind: int, to: int, from_: int, ref: int, data: bytes, *, bit: int | None = None, torn_at: int = 0) -> bool:
+        """Write a message of at most `largest` bytes with a fault, for `nodes.chaos`. False: there is no room. Else ring the bell.
+
+        With `bit`, this bit of the record, modulo their number, is changed after the checksum was made. Without, only the first `torn_at`
+        bytes of the record, of a header of 40 bytes and the data, get into the ring, and nothing is published: as if this OS process had
+        been killed there, which is to be done now.
+
+        Raises: BrokenRingError
+        """
+        if not self.await_room():
+            return False
+        writer, fields = self._writer, (kind, 0, 0, self._writer.sequence, to, from_, ref)
+        record = bytearray(HEADER.pack(len(data), crc32c(HEADER.pack(len(data), 0, *fields) + data), *fields) + data)
+        lines = ffi.cast("uint8_t *", self._memory) + self._lines
+        index, size = writer.tail % writer.capacity, (len(record) + 7) & ~7
+        rest = writer.capacity - index
+        skipped = rest if rest < size else 0
+        if skipped:
+            ffi.memmove(lines + lib.BL_PAGE + index, struct.pack("=II", PADDING, crc32c(struct.pack("=Q", writer.tail))), 8)
+        if bit is not None:
+            record[bit // 8 % len(record)] ^= 1 << bit % 8
+        ffi.memmove(lines + lib.BL_PAGE + (0 if skipped else index), record, len(record) if bit is not None else min(torn_at, len(record)))
+        if bit is not None:
+            writer.sequence = (writer.sequence + 1) & 0xFFFFFFFF
+            writer.tail += skipped + size
+            ffi.cast("uint64_t *", lines)[0] = writer.tail  # in whatever order the reader sees this and the record: it is not a good one
+        return True
 
     def await_room(self) -> bool:
         """Say that we are going to wait for room. Whether there is some already: then do not wait for the bell."""

@@ -28,6 +28,7 @@ from beamlike.seam import (
     exit_from_afar,
     ignore,
     leaves,
+    let_go_on,
     life,
     make_ref_of,
     make_wait,
@@ -37,8 +38,8 @@ from beamlike.seam import (
     until_one_is_over,
 )
 from nodes.cycles import Cycles
+from nodes.hot.peer import Peer
 from nodes.kinds import Kind
-from nodes.peer import Peer
 
 HOLD = 1.0  # seconds; who learned of a life before this node did got there by the same broadcast, which is on its way
 NOTHING: Final = b""
@@ -66,7 +67,7 @@ class Router:
         self.suspend = suspend
         self.place: Callable[[Any], Any] = lambda node: node  # which node is meant by `spawn_at`'s first argument: set by who can tell
         self.members: dict[str, NodeId] = {}  # the other nodes that are up, by name
-        self.lost: set[tuple[str, int]] = set()
+        self.lost: dict[str, int] = {}  # the highest incarnation that is over, by name: so are all before it
         self.peers: dict[NodeId, Peer] = {}
         self.cycles = Cycles(self)
 
@@ -75,14 +76,15 @@ class Router:
     def up(self, name: str, incarnation: int) -> NodeId:
         """A node is there."""
         id_ = self.members[name] = life(name, incarnation)
-        self.lost.discard((name, incarnation))  # it was held for too long, on a machine that is very busy
+        if self.lost.get(name, 0) >= incarnation:  # it was held for too long, on a machine that is very busy
+            self.lost[name] = incarnation - 1
         if id_.peer is not None:  # it was held
             self.reach(id_.peer)
         return id_
 
     def lose(self, id_: NodeId) -> None:
         """A node is lost, and everything it had committed has been taken: `noconnection` to all who depend on it (E11, E13)."""
-        self.lost.add((id_.name, id_.incarnation))
+        self.lost[id_.name] = max(id_.incarnation, self.lost.get(id_.name, 0))
         if self.members.get(id_.name) == id_:
             del self.members[id_.name]
         self.cut(id_)
@@ -93,7 +95,9 @@ class Router:
         id_.peer = None
         if peer is None:
             return
+        peer.id.peer = None  # `id_` may be a copy
         peer.lost()
+        let_go_on()
         for there, linked in list(peer.links.items()):
             for each in list(linked):
                 exit_from_afar(there, each, "noconnection")
@@ -115,7 +119,7 @@ class Router:
         """The peer of a life; None if that is over, or is of this node."""
         if id_.peer is not None:
             return id_.peer  # type: ignore[no-any-return]
-        if (id_.name, id_.incarnation) in self.lost or id_.name == self.me.name:
+        if self._is_over(id_) or id_.name == self.me.name:
             return None
         known = life(id_.name, id_.incarnation)  # `id_` may be a copy
         if known.peer is None:
@@ -126,6 +130,9 @@ class Router:
             if member != known:
                 push_timer(Timer(None, None, lambda: self._hold_no_longer(known), 0.0, None), now() + HOLD)
         return known.peer  # type: ignore[no-any-return]
+
+    def _is_over(self, id_: NodeId) -> bool:
+        return id_.incarnation <= self.lost.get(id_.name, 0) and self.members.get(id_.name) != id_  # a pid may name a life that never was
 
     def is_reachable(self, id_: NodeId) -> bool:
         """Is this life this node's, or would what is sent there now be written for it?"""
@@ -166,14 +173,14 @@ class Router:
         if peer is None:
             wait.fail("noconnection")
             return
-        leaves(me)
         if type(server) is Pid:
-            kind, to, payload = Kind.CALL, server.serial, pack(wait.request)
-        else:
-            kind, to, payload = Kind.CALL_NAMED, 0, pack((server[0], wait.request))
+            peer.call(wait)
+            return
+        payload = pack((server[0], wait.request))
+        leaves(me)
         peer.watching[wait.ref.serial] = wait
         self.cycles.begun(wait)
-        peer.put_for_caller(kind, to, me.serial, wait.ref.serial, payload)
+        peer.put_for_caller(Kind.CALL_NAMED, 0, me.serial, wait.ref.serial, payload)
 
     def call_begun_here(self, wait: Wait) -> None:
         self.cycles.begun(wait)
@@ -193,13 +200,8 @@ class Router:
 
     def reply(self, caller: Pid, ref: Ref, value: Any) -> None:
         peer = self.peer(caller.origin)
-        if peer is None:
-            return
-        payload = pack(value)
-        server = peer.not_watched(ref.serial)
-        if server is not None:
-            ignore(ref, server)
-        peer.put_for_caller(Kind.REPLY, caller.serial, server is not None, ref.serial, payload)
+        if peer is not None:
+            peer.reply(caller, ref, value)
 
     def exit(self, sender: Pid, destination: Pid, reason: Any) -> None:
         peer = self.peer(destination.origin)
@@ -283,7 +285,8 @@ class Router:
         payload = pack((fn, args, options, layers, (parent.pid, *parent.ancestors), link, monitor))
         wait = await self._ask(peer, Kind.SPAWN, 0, payload)
         if wait.state == FAILED:
-            raise SpawnError(f"spawn_at: {node} was lost", wait.value)
+            what = f"the connection to {node}" if self.members.get(node) == peer.id else node
+            raise SpawnError(f"spawn_at: {what} was lost", wait.value)
         match wait.value:
             case ("ok", pid):
                 return pid, wait.ref

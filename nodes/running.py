@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from beamlike import ExitError, pack, unpack
 from beamlike.seam import format_reason, importable_name
 from nodes.owner import Owner
+from nodes.requirements import check_fault_limit, check_seconds, check_setup
 
 T = TypeVar("T")
 
@@ -22,6 +23,8 @@ def run(
     preempt: bool = True,
     on_main_lost: Literal["stop", "restart"] = "stop",
     hang_timeout: float = 5.0,
+    start_timeout: float = 30.0,
+    fault_limit: tuple[int, float] = (3, 3600.0),
     file: str | None = None,
     setup: tuple[str, tuple[Any, ...]] | None = None,
 ) -> T:
@@ -30,13 +33,19 @@ def run(
     As `beamlike.run`, and the same program runs unchanged: `spawn` stays on its node, `spawn_at` chooses one. Each node imports the
     program under its own name; a script is loaded as its file's name, and what is below `if __name__ == "__main__":` runs only here. The
     nodes are called `n1`, `n2` …, `main` runs on `n1`. A node that dies is started again; its processes are gone, and who depends on them
-    is told.
+    is told. When `main` has ended, the processes of its node are stopped as `beamlike.run` does, each supervisor's children in their own
+    time; then the other nodes do the same, but what has not ended there after 5 seconds is killed, whatever its child spec says.
 
     Args:
         nodes: how many; one for each core that this program may use, unless given.
         preempt: as in `beamlike.run`.
         on_main_lost: what happens when the node of `main` dies: the system stops and NodeLost is raised, or `main` starts again.
         hang_timeout: seconds without a sign of life after which a node is killed and started again (D2).
+        start_timeout: seconds that a node has to import the program and be ready, then it is killed: at the beginning that is a StartError,
+            later it is started again.
+        fault_limit: so many faults in so many seconds of memory between a node and others retire it: it is killed and not started again,
+            for its core is suspected. The last node that is up is kept; that of `main`, too, unless `on_main_lost` is "restart": then it is
+            started again on another core.
         file: the program's file, loaded in each node as `beamlike run FILE` does.
         setup: a function, `module:qualname`, called with these arguments in each node before anything else: to set up logging, say.
 
@@ -49,6 +58,8 @@ def run(
         raise TypeError(f"nodes is how many there are to be, an int, not {nodes!r}")
     if count < 1:
         raise ValueError(f"nodes is at least 1, not {nodes}")
+    if type(preempt) is not bool:
+        raise TypeError(f"preempt is True or False, not {preempt!r}")
     name = importable_name(main)
     if name is None:
         raise TypeError(f"main is imported by each node, so it is an async function of a module, not {main!r}")
@@ -59,16 +70,26 @@ def run(
         "body": "nodes.life:live",
         "path": tuple(path for path in sys.path if path),
         "roster": tuple(names),
+        "cores": tuple(cores),
         "main": names[0],
+        "on_main_lost": on_main_lost,
         "start": (name, pack(args)),
         "argv": tuple(sys.argv),
         "file": file or (getattr(module, "__file__", None) if main.__module__ == "__main__" else None),
         "preempt": preempt,
-        "hang_timeout": float(hang_timeout),
+        "hang_timeout": check_seconds("hang_timeout", hang_timeout),
+        "fault_limit": check_fault_limit(fault_limit),
         "polls": count <= len(cores),
-        "setup": setup,
+        "setup": check_setup(setup),
     }
-    owner = Owner(names, [cores[number % len(cores)] for number in range(count)], settings, main=names[0], on_main_lost=on_main_lost)
+    owner = Owner(
+        names,
+        [cores[number % len(cores)] for number in range(count)],
+        settings,
+        main=names[0],
+        start_timeout=check_seconds("start_timeout", start_timeout),
+        on_main_lost=on_main_lost,
+    )
     match unpack(owner.run()):
         case ("ok", value):
             return value  # type: ignore[no-any-return]

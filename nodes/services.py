@@ -1,4 +1,5 @@
-"""What runs on every node besides the program: one supervisor with the processes of load, global names, groups, placing and pairs."""
+"""What runs on every node besides the program: one supervisor with the processes of load, global names, groups, placing, pairs,
+and of what is told to who looks into the system."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import trio
 
 from beamlike import ChildSpec, Supervisor, process_flag, receive
 from beamlike.seam import start
-from nodes import global_names, groups, load, pair_directory, placing
+from nodes import global_names, groups, load, overview, pair_directory, placing
 
 SUPERVISOR = "beamlike.nodes"
 
@@ -44,5 +45,6 @@ async def _start() -> None:
         ChildSpec.of(groups.Groups, name=groups.SERVICE),
         ChildSpec.of(placing.Placing, name=placing.SERVICE),
         ChildSpec.of(pair_directory.serve, name=pair_directory.NAME),
+        ChildSpec.of(overview.tell_of_processes, name=overview.SERVICE),
     ]
     await Supervisor.start_link(children, intensity=10, period=1.0, name=SUPERVISOR)

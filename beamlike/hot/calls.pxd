@@ -30,6 +30,7 @@ cdef class Wait:
     cdef public double timeout
     cpdef void begin(self) except *
     cdef Process local_server(self)
+    cdef object peer(self)
     cpdef void refuse_cycle(self, Process server) except *
     cpdef void answer(self, object value) except *
     cpdef void fail(self, object reason) except *

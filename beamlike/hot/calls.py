@@ -142,7 +142,11 @@ class Wait:
         self.state = BEGUN
         server = self.local_server()
         if server is None:
-            scheduler.hooks_or_error().call_elsewhere(self)
+            peer = self.peer()
+            if peer is not None:
+                peer.call(self)
+            else:
+                scheduler.hooks_or_error().call_elsewhere(self)
             return
         if server is me or (self.event is None and (server.calling is not None or server.calls is not None)):
             self.refuse_cycle(server)
@@ -167,6 +171,13 @@ class Wait:
             return None
         pid: Pid = self.server
         return pid.process  # type: ignore[no-any-return]
+
+    def peer(self) -> Any:
+        """What leads to the server if it is a process of another node that is reached (`routing.Peer`), else None."""
+        if type(self.server) is not Pid:
+            return None
+        pid: Pid = self.server
+        return pid.origin.peer
 
     def refuse_cycle(self, server: Process) -> None:
         """Fail at once if the server waits, through calls, for this caller (G7)."""
@@ -218,7 +229,11 @@ class Wait:
             if server.monitored_by is not None:
                 server.monitored_by.pop(self.ref, None)
         elif self.state != FAILED:
-            scheduler.hooks_or_error().call_ended_elsewhere(self)
+            peer = self.peer()
+            if peer is not None:
+                peer.call_over(self)
+            else:
+                scheduler.hooks_or_error().call_ended_elsewhere(self)
 
 
 def _poll_wait(awaitable: Any) -> Any:
@@ -322,7 +337,9 @@ def reply(caller: Caller, value: Any) -> None:
         held.reply(caller, value)
         return
     process: Process | None = caller.pid.process
-    if process is None:
+    if process is None and caller.pid.origin.peer is not None:
+        caller.pid.origin.peer.reply(caller.pid, caller.ref, value)
+    elif process is None:
         scheduler.hooks_or_error().reply_elsewhere(caller, value)
     else:
         answer(process, caller.ref, value)

@@ -107,6 +107,17 @@ static inline PyObject *bl_make_raw(const uint8_t *data, Py_ssize_t at, Py_ssize
 
 static inline const uint8_t *bl_data_of(PyObject *bytes) { return (const uint8_t *)PyBytes_AS_STRING(bytes); }
 
+static const uint8_t *const bl_no_data = NULL;
+
+static inline int bl_is_same(const uint8_t *data, Py_ssize_t at, Py_ssize_t length, PyObject *raw) {
+    return PyBytes_GET_SIZE(raw) == length && memcmp(data + at, PyBytes_AS_STRING(raw), (size_t)length) == 0;
+}
+
+/* A part of a tuple that nobody has seen yet. */
+static inline void bl_set_part(PyObject *parts, Py_ssize_t index, PyObject *part) {
+    PyTuple_SET_ITEM(parts, index, Py_NewRef(part));
+}
+
 /* How many bytes the scalar at `at` takes; 0 if there is none, or not all of it. */
 static inline Py_ssize_t bl_scalar_length(const uint8_t *data, Py_ssize_t at, Py_ssize_t end) {
     if (at >= end) return 0;

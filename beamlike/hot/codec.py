@@ -6,7 +6,7 @@ Scalars that msgpack has, pids, tuples, lists, dicts and records, up to LONGEST 
 that is wrong, the answer is that the message is not for here: `wire` then does it, and says what is wrong.
 
 Packing fills a room that all share. A record's field may be code of the program's, which may be left in the middle: then the room is
-busy, and others go the long way.
+busy, and others go the long way. So is where the reading stands, for another thread may have its turn when a new pid is looked up.
 """
 
 from __future__ import annotations
@@ -26,7 +26,22 @@ else:
         from beamlike.hot import nocython as cython
 
 if not cython.compiled:
-    from beamlike.hot.portable_codec import ROOM, data_of, make_raw, make_scalar, new_room, put_count, put_raw, put_scalar, scalar_length
+    from beamlike.hot.portable_codec import (
+        NO_DATA,
+        ROOM,
+        data_of,
+        is_same,
+        make_raw,
+        make_scalar,
+        new_room,
+        new_tuple,
+        put_count,
+        put_raw,
+        put_scalar,
+        scalar_length,
+        set_part,
+        whole_tuple,
+    )
 
 MOST_PIDS = 10_000  # of each kind that are remembered
 PID, LIST, DICT, RECORD = 19, 1, 4, 5  # wire.Code
@@ -39,8 +54,16 @@ _list_head, _dict_head, _record_head = b"\xc7\0\1", b"\xc7\0\4", b"\xc7\0\5"  # 
 _registered = registered
 _packed_pids: dict[Pid, bytes] = {}  # those that were packed lately
 _arrived: dict[bytes, Pid] = {}  # and those that have come
+_recent = 64
+_sent: list[Any] = [None] * _recent  # of `_packed_pids`, those that were looked for last, by serial,
+_sent_raws = [b""] * _recent
+_pids: list[Any] = [None] * _recent  # and of `_arrived`
+_raws = [b""] * _recent
 _is_busy = False
 _out: Any = new_room()
+_is_reading = False
+_data: Any = NO_DATA
+_at = _end = 0
 _pid_bytes: Callable[[Pid], bytes]
 _pid_of: Callable[[bytes], Pid]
 
@@ -69,6 +92,8 @@ def forget() -> None:
     """A node opens or closes: its pids are others."""
     _packed_pids.clear()
     _arrived.clear()
+    for pids, raws in ((_sent, _sent_raws), (_pids, _raws)):
+        pids[:], raws[:] = [None] * _recent, [b""] * _recent
 
 
 # --- packing ----------------------------------------------------------------------------------------------------------
@@ -94,10 +119,7 @@ def _put(value: Any, at: int, depth: int) -> int:
         return end
     kind = type(value)
     if kind is Pid:
-        raw = _packed_pids.get(value)
-        if raw is None:
-            raw = _pid_bytes(value)
-        return put_raw(_out, at, ROOM, raw)
+        return put_raw(_out, at, ROOM, _raw_of(value))
     if depth == _deepest:
         return -1
     depth += 1
@@ -136,6 +158,19 @@ def _put(value: Any, at: int, depth: int) -> int:
     return end if count == 0 else -1
 
 
+def _raw_of(pid: Pid) -> bytes:
+    place = pid.serial % _recent
+    if _sent[place] is pid:
+        return _sent_raws[place]
+    raw = _packed_pids.get(pid)
+    if raw is None:
+        raw = _pid_bytes(pid)
+        if pid not in _packed_pids:
+            return raw
+    _sent[place], _sent_raws[place] = pid, raw
+    return raw
+
+
 def _put_dict(value: dict[Any, Any], at: int, depth: int) -> int:
     """A map, if all keys are scalars."""
     end = put_count(_out, at, ROOM, 0x80, 0xDE, len(value))
@@ -149,107 +184,131 @@ def _put_dict(value: dict[Any, Any], at: int, depth: int) -> int:
 
 
 # --- unpacking --------------------------------------------------------------------------------------------------------
+# Each function reads what is at `_at` and leaves `_at` behind it, or answers ELSEWHERE.
 
 
 def unpack(data: bytes) -> Any:
     """The message in `data`, as `wire.unpack` gives it; ELSEWHERE if it is not for here, or is none."""
-    cursor = _Cursor(data)
+    global _data, _at, _end, _is_reading
+    if _is_reading:
+        return ELSEWHERE
+    _is_reading = True
+    _data, _at, _end = data_of(data), 0, len(data)
     try:
-        value = cursor.value(0)
+        value = _value(0)
     except Exception:  # noqa: BLE001 - whatever is wrong, `wire` finds it and says it
         return ELSEWHERE
-    return value if cursor.at == cursor.end else ELSEWHERE
+    finally:
+        _is_reading = False
+    return value if _at == _end else ELSEWHERE
 
 
-@cython.final
-@cython.freelist(8)
-@cython.cclass
-class _Cursor:
-    """Where in a message the reading is. Each method leaves `at` behind what it has read, or answers ELSEWHERE (`count`: -1)."""
+def _value(depth: int) -> Any:
+    global _at
+    length = scalar_length(_data, _at, _end)
+    if length > 0:
+        _at += length
+        return make_scalar(_data, _at - length, length)
+    if _at >= _end or depth == _deepest:
+        return ELSEWHERE
+    length = _count(0x90, 0xDC)
+    if length >= 0:
+        return _array(length, depth + 1)
+    length = _count(0x80, 0xDE)
+    if length >= 0:
+        return _map(length, depth + 1)
+    return _extension()
 
-    __slots__ = ("at", "data", "end")
 
-    def __init__(self, data: bytes) -> None:
-        self.data = data_of(data)
-        self.at = 0
-        self.end = len(data)
+def _count(small: int, head16: int) -> int:
+    """Of the items of an array or a map, if one is here that can be as long; else -1."""
+    global _at
+    head: int = _data[_at]
+    if head & 0xF0 == small:
+        _at += 1
+        return head & 0x0F
+    if head != head16 or _end - _at < 3:
+        return -1
+    count: int = _data[_at + 1] << 8 | _data[_at + 2]
+    _at += 3
+    return count if count <= _end - _at else -1
 
-    def value(self, depth: int) -> Any:
-        length = scalar_length(self.data, self.at, self.end)
-        if length > 0:
-            self.at += length
-            return make_scalar(self.data, self.at - length, length)
-        if self.at >= self.end or depth == _deepest:
-            return ELSEWHERE
-        length = self.count(0x90, 0xDC)
-        if length >= 0:
-            return self.array(length, depth + 1)
-        length = self.count(0x80, 0xDE)
-        if length >= 0:
-            return self.map(length, depth + 1)
-        return self.extension()
 
-    def count(self, small: int, head16: int) -> int:
-        """Of the items of an array or a map, if one is here that can be as long."""
-        head = self.data[self.at]
-        if head & 0xF0 == small:
-            self.at += 1
-            return head & 0x0F
-        if head != head16 or self.end - self.at < 3:
-            return -1
-        count: int = self.data[self.at + 1] << 8 | self.data[self.at + 2]
-        self.at += 3
-        return count if count <= self.end - self.at else -1
-
-    def array(self, count: int, depth: int) -> Any:
-        code = 0
-        if count and self.end - self.at >= 3 and self.data[self.at] == 0xC7 and self.data[self.at + 1] == 0:
-            code = self.data[self.at + 2]
-            self.at += 3
-            count -= 1
-            if code != LIST and code != RECORD:
-                return ELSEWHERE
-        parts = []
-        for _ in range(count):
-            part = self.value(depth)
-            if part is ELSEWHERE:
-                return ELSEWHERE
-            parts.append(part)
-        if code == 0:
-            return tuple(parts)
+def _array(count: int, depth: int) -> Any:
+    global _at
+    if count and _end - _at >= 3 and _data[_at] == 0xC7 and _data[_at + 1] == 0:
+        code = _data[_at + 2]
+        _at += 3
         if code == LIST:
-            return parts
-        if not parts or type(parts[0]) is not str:
+            return _list(count - 1, depth)
+        if code == RECORD:
+            return _record(count - 1, depth)
+        return ELSEWHERE
+    parts = new_tuple(count)
+    for index in range(count):
+        part = _value(depth)
+        if part is ELSEWHERE:
             return ELSEWHERE
-        kind = _registered(parts[0])
-        if kind is None:
-            return ELSEWHERE
-        shape = shape_of(kind)
-        if shape is None or len(parts) != len(shape.fields) + 1:
-            return ELSEWHERE
-        return shape.build(parts[1:])
+        set_part(parts, index, part)
+    return whole_tuple(parts)
 
-    def map(self, count: int, depth: int) -> Any:
-        made = {}
-        for _ in range(count):
-            length = scalar_length(self.data, self.at, self.end)
-            if length == 0:
-                return ELSEWHERE
-            self.at += length
-            key = make_scalar(self.data, self.at - length, length)
-            part = self.value(depth)
-            if part is ELSEWHERE:
-                return ELSEWHERE
-            made[key] = part
-        return made
 
-    def extension(self) -> Any:
-        """A pid: an extension with one byte of length."""
-        if self.end - self.at < 3 or self.data[self.at] != 0xC7 or self.data[self.at + 2] != PID:
+def _list(count: int, depth: int) -> Any:
+    parts = []
+    for _ in range(count):
+        part = _value(depth)
+        if part is ELSEWHERE:
             return ELSEWHERE
-        length = self.data[self.at + 1]
-        if length < 16 or length > self.end - self.at - 3:
+        parts.append(part)
+    return parts
+
+
+def _record(count: int, depth: int) -> Any:
+    name = _value(depth)
+    kind = _registered(name) if type(name) is str else None
+    if kind is None:
+        return ELSEWHERE
+    shape = shape_of(kind)
+    if shape is None or len(shape.fields) != count - 1:
+        return ELSEWHERE
+    parts = _list(count - 1, depth)
+    return parts if parts is ELSEWHERE else shape.build(parts)
+
+
+def _map(count: int, depth: int) -> Any:
+    global _at
+    made = {}
+    for _ in range(count):
+        length = scalar_length(_data, _at, _end)
+        if length == 0:
             return ELSEWHERE
-        raw = make_raw(self.data, self.at + 3, length)
-        self.at += 3 + length
-        return _arrived.get(raw) or _pid_of(raw)
+        _at += length
+        key = make_scalar(_data, _at - length, length)
+        part = _value(depth)
+        if part is ELSEWHERE:
+            return ELSEWHERE
+        made[key] = part
+    return made
+
+
+def _extension() -> Any:
+    """A pid: an extension with one byte of length."""
+    global _at
+    if _end - _at < 3 or _data[_at] != 0xC7 or _data[_at + 2] != PID:
+        return ELSEWHERE
+    length = _data[_at + 1]
+    if length < 16 or length > _end - _at - 3:
+        return ELSEWHERE
+    start = _at + 3
+    _at = start + length
+    place = _data[start + 15] % _recent  # by the last byte of the serial
+    if is_same(_data, start, length, _raws[place]):
+        return _pids[place]
+    raw = make_raw(_data, start, length)
+    pid = _arrived.get(raw)
+    if pid is None:
+        pid = _pid_of(raw)
+        if raw not in _arrived:
+            return pid
+    _raws[place], _pids[place] = raw, pid
+    return pid

@@ -45,6 +45,25 @@ def data_of(data: bytes) -> bytes:
     return data
 
 
+NO_DATA = b""
+
+
+def is_same(data: bytes, at: int, length: int, raw: bytes) -> bool:
+    return data[at : at + length] == raw
+
+
+def new_tuple(count: int) -> list[Any]:
+    return [None] * count
+
+
+def set_part(parts: list[Any], index: int, part: Any) -> None:
+    parts[index] = part
+
+
+def whole_tuple(parts: list[Any]) -> tuple[Any, ...]:
+    return tuple(parts)
+
+
 _LENGTHS = {0xC0: 1, 0xC2: 1, 0xC3: 1, 0xCC: 2, 0xD0: 2, 0xCD: 3, 0xD1: 3, 0xCE: 5, 0xD2: 5, 0xCB: 9, 0xCF: 9, 0xD3: 9}
 
 

@@ -49,6 +49,7 @@ cpdef void deliver(Process process, object message) except *
 cpdef void wake(Process process) except *
 cdef object poll_receive(object awaitable)
 cpdef void fire_timers(double time) except *
+cpdef bint has_runnable() except -1
 cpdef Process run_slice(double seconds)
 cdef void stepped_out(Process process, object yielded) except *
 cpdef void finish(Process process) except *

@@ -1,3 +1,7 @@
+cimport cython
+from beamlike.hot.codec cimport unpack as unpack_quickly
+from beamlike.hot.ids cimport Pid
+from beamlike.hot.scheduler cimport deliver, has_runnable
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "ring.h":
@@ -32,9 +36,9 @@ cdef extern from "ends.h":
     double seconds_now "bl_seconds" ()
 
 cdef double POLL
-cdef int SPINS, SEND, BATCH
+cdef int SPINS, SEND, CALL, REPLY, BATCH
 cdef size_t LARGEST
-cdef object _left
+cdef dict _left
 
 cdef class Outlet:
     cdef readonly object end
@@ -44,11 +48,13 @@ cdef class Outlet:
     cdef readonly object broke
     cdef bl_writer *writer
 
+    cpdef bint write(self, int kind, uint64_t to, uint64_t from_, uint64_t ref, bytes payload) except -1
+
 cdef class Inlet:
     cdef readonly object end
     cdef readonly int bell
     cdef object room
-    cdef object arrived
+    cdef object arrived, peer
     cdef object broke
     cdef bl_reader *reader
     cdef bl_record *record

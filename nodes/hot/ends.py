@@ -1,3 +1,5 @@
+# cython: annotation_typing=False
+# (C types are in ends.pxd; the annotations are for checkers.)
 """The two ends of a mailbox: `Outlet` for what this node writes, `Inlet` for what it reads; and `Looks` at all that it reads.
 
 A message to a live process takes the shortest way, from the ring into the process's mailbox; every other record is handed to who knows
@@ -8,14 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from beamlike import WireError, unpack
-from beamlike.seam import deliver, has_runnable, left
+from beamlike.seam import ELSEWHERE, left
 from nodes.rings import BrokenRingError, PairEnd, ReaderSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from beamlike.seam import nocython as cython
+    from nodes.hot.peer import Peer
 else:
     try:
         import cython
@@ -23,6 +25,7 @@ else:
         from beamlike.seam import nocython as cython
 
 if not cython.compiled:
+    from beamlike.seam import deliver, has_runnable, unpack_quickly
     from nodes.hot.portable import (
         BL_EAGAIN,
         bl_read,
@@ -44,7 +47,7 @@ if not cython.compiled:
 POLL = 0.0002  # seconds: a few times what it costs to be woken
 SPINS = 200  # looks between two at the clock
 BATCH = 256  # records of one mailbox before the others have their turn
-SEND = 1  # nodes.kinds.Kind.SEND
+SEND, CALL, REPLY = 1, 3, 5  # nodes.kinds.Kind
 LARGEST = 64 * 1024  # bytes of a payload: larger ones have a segment
 _left = left
 
@@ -70,7 +73,7 @@ class Outlet:
         self.broke = broke
         self.writer = writer_at(end.writer_address)
 
-    def write(self, kind: Any, to: Any, from_: Any, ref: Any, payload: bytes) -> bool:
+    def write(self, kind: int, to: int, from_: int, ref: int, payload: bytes) -> bool:
         """Commit a record. False: there is no room now; to be called again with the same before any other."""
         if len(payload) > self.largest:
             return self.write_large(kind, to, from_, ref, payload)
@@ -92,6 +95,7 @@ class Inlet:
 
     Args:
         bell: the writer's.
+        peer: the writer.
         arrived: called with (kind, flags, to, from, ref, payload) of what is more than a message to a live process.
         broke: called with the BrokenRingError that it raises or that reading does.
     """
@@ -100,11 +104,13 @@ class Inlet:
         self,
         end: PairEnd,
         bell: int,
+        peer: Peer,
         arrived: Callable[[int, int, int, int, int, bytes], None],
         broke: Callable[[BrokenRingError], None],
     ) -> None:
         self.end = end  # which keeps the memory
         self.bell = bell
+        self.peer = peer
         self.arrived = arrived
         self.broke = broke
         self.reader = reader_at(end.reader_address)
@@ -130,18 +136,30 @@ class Inlet:
                     ring_bell(self.bell)
                 return False
             payload = make_bytes(self.payload, length)
-            if self.record.kind == SEND and self.record.flags == 0:
-                pid = _left.get(self.record.to)
-                if pid is None:
-                    continue  # M2
-                try:
-                    message = unpack(payload)
-                except WireError:
-                    pass  # as if it were not this kind: there it is seen again, and told
-                else:
-                    deliver(pid.process, message)
-                    continue
+            if self.record.flags == 0 and self.take_quickly(payload):
+                continue
             self.arrived(self.record.kind, self.record.flags, self.record.to, from_of(self.record), self.record.ref, payload)
+        return True
+
+    def take_quickly(self, payload: bytes) -> bool:
+        """Act upon the record if it is one of the commonest: of a kind, for a live process, made of what the codec has."""
+        kind = self.record.kind
+        if kind != SEND and kind != CALL and kind != REPLY:
+            return False
+        pid = _left.get(self.record.to)
+        if pid is None:
+            return bool(kind == SEND)  # M2
+        value = unpack_quickly(payload)
+        if value is ELSEWHERE:
+            return False
+        if kind == SEND:
+            deliver(pid.process, value)
+        elif kind == CALL:
+            self.peer.call_came(pid.process, from_of(self.record), self.record.ref, value)
+        else:
+            if from_of(self.record):
+                self.peer.stop_watching(self.record.ref)
+            self.peer.reply_came(pid.process, self.record.ref, value)
         return True
 
 
@@ -171,7 +189,8 @@ class Looks:
             if place < 0:
                 break
             self.last = seconds_now()
-            self.inlets[place].take()
+            inlet: Inlet = self.inlets[place]
+            inlet.take()
         if self.waiting:
             self.flush()
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beamlike import Down, abroad, wire, receive, run, self_pid, send, sleep, spawn, spawn_monitor
+from beamlike import Down, abroad, receive, run, self_pid, send, sleep, spawn, spawn_monitor, wire
 from beamlike.hot import codec, values
 from beamlike.hot.ids import NodeId, Pid, Ref
 from beamlike.hot.values import MAX_DEPTH, copy_argument, copy_value
@@ -194,15 +194,16 @@ def test_codec_packs_to_the_same_bytes_as_the_long_way_and_unpacks_to_the_same_m
 @pytest.mark.parametrize(
     "message",
     [
-        5, -33, 2**64 - 1, -(2**63), 1.5, None, True, "", "é€", "a" * 31, "a" * 32, "a" * 255, "a" * 256, "a" * 60_000, b"", b"x" * 255, b"x" * 256,
-        (), tuple(range(15)), tuple(range(16)), tuple(range(1000)), [], [1, [2, (3,)]], {}, {1: "a", "b": [None], None: {}},
-        {n: n for n in range(16)}, Point(1, Point("a", [])), Account("me", [1, 2]), Empty(),
+        5, -33, 2**64 - 1, -(2**63), 1.5, None, True, "", "é€", "a" * 31, "a" * 32, "a" * 255, "a" * 256, "a" * 60_000,
+        b"", b"x" * 255, b"x" * 256, (), tuple(range(15)), tuple(range(16)), tuple(range(1000)), [], [1, [2, (3,)]],
+        {}, {1: "a", "b": [None], None: {}}, {n: n for n in range(16)}, Point(1, Point("a", [])), Account("me", [1, 2]), Empty(),
         Pid(NodeId("n1@there", 3), 7), (Pid(NodeId("é@there", -1), 2**40), "x"),
     ],
     ids=lambda message: repr(message)[:20],
 )  # fmt: skip
 def test_codec_has_what_most_messages_are_made_of(message: Any) -> None:
     packed = codec.pack(message)
+    assert packed is not None
     assert packed == the_long_way(message)
     assert print_of(codec.unpack(packed)) == print_of(message)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from in_system import do_at, kill, others, stay, until_up
+from in_system import do_at, kill, kill_service, lose_connection, others, stay, until_up
 
 from beamlike import Pid, demonitor, exit, monitor, receive, self_pid, send, spawn
 from nodes import list_nodes
-from nodes.groups import GroupJoined, GroupLeft, demonitor_group, join, leave, list_groups, local_members, members, monitor_group
+from nodes.groups import SERVICE, GroupJoined, GroupLeft, demonitor_group, join, leave, list_groups, local_members, members, monitor_group
 
 
 async def until_members(group: object, expected: list[Pid]) -> None:
@@ -107,3 +107,37 @@ async def check_the_members_of_a_lost_node_leave_and_a_node_that_comes_back_lear
     await until_up(4)
     await do_at(node, until_members, "partly", [here])
     exit(here, "kill")
+
+
+async def check_who_monitors_a_group_is_told_of_all_though_the_service_was_killed() -> None:
+    here = [await stay(self_pid().node, join, "watched") for _ in range(2)]
+    there = await stay(others()[1], join, "watched")
+    await until_members("watched", [*here, there])
+    ref, pids = await monitor_group("watched")
+    exit(here[1], "kill")
+    await kill_service(SERVICE)
+    late = await stay(others()[0], join, "watched")
+    while sorted(pids, key=repr) != sorted([here[0], there, late], key=repr):
+        match await receive(lambda message: message.ref == ref, timeout=5):
+            case GroupJoined(_, _, joined):
+                pids.extend(joined)
+            case GroupLeft(_, _, left):
+                for pid in left:
+                    pids.remove(pid)
+    for node in list_nodes():
+        await do_at(node, until_members, "watched", pids)
+    await demonitor_group(ref)
+    for pid in pids:
+        exit(pid, "kill")
+
+
+async def check_two_nodes_know_each_others_members_after_the_connection_was_lost() -> None:
+    one, other, _ = others()
+    for number in range(3):
+        pids = [await stay(node, join, ("lost", number)) for node in (one, other)]
+        await lose_connection(one, other)
+        pids += [await stay(node, join, ("lost", number)) for node in (one, other)]
+        for node in list_nodes():
+            await do_at(node, until_members, ("lost", number), pids)
+        for pid in pids:
+            exit(pid, "kill")

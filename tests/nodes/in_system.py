@@ -13,8 +13,24 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from beamlike import Down, Pid, make_ref, process_info, receive, self_pid, send, spawn_at, spawn_monitor
+from beamlike import (
+    Down,
+    Pid,
+    exit,
+    make_ref,
+    process_info,
+    process_info_at,
+    receive,
+    self_pid,
+    send,
+    sleep,
+    spawn_at,
+    spawn_monitor,
+    whereis,
+)
 from nodes import NodeDown, NodeUp, kill_node, list_nodes, monitor_node, run
+from nodes.here import joined
+from nodes.rings import UnusableError
 
 HERE = str(Path(__file__).parent)
 PATIENCE = 20.0  # seconds after which something hangs
@@ -73,8 +89,13 @@ async def until_up(count: int) -> None:
 
 
 def others() -> list[str]:
-    """The other nodes, the conductor's first."""
-    return [name for name in list_nodes() if name != self_pid().node]
+    """The other nodes, the eldest first: that is the conductor's, unless this one is elder."""
+    return [member.id.name for member in sorted(joined().membership.members.values(), key=lambda member: member.id.incarnation)]
+
+
+def conductor() -> str:
+    """The node that leads."""
+    return joined().membership.conductor().name
 
 
 async def kill(*names: str) -> None:
@@ -89,6 +110,28 @@ def begin_to_kill(*names: str) -> None:
         monitor_node(name)
     for name in names:
         kill_node(name)
+
+
+async def lose_connection(one: str, other: str) -> None:
+    """Both nodes live, and what was between them is lost, as when a checksum is wrong. Returns when `one` has acted upon it."""
+    await do_at(one, _lose_connection, other)
+
+
+async def _lose_connection(other: str) -> None:
+    life = joined()
+    id_ = life.router.members[other]
+    while id_ not in life.mailboxes.open:  # one is opened at the first contact
+        await process_info_at(Pid(id_, 1))
+    life.mailboxes._broke(id_, life.mailboxes.open[id_], UnusableError("a check wants it"))
+
+
+async def kill_service(name: str) -> None:
+    """Kill a process of this node that its supervisor starts again; return when another has the name."""
+    pid = whereis(name)
+    assert pid is not None
+    exit(pid, "kill")
+    while whereis(name) in (pid, None):
+        await sleep(0.001)
 
 
 async def until_down(*names: str) -> None:

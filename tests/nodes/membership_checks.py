@@ -6,10 +6,11 @@ import os
 import signal
 from typing import Any
 
+from descriptors import no_descriptors
 from messages_checks import at, nothing_comes, os_pid_of
 from puppets import PATIENCE, make, make_again, node
 
-from beamlike import Pid, receive, self_pid, send, sleep, spawn_at, spawn_monitor
+from beamlike import Down, Pid, receive, self_pid, send, sleep, spawn_at, spawn_monitor
 from nodes import NodeDown, NodeUp, SpawnError, demonitor_node, kill_node, list_nodes, monitor_node
 from nodes.here import joined
 
@@ -98,6 +99,36 @@ async def check_node_up_and_down_alternate_whatever_happens() -> None:
         await receive(NodeUp, PATIENCE)
     while len(list_nodes()) < 3:
         await receive(NodeUp, PATIENCE)
+
+
+async def watches(names: list[str]) -> None:
+    for name in names:
+        monitor_node(name)
+
+
+async def check_nothing_is_kept_of_watchers_that_have_ended() -> None:
+    membership = joined().membership
+    before = {name: set(watchers) for name, watchers in membership.watchers.items()}, set(membership.watching)
+    for _ in range(20):
+        _, ref = spawn_monitor(watches, [node(2), node(3)])
+        await receive(lambda message, ref=ref: isinstance(message, Down) and message.ref == ref, PATIENCE)
+    assert ({name: set(watchers) for name, watchers in membership.watchers.items()}, set(membership.watching)) == before
+
+
+async def has_no_descriptors_left(who: Pid) -> None:
+    with no_descriptors():
+        send(who, "full")
+        await receive(lambda message: False)
+
+
+async def check_node_that_cannot_take_what_the_owner_says_ends_with_an_error() -> None:
+    monitor_node(node(2))
+    await spawn_at(node(2), has_no_descriptors_left, self_pid())
+    assert await receive(timeout=PATIENCE) == "full"
+    kill_node(node(3))
+    kind, text = await down_of(2)
+    assert kind == "error"
+    assert text.startswith("what the owner said cannot be taken: descriptors of a control packet were lost"), text
 
 
 def conductor() -> str:

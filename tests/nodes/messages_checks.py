@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import struct
+import sys
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, Flag, IntEnum
@@ -583,6 +584,37 @@ async def check_m10_flooder_that_is_killed_dies(how: str) -> None:
         os.kill(os_pid, signal.SIGCONT)
 
 
+async def check_m10_suspended_flooder_in_trio_mode_does_not_compute() -> None:
+    to = await spawn_at(node(2), counter, self_pid())
+    os_pid = await at(2, os_pid_of)
+    os.kill(os_pid, signal.SIGSTOP)
+    try:
+        pid, ref = spawn_monitor(flooder_in_io, to, 10_000, 200)
+        await until_suspended(pid)
+        stepper: Any = joined().node.stepper
+        steps = stepper.pump_steps
+        for _ in range(20):
+            await sleep(0.001)  # a turn of trio's loop at least
+        assert stepper.pump_steps - steps < 10
+    finally:
+        os.kill(os_pid, signal.SIGCONT)
+    assert (await receive(lambda message: isinstance(message, Down) and message.ref == ref, PATIENCE)).reason == "normal"
+
+
+async def check_message_that_ends_the_program_where_it_is_imported_is_dropped() -> None:
+    other, os_pid = await make(2), await at(2, os_pid_of)
+    sys.is_to_import_what_exits = True  # type: ignore[attr-defined]  # here, and not there
+    import exits_on_import
+
+    send(other.pid, ("callback", exits_on_import.callback))
+    send(other.pid, "next")
+    seen: tuple[Any, ...] = ()
+    while "next" not in seen:
+        seen += await other.seen()
+    assert seen == ("next",)
+    assert await at(2, os_pid_of) == os_pid
+
+
 async def check_m10_flooder_goes_on_when_the_node_is_killed(how: str) -> None:
     to = await spawn_at(node(2), counter, self_pid())
     os_pid = await at(2, os_pid_of)
@@ -628,7 +660,7 @@ async def until_suspended(pid: Pid) -> None:
     """Until so much waits for node 2 that nobody may add to it."""
     peer = joined().router.node(node(2))
     assert peer is not None
-    from nodes.peer import MOST_BACKLOG
+    from nodes.hot.peer import MOST_BACKLOG
 
     while peer.backlog_bytes <= MOST_BACKLOG:
         await sleep(0.001)

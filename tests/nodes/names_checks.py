@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from in_system import begin_to_kill, do_at, kill, others, stay, until_down, until_up
+from in_system import begin_to_kill, conductor, do_at, kill, kill_service, lose_connection, others, stay, until_down, until_up
 
 from beamlike import (
     BadNameError,
@@ -20,8 +20,12 @@ from beamlike import (
     spawn_at,
     spawn_monitor,
 )
-from nodes import list_nodes
-from nodes.global_names import call_global, register_global, registered_global, send_global, unregister_global, whereis_global
+from beamlike.seam import NodeId
+from nodes import global_names, list_nodes
+from nodes.fellows import Fellow
+from nodes.global_names import SERVICE, call_global, register_global, registered_global, send_global, unregister_global, whereis_global
+from nodes.here import joined
+from nodes.leading import Deserted, Led, Question
 
 
 def holder_of(name: str) -> Pid:
@@ -182,10 +186,10 @@ async def check_the_names_of_a_lost_node_are_free() -> None:
 
 
 async def check_a_lost_conductor_loses_no_name_of_others() -> None:
-    conductor = others()[0]
-    kept = [await stay(node, register_global, f"kept{number}") for number, node in enumerate(list_nodes()) if node != conductor]
-    names = [f"kept{number}" for number, node in enumerate(list_nodes()) if node != conductor]
-    await kill(conductor)
+    eldest = others()[0]
+    kept = [await stay(node, register_global, f"kept{number}") for number, node in enumerate(list_nodes()) if node != eldest]
+    names = [f"kept{number}" for number, node in enumerate(list_nodes()) if node != eldest]
+    await kill(eldest)
     for name, pid in zip(names, kept, strict=True):
         assert await everywhere(name) == {pid}
         try:
@@ -200,19 +204,19 @@ async def check_a_lost_conductor_loses_no_name_of_others() -> None:
 
 async def check_registrations_in_flight_end_when_the_conductor_dies() -> None:
     for turn in range(5):
-        conductor = others()[0]
+        eldest = others()[0]
         pids = [await spawn_at(node, contend, f"flight{turn}.{number % 10}", self_pid()) for number in range(10) for node in list_nodes()]
         for pid in pids:
             send(pid, "go")
-        begin_to_kill(conductor)
-        living = [pid for pid in pids if pid.node != conductor]
+        begin_to_kill(eldest)
+        living = [pid for pid in pids if pid.node != eldest]
         got = dict(
             [await receive(lambda message, living=living: isinstance(message, tuple) and message[0] in living, timeout=10) for _ in living]
         )
         for number in range(10):
             rivals = pids[number * 4 : number * 4 + 4]
             winners = [pid for pid in rivals if got.get(pid) == "mine"]
-            dead = [pid for pid in rivals if pid.node == conductor]
+            dead = [pid for pid in rivals if pid.node == eldest]
             losers_to_dead = [pid for pid in rivals if pid in got and got[pid] == f"taken by {dead[0]}"]
             assert len(winners) <= 1, (winners, got)
             assert winners or losers_to_dead, got
@@ -221,7 +225,7 @@ async def check_registrations_in_flight_end_when_the_conductor_dies() -> None:
                     assert got[pid] in {f"taken by {each}" for each in [*winners, *dead]}, got
         for pid in pids:
             exit(pid, "kill")
-        await until_down(conductor)
+        await until_down(eldest)
         await until_up(4)
 
 
@@ -265,3 +269,81 @@ async def check_a_call_to_who_has_just_ended_goes_to_the_next() -> None:
 
 async def start_when_free(name: str) -> None:
     await Echo.start(name)
+
+
+async def check_names_stay_and_are_unique_when_the_service_is_killed_on_any_node() -> None:
+    for node in list_nodes():  # the conductor's, which leads, as well
+        pids = {name: await stay(at, register_global, name) for at in list_nodes() for name in [f"survives{node}{at}"]}
+        await do_at(node, kill_service, SERVICE)
+        for name, pid in pids.items():
+            try:
+                await do_at(node, register_global, name)
+            except AssertionError as error:
+                assert str(error).startswith("BadNameError") and str(pid) in str(error), error
+            else:
+                raise AssertionError("it was given twice")
+        after = await stay(node, register_global, f"after{node}")
+        assert await everywhere(f"after{node}") == {after}
+        for pid in (after, *pids.values()):
+            exit(pid, "kill")
+
+
+async def check_names_are_given_and_known_after_a_connection_was_lost() -> None:
+    leads = conductor()
+    for other in [name for name in others() if name != leads]:
+        before = {f"before{node}": await stay(node, register_global, f"before{node}") for node in (leads, other)}
+        await lose_connection(leads, other)
+        after = {f"after{node}": await stay(node, register_global, f"after{node}") for node in (other, leads)}
+        for name, pid in (before | after).items():
+            assert await everywhere(name) == {pid}
+            exit(pid, "kill")
+
+
+async def check_a_fellow_greets_again_while_only_the_connection_is_lost() -> None:
+    fellow = Fellow()
+    fellow.service = "of nobody"
+    node = others()[0]
+    life = joined().membership.members[node].id
+    fellow._greet(node)
+    for _ in range(3):
+        (ref,) = fellow.greeted
+        await receive(lambda message, ref=ref: isinstance(message, Down) and message.ref == ref)  # it says that there is nobody
+        await fellow.handle_info(Down(ref, None, "noconnection"))
+        assert list(fellow.greeted.values()) == [life] and not fellow.absent
+    (ref,) = fellow.greeted
+    await fellow.handle_info(await receive(lambda message: isinstance(message, Down) and message.ref == ref))
+    assert fellow.absent == {life} and not fellow.greeted
+
+
+async def check_who_obeyed_a_leader_that_is_lost_tells_the_eldest_and_is_asked() -> None:
+    await do_at(next(node for node in list_nodes() if node != conductor()), desert)
+
+
+async def desert() -> None:
+    """This process stands for all that are told something."""
+    eldest = joined().membership.conductor()
+    deserter = Led()
+    deserter.obeys = Pid(NodeId("n9@nowhere", 1), 1)
+    deserter.fellows[eldest] = self_pid()
+    for _ in range(2):  # told once
+        deserter.nodes_changed()
+    assert await receive(timeout=5) == Deserted(self_pid())
+    leader = Led()
+    leader.obeys, leader.round = self_pid(), 7
+    leader.fellows[eldest] = self_pid()
+    await leader.handle_info(Deserted(self_pid()))
+    assert await receive(timeout=5) == Question(self_pid(), 7)
+
+
+async def check_the_leader_looks_whether_a_holder_on_its_own_node_lives() -> None:
+    await do_at(conductor(), have_a_ghost, "haunted")
+    await register_global("haunted")
+    assert await everywhere("haunted") == {self_pid()}
+    await unregister_global("haunted")
+
+
+async def have_a_ghost(name: str) -> None:
+    """Of a process that has just ended, and the service is not told yet."""
+    pid, _ = spawn_monitor(nothing)
+    await receive()
+    global_names._holders[name] = pid

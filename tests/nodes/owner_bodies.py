@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import random
 import select
@@ -11,7 +12,9 @@ import subprocess
 import sys
 
 from nodes.control import Channel, ChannelClosed, close_all
-from nodes.member import Member, send_all
+from nodes.member import PAGE, Member, send_all
+
+ORPHAN = "import subprocess, sys; print(subprocess.Popen(sys.argv[1:], stdin=0, stdout=2).pid)"  # a parent that ends at once
 
 
 def puppet(member: Member) -> None:
@@ -19,6 +22,7 @@ def puppet(member: Member) -> None:
     link = Channel(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
     link._socket.connect(member.settings["stage"])
     is_stubborn = False
+    page: mmap.mmap  # which the first packet brings
     introduce(member, link)
     poll = select.poll()
     poll.register(link, select.POLLIN)
@@ -31,6 +35,8 @@ def puppet(member: Member) -> None:
             os._exit(9)
         if heard is not None:
             items, fds = heard
+            if items[:3] == ("up", member.name, member.incarnation):
+                page = mmap.mmap(fds[1], PAGE)
             link.send("heard", *items, fds=fds)
             send_all(link)
             close_all(fds)
@@ -63,8 +69,13 @@ def puppet(member: Member) -> None:
             case (("spawn",), _):
                 child = subprocess.Popen([sys.executable, "-S", "-c", "import signal; signal.pause()"])
                 link.send("spawned", child.pid)
+            case (("orphan", *command), _):
+                parent = subprocess.Popen([sys.executable, "-S", "-c", ORPHAN, *command], stdout=subprocess.PIPE)
+                assert parent.stdout is not None
+                link.send("orphaned", int(parent.stdout.readline()))
+                parent.wait()
             case (("beat", number), _):
-                member.page[0] = number
+                page[0] = number
                 link.send("beaten")
             case (("garbage",), _):
                 member.channel._socket.send(b"\xc1")
@@ -77,7 +88,6 @@ def introduce(member: Member, link: Channel) -> None:
         "pgid": os.getpgid(0),
         "core": member.core,
         "cores": sorted(os.sched_getaffinity(0)),
-        "warning": member.warning,
         "owner_pid": member.owner_pid,
         "fds": sorted(fd for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")),
         "stdin": os.readlink("/proc/self/fd/0"),

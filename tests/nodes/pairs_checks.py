@@ -7,9 +7,11 @@ import random
 import signal
 from collections.abc import Collection
 from contextlib import suppress
+from functools import partial
 from typing import Any
+from zlib import crc32
 
-from in_system import do_at, kill, others, until_up
+from in_system import conductor, do_at, kill, lose_connection, others, until_down, until_up
 
 from beamlike import (
     NOREPLY,
@@ -25,6 +27,7 @@ from beamlike import (
     Ref,
     Stop,
     Supervisor,
+    call,
     cancel_timer,
     cast,
     exit,
@@ -32,21 +35,29 @@ from beamlike import (
     link,
     monitor,
     process_flag,
+    process_info,
     process_info_at,
+    processes,
     receive,
     record,
     reply,
     self_pid,
     send,
     send_after,
+    send_interval,
     sleep,
     spawn,
     spawn_at,
+    spawn_link,
     system,
+    whereis,
 )
-from beamlike.seam import now
-from nodes import kill_node, list_nodes
+from beamlike.seam import NodeId, now
+from nodes import kill_node, list_nodes, monitor_node, pair_directory, pair_keeper
 from nodes.here import joined
+from nodes.pair_backup import Backup
+from nodes.pair_directory import Entry
+from nodes.pair_held import Held
 from nodes.pair_starting import start_pair
 from nodes.pairs import Pair, call_pair, cast_pair, change, stop_pair, where_is_pair
 
@@ -170,6 +181,78 @@ class Store(GenServer):
         self.writes[key] = self.writes.get(key, 0) + 1
 
 
+class Odd(GenServer):
+    """Does what a server should not, and tells `who` at once, before the backup knows."""
+
+    async def init(self, who: Pid, waits: str = "") -> None:
+        self.who = who
+        self.waits = waits
+        self.count = 0
+        self.items: list[int] = []
+        if waits == "in init":
+            await self.wait()
+
+    async def wait(self) -> None:
+        self.tell("waits")
+        await receive(lambda message: message == "go on")
+
+    def tell(self, what: str) -> None:
+        spawn(_tell, self.who, (what, self_pid()))
+
+    async def handle_call(self, request: Any, caller: Caller) -> Any:
+        self.tell(request)
+        match request:
+            case "unsendable answer":
+                self.count += 1
+                return lambda: self.count
+            case "unsendable state":
+                self.count = lambda: 0  # type: ignore[assignment]
+            case "poison yourself":
+                send(self_pid(), "poison")
+            case "poison yourself often":
+                send_interval(TICK, self_pid(), "poison")
+            case "answered by another":
+                self.count += 1
+                return NOREPLY
+            case "count":
+                self.count += 1
+                return self.count
+            case "count slowly":
+                self.count += 1
+                await self.wait()
+                return self.count
+            case "add item":
+                self.items.append(len(self.items) + 1)
+                return self.items
+            case ("ask", str(name)):
+                return await call_pair(name, "get")
+            case "stop":
+                raise Stop("normal", "bye")
+        return None
+
+    async def handle_info(self, message: Any) -> None:
+        self.tell(message)
+        raise ValueError(message)
+
+    async def terminate(self, reason: Any) -> None:
+        if self.waits == "in terminate":
+            await self.wait()
+
+
+TICK = 0.05  # seconds
+
+
+async def _tell(who: Pid, message: Any) -> None:
+    send(who, message)
+
+
+async def told(what: str) -> Pid:
+    """Which process is the next to tell this."""
+    pid = (await receive(lambda message: type(message) is tuple and message[0] == what, timeout=5))[1]
+    assert isinstance(pid, Pid)
+    return pid
+
+
 async def failure(kind: type[Exception], asked: Any) -> Any:
     """What it raises, of this kind."""
     try:
@@ -223,6 +306,33 @@ async def lose_primary(pair: Pair, *, node: bool = True) -> None:
     primary, _ = await until_paired(pair)
     await lose(primary, node=node)
     await until_paired(pair, but=[primary])
+
+
+# --- first, while this node is not the conductor: names ---
+
+
+async def check_of_two_that_begin_with_one_name_as_the_conductor_dies_one_stays() -> None:
+    eldest, first, second = others()
+    assert eldest == conductor()  # else another check has killed too much before
+    await spawn_at(second, _start_odd, self_pid(), "twins", "in init")
+    early = await told("waits")
+    await kill(eldest)
+    await spawn_at(first, _start_odd, self_pid(), "twins", "")
+    assert (await told("started")).node == first
+    send(early, "go on")
+    assert (await told("BadNameError")).node == second  # though it is the younger, which wins where both are told to all
+    primary, _ = await until_paired(Pair("twins"))
+    assert primary.node == first
+    await stop_pair("twins")
+
+
+async def _start_odd(who: Pid, name: str, waits: str) -> None:
+    try:
+        await start_pair(Odd, who, waits, name=name, timeout=20)
+    except BadNameError:
+        send(who, ("BadNameError", self_pid()))
+    else:
+        send(who, ("started", self_pid()))
 
 
 # --- what is promised ---
@@ -300,11 +410,16 @@ async def check_a_retry_is_answered_from_what_is_known_and_what_is_known_is_trim
 
 async def ledger_of(primary: Pid) -> dict[Pid, int]:
     """How many outcomes of each client the primary knows. Called on its node."""
+    return {client: len(outcomes) for client, outcomes in (await outcomes_of(primary)).items()}
+
+
+async def outcomes_of(primary: Pid) -> dict[Pid, list[Any]]:
+    """The outcomes of each client that the primary knows. Called on its node."""
     frame = primary.process.coro
     while frame is not None:
         ledger = getattr(frame.cr_frame.f_locals.get("self"), "ledger", None)
         if ledger is not None:
-            return {client: len(outcomes) for client, outcomes in ledger.outcomes.items()}
+            return {client: list(outcomes.values()) for client, outcomes in ledger.outcomes.items()}
         frame = frame.cr_await
     raise AssertionError(primary)
 
@@ -447,15 +562,8 @@ async def check_a_pair_that_there_is_not_is_noproc() -> None:
 
 
 async def check_a_pair_of_which_both_nodes_died_is_noproc_and_nothing_hangs() -> None:
-    pair = await start_on(others()[0], Account, "both", 5)
+    pair = await start_elsewhere(Account, 5)
     primary, backup = halves(pair)
-    if self_pid().node == backup.node:  # the conductor's choice: not here
-        await lose_primary(pair)
-        await until_up(SYSTEM_NODES)
-        primary, backup = await until_paired(pair)
-    if self_pid().node in (primary.node, backup.node):
-        await stop_pair(pair)
-        return
     for half in (primary, backup):
         os.kill(joined().membership.members[half.node].pid, signal.SIGSTOP)
     for half in (primary, backup):
@@ -463,9 +571,114 @@ async def check_a_pair_of_which_both_nodes_died_is_noproc_and_nothing_hangs() ->
     error = await failure(CallError, call_pair(pair, "get", timeout=10))
     assert error.reason == "noproc", error
     await until_up(SYSTEM_NODES)
-    await start_on(others()[0], Account, "both", 6)
+    await start_on(others()[0], Account, pair.name, 6)
     assert await call_pair(pair, "get") == 6
     await stop_pair(pair)
+
+
+async def check_a_new_half_that_is_killed_while_it_is_made_is_made_elsewhere() -> None:
+    pair = await start_on(others()[0], Store, "anew")
+    writer = spawn_link(_write_until_told, self_pid(), pair)
+    in_the_middle = 0
+    for turn, milliseconds in enumerate((0, 1, 2, 3, 4, 6, 8, 12, 16, 24)):
+        await until_up(SYSTEM_NODES)
+        place = await until_alive(pair)
+        victim, survivor = place if turn % 2 else place[::-1]
+        fresh = next_half(pair, place)
+        await lose(victim)
+        await sleep(milliseconds / 1000)
+        in_the_middle += where_is_pair(pair) == place or halves_known(pair) < 2
+        if fresh != self_pid().node:
+            await kill(fresh)
+        assert (await until_alive(pair))[0] == survivor
+    assert in_the_middle > 0
+    send(writer, ("over",))
+    written = await receive(match=int, timeout=20)
+    values, writes = await call_pair(pair, "all")
+    assert values == {str(number): number for number in range(written)}
+    assert set(writes.values()) == {1}
+    await stop_pair(pair)
+
+
+async def _write_until_told(who: Pid, pair: Pair) -> None:
+    number = 0
+    while True:
+        assert await call_pair(pair, ("put", str(number), number), timeout=20) == number
+        number += 1
+        with suppress(TimeoutError):
+            await receive(match=("over",), timeout=0.001)
+            return send(who, number)
+
+
+async def check_a_pair_whose_last_half_dies_while_it_makes_another_is_gone_and_leaves_nothing() -> None:
+    pair = await start_elsewhere(Account, 5)
+    place = halves(pair)
+    first = place[0].node
+    fresh = next_half(pair, place)
+    assert self_pid().node not in (place[1].node, fresh)
+    pid = joined().membership.members[fresh].pid
+    os.kill(pid, signal.SIGSTOP)  # it is asked to make a half, and does not
+    await kill(place[1].node)
+    for _ in range(5):
+        spawn(_fail, self_pid(), pair)
+    await silence(("failed", str), 0.1)
+    await kill(first)
+    os.kill(pid, signal.SIGCONT)
+    for _ in range(5):
+        assert await receive(match=("failed", str), timeout=5) == ("failed", "noproc")
+    await until_up(SYSTEM_NODES)
+    while await do_at(fresh, count_backups):
+        await sleep(0.002)
+    await start_on(first, Account, pair.name, 6)
+    assert await call_pair(pair, "get") == 6
+    await stop_pair(pair)
+
+
+async def _fail(who: Pid, pair: Pair) -> None:
+    send(who, ("failed", (await failure(CallError, call_pair(pair, "get", timeout=10))).reason))
+
+
+async def count_backups() -> int:
+    """Of this node."""
+    return sum(info.initial_call == "nodes.pair_backup:back_up" for info in map(process_info, processes()) if info is not None)
+
+
+def halves_known(pair: Pair) -> int:
+    return len([half for half in where_is_pair(pair) or () if half is not None and is_alive(half)])
+
+
+async def until_alive(pair: Pair) -> tuple[Pid, Pid]:
+    """Wait until the pair has two halves which both live."""
+    while halves_known(pair) < 2:
+        await sleep(0.002)
+    return halves(pair)
+
+
+def is_alive(half: Pid) -> bool:
+    return half.process is not None if half.node == self_pid().node else joined().router.is_reachable(half.origin)
+
+
+def next_half(pair: Pair, place: tuple[Pid, Pid]) -> str:
+    """The node on which who survives makes the new half."""
+    return max((node for node in list_nodes() if node not in (place[0].node, place[1].node)), key=lambda node: weight(pair.name, node))
+
+
+def name_that_spares(node: str, first: str) -> str:
+    """A name of a pair that has no half on `node` as long as there is another one, if its primary is on `first`."""
+    nodes = [each for each in list_nodes() if each != first]
+    return next(name for name in map(str, range(1000)) if min(nodes, key=lambda each: weight(name, each)) == node)
+
+
+async def start_elsewhere(kind: Any, *args: Any) -> Pair:
+    """A pair that has no half on this node, as long as there are others; the primary is on the eldest of those."""
+    first = others()[0]
+    pair = await start_on(first, kind, name_that_spares(self_pid().node, first), *args)
+    await until_paired(pair)
+    return pair
+
+
+def weight(name: str, node: str) -> int:
+    return crc32(f"{name} {node}".encode())
 
 
 async def check_a_primary_that_was_stopped_answers_nobody_after_the_take_over() -> None:
@@ -485,25 +698,21 @@ async def check_a_primary_that_was_stopped_answers_nobody_after_the_take_over() 
 
 
 async def check_a_backup_that_is_stopped_costs_no_answer() -> None:
-    pair = await start_on(others()[0], Account, "slow", 0)
+    pair = await start_elsewhere(Account, 0)
     primary, backup = halves(pair)
-    if self_pid().node != backup.node:
-        pid = joined().membership.members[backup.node].pid
-        os.kill(pid, signal.SIGSTOP)
-        for number in range(50):  # they are in its ring
-            assert await call_pair(pair, ("add", 1)) == number + 1
-        exit(primary, "kill")
-        os.kill(pid, signal.SIGCONT)
-        assert await call_pair(pair, "get") == 50
+    pid = joined().membership.members[backup.node].pid
+    os.kill(pid, signal.SIGSTOP)
+    for number in range(50):  # they are in its ring
+        assert await call_pair(pair, ("add", 1)) == number + 1
+    exit(primary, "kill")
+    os.kill(pid, signal.SIGCONT)
+    assert await call_pair(pair, "get") == 50
     await stop_pair(pair)
 
 
 async def check_nothing_leaves_while_the_ring_to_the_backup_is_full() -> None:
-    pair = await start_on(others()[0], Account, "full", 0)
+    pair = await start_elsewhere(Account, 0)
     primary, backup = halves(pair)
-    if self_pid().node in (primary.node, backup.node):
-        await stop_pair(pair)
-        return
     pid = joined().membership.members[backup.node].pid
     os.kill(pid, signal.SIGSTOP)
     answered = 0
@@ -580,6 +789,7 @@ async def check_with_backup_true_a_supervisor_has_a_pair() -> None:
     cast(keeper, ("add", 1))
     await lose_primary(Pair("kept"), node=False)
     assert await call_pair("kept", "get") == 7
+    assert (await Supervisor.which_children(supervisor))[0].pid == keeper
     exit(keeper, "kill")  # it is started anew, and finds its pair
     while (await Supervisor.which_children(supervisor))[0].pid in (keeper, None):
         await sleep(0.002)
@@ -599,19 +809,286 @@ async def check_the_keeper_ends_with_its_pair() -> None:
 
 
 async def check_it_waits_or_answers_without_another_node() -> None:
-    for unpaired in ("answer", "wait"):
-        pair = await start_pair(Account, 0, name=unpaired, unpaired=unpaired)
-        assert halves(pair)[0].node == self_pid().node
-        names = others()
-        for name in names:
-            kill_node(name)
-        answered = []
-        for _ in range(200):
-            answered.append(await call_pair(pair, ("add", 1), timeout=10))
-        assert answered == list(range(1, 201))
-        await until_up(SYSTEM_NODES)
+    pairs = [await start_pair(Account, 0, name=unpaired, unpaired=unpaired) for unpaired in ("answer", "wait")]
+    answers, waits = pairs
+    membership = joined().membership
+    restart_missing = membership.restart_missing
+    membership.restart_missing = lambda: None  # type: ignore[method-assign] # this node is the conductor when the others are down
+    try:
+        await kill(*others())
+        assert [await call_pair(answers, ("add", 1), timeout=10) for _ in range(100)] == list(range(1, 101))
+        await failure(CallTimeoutError, call_pair(waits, ("add", 1), timeout=0.1))
+        assert list_nodes() == [self_pid().node]
+    finally:
+        membership.restart_missing = restart_missing  # type: ignore[method-assign]
+        restart_missing()
+    assert [await call_pair(waits, ("add", 1), timeout=10) for _ in range(100)] == list(range(2, 102))
+    await until_up(SYSTEM_NODES)
+    for pair in pairs:
         await until_paired(pair)
         await stop_pair(pair)
+
+
+# --- what servers do that they should not ---
+
+
+async def check_what_cannot_be_sent_fails_the_call_and_is_executed_once() -> None:
+    pair = await start_on(others()[0], Odd, "unsendables", self_pid())
+    for request in ("unsendable answer", "unsendable state"):
+        error = await failure(CallError, call_pair(pair, request))
+        assert error.reason[0][0] == "TypeError" and "cannot send" in error.reason[0][1], error.reason
+        await until_paired(pair, but=[await told(request)])
+    await call_pair(pair, "count")  # all before it has been told
+    await told("count")
+    await silence(tuple, 0.0)
+    await stop_pair(pair)
+
+
+async def check_an_answer_that_is_kept_for_a_retry_is_what_was_answered() -> None:
+    pair = await start_on(others()[0], Odd, "kept answers", self_pid())
+    primary, _ = halves(pair)
+    client = spawn(_add_item_and_stay, self_pid(), pair)
+    await told("added")
+    assert await call_pair(pair, "add item") == [1, 2]
+    assert await do_at(primary.node, outcomes_of, primary) == {client: [("ok", [1])], self_pid(): [("ok", [1, 2])]}
+    await stop_pair(pair)
+
+
+async def _add_item_and_stay(who: Pid, pair: Pair) -> None:
+    assert await call_pair(pair, "add item") == [1]
+    send(who, ("added", self_pid()))
+    await receive(lambda message: False)
+
+
+async def check_a_message_to_itself_that_it_crashes_upon_is_handled_once() -> None:
+    pair = await start_on(others()[0], Odd, "poisoned", self_pid())
+    await call_pair(pair, "poison yourself")
+    first = await told("poison")
+    await until_paired(pair, but=[first])
+    begun = now()
+    await call_pair(pair, "poison yourself often")
+    crashed = [await told("poison") for _ in range(3)]
+    assert now() - begun >= 3 * TICK
+    assert len({first, *crashed}) == 4, crashed
+    await until_paired(pair, but=crashed)
+    await stop_pair(pair, timeout=10)
+
+
+async def check_a_stop_is_answered_when_the_pair_has_ended() -> None:
+    pair = await start_elsewhere(Odd, self_pid(), "in terminate")
+    spawn(_stop_and_tell, self_pid(), pair)
+    primary = await told("waits")
+    await kill(primary.node)
+    backup = await told("waits")  # before anybody was told that it had ended
+    assert backup != primary
+    send(backup, "go on")
+    await told("stopped")
+    assert (await failure(CallError, call_pair(pair, "count"))).reason == "normal"
+
+
+async def _stop_and_tell(who: Pid, pair: Pair) -> None:
+    await stop_pair(pair, timeout=20)
+    send(who, ("stopped", self_pid()))
+
+
+async def check_stop_answers_who_called_the_pid_of_the_primary() -> None:
+    pair = await start_on(others()[0], Odd, "by pid", self_pid())
+    assert await call(halves(pair)[0], "stop") == "bye"
+
+
+async def check_a_call_that_another_process_was_to_answer_fails_when_the_primary_dies() -> None:
+    pair = await start_on(others()[0], Odd, "orphans", self_pid())
+    spawn(_fail_upon, self_pid(), pair, "answered by another")
+    primary = await told("answered by another")
+    exit(primary, "kill")
+    assert await receive(match=("failed", object), timeout=5) == ("failed", "noconnection")
+    assert await call_pair(pair, "count") in (1, 2)  # 1: it was killed before it had committed
+    await stop_pair(pair)
+
+
+async def _fail_upon(who: Pid, pair: Pair, request: Any) -> None:
+    send(who, ("failed", (await failure(CallError, call_pair(pair, request, timeout=None))).reason))
+
+
+async def check_a_pair_may_ask_a_pair_of_which_its_node_knows_nothing() -> None:
+    asked = await start_elsewhere(Account, 5)
+    pair = await start_on(self_pid().node, Odd, "asks", self_pid())
+    del pair_directory.table[asked.name]
+    assert await call_pair(pair, ("ask", asked.name)) == 5
+    for each in (pair, asked):
+        await stop_pair(each)
+
+
+# --- names, and what knows them ---
+
+
+async def check_of_two_primaries_all_nodes_choose_the_same_and_the_other_ends() -> None:
+    pair = await start_pair(Account, 5, name="two primaries")
+    primary, backup = halves(pair)
+    epoch = pair_directory.table[pair.name].epoch
+    weaker, stronger = (Entry(pair.name, Pid(NodeId("n9@nowhere", incarnation), 1), None, epoch) for incarnation in (0, 10**9))
+    refs = [monitor(half) for half in (primary, backup)]
+    assert not pair_directory.learn(weaker)
+    assert pair_directory.learn(stronger)
+    for ref in refs:
+        await receive(lambda message, ref=ref: type(message) is Down and message.ref == ref, timeout=5)
+    assert where_is_pair(pair) == (stronger.primary, None)
+    assert not pair_directory.learn(Entry(pair.name, primary, backup, epoch))
+    pair_directory.tell_all(Entry(pair.name, None, None, epoch + 9, "normal"))
+
+
+async def check_a_name_is_free_and_pairs_are_known_though_the_directory_was_killed() -> None:
+    leads = conductor()
+    first, second = [name for name in others() if name != leads][:2]
+    claimer = await spawn_at(first, _start_odd, self_pid(), "claimed", "in init")
+    early = await told("waits")
+    pair = await start_on(second, Account, "told again", 5)
+    await do_at(leads, until_known, pair.name)
+    await do_at(leads, kill_directory, pair.name)
+    exit(early, "kill")
+    exit(claimer, "kill")
+    while True:
+        try:
+            await start_on(second, Account, "claimed", 7)
+        except AssertionError:  # the claim is there until the directory is told of the end
+            await sleep(0.002)
+        else:
+            break
+    await do_at(leads, until_known, pair.name)
+    for name in ("claimed", pair.name):
+        await stop_pair(name)
+
+
+async def kill_directory(forgotten: str) -> None:
+    """And have it come back without one of its entries, as if that had been told in between."""
+    pid = whereis(pair_directory.NAME)
+    assert pid is not None
+    ref = monitor(pid)
+    del pair_directory.table[forgotten]
+    exit(pid, "kill")
+    await receive(lambda message: type(message) is Down and message.ref == ref, timeout=5)
+
+
+async def until_known(name: str) -> None:
+    while name not in pair_directory.table:
+        await sleep(0.002)
+
+
+async def check_who_looks_for_a_node_is_forgotten_when_it_is_dead() -> None:
+    living, dead = spawn(_stay), spawn(_stay)
+    ref = monitor(dead)
+    exit(dead, "kill")
+    await receive(lambda message: type(message) is Down and message.ref == ref, timeout=5)
+    for pid in (living, dead):
+        pair_directory.look_for_node(pid, wanted=True)
+    pair_directory._welcome(others()[0])
+    assert living in pair_directory._lonely
+    assert dead not in pair_directory._lonely
+    pair_directory.look_for_node(living, wanted=False)
+
+
+async def _stay() -> None:
+    await receive(lambda message: False)
+
+
+async def check_a_keeper_finds_its_pair_whose_primary_has_just_died() -> None:
+    pair = await start_elsewhere(Account, 5)
+    primary, _ = halves(pair)
+    os.kill(joined().membership.members[primary.node].pid, signal.SIGKILL)
+    process_flag("trap_exit", True)
+    keeper = await Account.start_link(5, name=pair.name, backup=True)
+    exit(keeper, "shutdown")
+    assert await receive(Exit, timeout=5) == Exit(keeper, "shutdown")
+    assert (await failure(CallError, call_pair(pair, "get"))).reason == "shutdown"
+
+
+async def check_a_keeper_ends_when_its_pair_has() -> None:
+    process_flag("trap_exit", True)
+    stop = vars(pair_keeper)["stop_pair"]
+    vars(pair_keeper)["stop_pair"] = partial(_stop_soon, stop)  # its patience, if it had any
+    try:
+        keeper = await Odd.start_link(self_pid(), "in terminate", name="ends slowly", backup=True)
+        exit(keeper, "shutdown")
+        primary = await told("waits")
+        await silence(Exit, 0.1)
+        send(primary, "go on")
+        assert await receive(Exit, timeout=5) == Exit(keeper, "shutdown")
+        assert where_is_pair("ends slowly") is None
+    finally:
+        vars(pair_keeper)["stop_pair"] = stop
+
+
+async def _stop_soon(stop: Any, pair: str, reason: Any, timeout: float | None = 0.02) -> None:
+    await stop(pair, reason, timeout)
+
+
+# --- connections that are lost between nodes that live ---
+
+
+async def check_a_call_is_executed_once_when_the_connection_to_the_primary_is_lost() -> None:
+    pair = await start_elsewhere(Odd, self_pid())
+    primary, _ = halves(pair)
+    for number in range(1, 6):
+        spawn(_count_slowly, self_pid(), pair)
+        assert await told("waits") == primary
+        await lose_connection(self_pid().node, primary.node)
+        send(primary, "go on")
+        assert await receive(match=("counted", int), timeout=5) == ("counted", number)
+    assert await call_pair(pair, "count") == 6
+    assert halves(pair)[0] == primary
+    await stop_pair(pair)
+
+
+async def _count_slowly(who: Pid, pair: Pair) -> None:
+    send(who, ("counted", await call_pair(pair, "count slowly", timeout=10)))
+
+
+async def check_a_backup_that_was_replaced_while_the_connection_was_lost_does_not_take_over() -> None:
+    pair = await start_elsewhere(Account, 0)
+    primary, backup = halves(pair)
+    pids = {half: joined().membership.members[half.node].pid for half in (primary, backup)}
+    os.kill(pids[backup], signal.SIGSTOP)
+    await lose_connection(primary.node, backup.node)
+    for number in range(5):
+        assert await call_pair(pair, ("add", 1), timeout=10) == number + 1
+    _, second = await until_paired(pair, but=[backup])
+    os.kill(pids[primary], signal.SIGKILL)
+    monitor_node(primary.node)
+    await until_down(primary.node)
+    ref = monitor(backup)
+    os.kill(pids[backup], signal.SIGCONT)
+    await receive(lambda message: type(message) is Down and message.ref == ref, timeout=5)
+    assert await call_pair(pair, ("add", 1)) == 6
+    assert (await until_paired(pair, but=[primary, backup]))[0] == second
+    await stop_pair(pair)
+
+
+async def check_an_old_backup_asks_all_nodes_whether_it_was_replaced() -> None:
+    pair = await start_elsewhere(Account, 0)
+    old = object.__new__(Backup)
+    old.name, old.epoch = pair.name, pair_directory.table[pair.name].epoch - 1
+    dead = Pid(NodeId("n9@nowhere", 1), 1)
+    del pair_directory.table[pair.name]
+    assert not await old._is_dead(dead)
+    old.name = "of which nobody knows"
+    assert await old._is_dead(dead)
+    await stop_pair(pair)
+
+
+async def check_sends_of_a_primary_that_died_before_they_left_arrive_once() -> None:
+    pair = await start_elsewhere(Account, 0)
+    primary, _ = halves(pair)
+    await do_at(primary.node, die_at_the_next_send)
+    assert await call_pair(pair, ("tell", self_pid(), "told"), timeout=10) == 1
+    assert await receive(timeout=5) == "told"
+    await until_paired(pair, but=[primary])
+    await silence(None, 0.0)
+    await stop_pair(pair)
+
+
+async def die_at_the_next_send() -> None:
+    """Whatever pair of this node it is: then its commit is in the ring."""
+    Held._send = lambda self, destination, message: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
 
 
 async def check_no_acknowledged_write_is_lost_and_none_is_executed_twice_under_kills() -> None:

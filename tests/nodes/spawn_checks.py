@@ -62,6 +62,15 @@ def leaves_python(*args: Any) -> Coroutine[Any, Any, None]:
     raise SystemExit(7)
 
 
+class NoTextError(Exception):
+    def __str__(self) -> str:
+        raise LookupError
+
+
+def raises_what_has_no_text(*args: Any) -> Coroutine[Any, Any, None]:
+    raise NoTextError
+
+
 async def error_of(make: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[type, str]:
     try:
         await make()
@@ -137,6 +146,9 @@ async def check_errors_come_back_as_the_exception_that_spawn_raises(number: int)
         kind, text = await error_of(lambda: spawn_at(where, leaves_python))
         assert kind is SpawnError, (kind, text)
         assert "SystemExit: 7" in text, text
+        kind, text = await error_of(lambda: spawn_at(where, raises_what_has_no_text))
+        assert kind is SpawnError, (kind, text)
+        assert "whose str() raised" in text, text
         for fault in ("no_such_module_at_all:f", "spawn_checks:no_such_function"):
             kind, text = await error_of(partial(spawn_at, where, named(fault)))
             assert kind.__name__ == "WireError", (kind, text)
@@ -269,6 +281,23 @@ async def asker(boss: Pid, number: int) -> None:
         await spawn_at(node(number), stays, boss)
     except SpawnError as error:
         send(boss, ("asker", error.reason))
+
+
+async def check_spawn_fails_when_the_connection_is_lost_before_the_answer() -> None:
+    os_pid = await at(2, os_pid_of)
+    os.kill(os_pid, signal.SIGSTOP)
+    try:
+        spawn(cut, 2)
+        kind, text = await error_of(lambda: spawn_at(node(2), stays, self_pid()))
+    finally:
+        os.kill(os_pid, signal.SIGCONT)
+    assert (kind, text) == (SpawnError, f"spawn_at: the connection to {node(2)} was lost")
+
+
+async def cut(number: int) -> None:
+    life = joined().membership.life_of(node(number))
+    assert life is not None
+    joined().mailboxes.cut(life)
 
 
 async def check_spawn_fails_when_the_node_dies_before_the_answer() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.control import LONGEST, MOST_DESCRIPTORS, Channel, ChannelClosed, PacketError, close_all, socket_pair
+from nodes.control import IN_MEMORY, LONGEST, MOST_DESCRIPTORS, Channel, ChannelClosed, PacketError, close_all, socket_pair
 
 Pair = tuple[Channel, Channel]
 
@@ -139,12 +139,35 @@ def test_closing_forgets_what_waits_and_closes_its_descriptors(pair: Pair) -> No
     assert not pair[0].wants_write
 
 
-def test_longest_packet_arrives_and_a_longer_one_is_refused(pair: Pair) -> None:
+@pytest.mark.parametrize("more", [0, 1, 1_000_000])
+def test_packets_longer_than_the_socket_takes_arrive_too_with_their_descriptors(pair: Pair, more: int) -> None:
     room = LONGEST - len(msgpack.packb(("kind", b"1" * 60000))) + 60000
-    pair[0].send("kind", b"1" * room)
-    assert received(pair[1]) == ("kind", b"1" * room)
-    with pytest.raises(ValueError, match=r"at most 65536 bytes, not 65537: 'kind'"):
-        pair[0].send("kind", b"1" * (room + 1))
+    pair[0].send("kind", b"1" * (room + more), fds=[0])
+    pair[0].send("next")
+    packet = pair[1].receive()
+    assert packet is not None
+    (items, (arrived,)) = packet
+    assert items == ("kind", b"1" * (room + more))
+    assert os.path.samestat(os.fstat(arrived), os.fstat(0))
+    os.close(arrived)
+    assert received(pair[1]) == ("next",)
+
+
+def test_long_packet_waits_as_others_do(pair: Pair) -> None:
+    count = fill(pair[0])
+    pair[0].send("long", b"1" * LONGEST)
+    for number in range(count):
+        assert received(pair[1]) == ("filler", number)
+        pair[0].flush()
+    assert received(pair[1]) == ("long", b"1" * LONGEST)
+
+
+def test_packet_in_memory_that_cannot_be_read_is_refused_and_its_descriptors_closed(pair: Pair) -> None:
+    reader, writer = os.pipe()
+    pair[0].send(IN_MEMORY, fds=[reader])
+    with pytest.raises(PacketError, match="in no memory that can be read"):
+        pair[1].receive()
+    close_all([reader, writer])
 
 
 def test_most_descriptors_arrive_and_more_are_refused(pair: Pair) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beamlike.hot.ids import NodeId, Pid
-from nodes.peer import Peer
+from nodes.hot.peer import Peer
 
 ONE, OTHER = NodeId("one@here", 1), NodeId("other@here", 2)
 

@@ -14,7 +14,7 @@ import trio.testing
 from system import LostNodeError, System
 
 from beamlike.hot.ids import NodeId
-from nodes.membership import Membership
+from nodes.membership import REASON_PATIENCE, Membership
 
 MODULE = "membership_checks"
 
@@ -35,17 +35,31 @@ async def test_start_is_asked_for_again_when_the_owner_has_reaped_what_the_kerne
     router: Any = NoRouter()
     membership = Membership(NodeId("a@h", 1), ("a@h", "b@h"), router, lambda id: None, lambda *packet: asked.append(packet))
     with subprocess.Popen(["true"]) as other:  # noqa: ASYNC220
-        membership.up("b@h", 2, 0, other.pid, os.pidfd_open(other.pid), mmap.mmap(-1, 4096))
+        membership.up("b@h", 2, other.pid, 0.0, 0, os.pidfd_open(other.pid), mmap.mmap(-1, 4096))
         with trio.fail_after(10):
             while membership.members:
                 await trio.lowlevel.checkpoint()
         assert asked == [("start", "b@h")]
         membership.down("b@h", 2, ("status", 0))
         assert asked == [("start", "b@h")] * 2
-        membership.up("b@h", 3, 0, os.getpid(), os.pidfd_open(os.getpid()), mmap.mmap(-1, 4096))
+        membership.up("b@h", 3, os.getpid(), 0.0, 1, os.pidfd_open(os.getpid()), mmap.mmap(-1, 4096))
         assert asked == [("start", "b@h")] * 2
         membership.members["b@h"].scope.cancel()
         await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_reason_that_comes_too_late_is_no_death_before_the_node_was_up(autojump_clock: trio.testing.MockClock) -> None:
+    router: Any = NoRouter()
+    asked: list[tuple[str, ...]] = []
+    membership = Membership(NodeId("a@h", 1), ("a@h", "b@h"), router, lambda id: None, lambda *packet: asked.append(packet))
+    membership.up("b@h", 2, os.getpid(), 0.0, 0, os.pidfd_open(os.getpid()), mmap.mmap(-1, 4096))
+    membership._lose(membership.members["b@h"])
+    await trio.sleep(2 * REASON_PATIENCE)
+    membership.down("b@h", 2, ("signal", "SIGKILL"))
+    assert membership.stillborn == {}
+    assert asked == [("start", "b@h")] * 2
+    membership.down("b@h", 3, ("status", 1))
+    assert membership.stillborn == {"b@h": 1}
 
 
 @pytest.mark.parametrize("number", [2, 3])
@@ -69,6 +83,8 @@ def test_d2_hung_nodes(system: System, check: str, number: int) -> None:
     [
         "check_node_monitors_of_what_is_not_there",
         "check_node_up_and_down_alternate_whatever_happens",
+        "check_nothing_is_kept_of_watchers_that_have_ended",
+        "check_node_that_cannot_take_what_the_owner_says_ends_with_an_error",
         "check_d7_forge_that_is_killed_is_replaced",
         "check_d7_node_that_is_killed_before_it_is_up_is_started_again",
     ],

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -61,6 +62,14 @@ def wait_gone(*pidfds: int, within: float = PATIENCE) -> None:
         assert select.select([pidfd], [], [], within)[0], "it is still there"
 
 
+def wait_reaped(pid: int) -> None:
+    """Nobody tells of that."""
+    end = time.monotonic() + PATIENCE
+    while pid in children():
+        assert time.monotonic() < end, "it is a zombie still"
+        time.sleep(0.01)
+
+
 class Puppet:
     """The test's hold on one life of a node."""
 
@@ -71,6 +80,7 @@ class Puppet:
         self.incarnation = incarnation
         self.facts = facts
         self.pid = facts["pid"]
+        self.restarts = -1  # not heard yet
 
     def do(self, *order: Any, fds: list[int] | None = None) -> None:
         self.channel.send(*order, fds=fds or [])
@@ -96,7 +106,10 @@ class Puppet:
         """The pidfd and the page, which the test's teardown closes."""
         items, fds = self.next()
         self.stage.fds += fds
-        assert items == ("heard", "up", other.name, other.incarnation, other.facts["core"], other.pid)
+        *what, started, restarts = items
+        assert what == ["heard", "up", other.name, other.incarnation, other.pid]
+        assert 0 <= time.time() - started < PATIENCE
+        other.restarts = restarts
         pidfd, page = fds
         return pidfd, page
 
@@ -256,6 +269,13 @@ def test_system_runs_twice_in_a_row_in_one_interpreter_but_an_owner_once(system:
         running.owner.run()
 
 
+@pytest.mark.parametrize("length", [60_000, 1_000_000])
+def test_result_of_any_length_is_returned(system: Callable[..., System], stage: Stage, length: int) -> None:
+    running = system("a", settings={"much": b"x" * length})
+    stage.born("a").say("result", b"y" * length)
+    assert running.end() == b"y" * length
+
+
 def test_second_system_at_the_same_time_is_refused(system: Callable[..., System], stage: Stage) -> None:
     running = system("a")
     a = stage.born("a")
@@ -273,21 +293,20 @@ def test_node_is_a_child_of_the_owner_in_a_group_of_its_own_with_nothing_inherit
         assert facts["ppid"] == facts["owner_pid"] == os.getpid()
         assert facts["pgid"] == puppet.pid
         assert facts["cores"] == (0,)
-        assert facts["warning"] is None
         assert facts["stdin"] == "/dev/null"
         assert facts["sigint"]
         assert facts["sigterm"]
-        assert len(facts["fds"]) == 6  # 0 to 2, control, page, and the puppet's link
+        assert len(facts["fds"]) == 5  # 0 to 2, control, and the puppet's link
     assert a.facts["random"] != b.facts["random"]
     assert sorted([a.incarnation, b.incarnation]) == [1, 2]
     a.say("result", b"")
     assert running.end() == b""
 
 
-def test_node_that_cannot_be_pinned_runs_and_says_so(system: Callable[..., System], stage: Stage) -> None:
-    running = system("a", cores=[1000])
+def test_node_that_cannot_be_pinned_runs_where_the_owner_may(system: Callable[..., System], stage: Stage) -> None:
+    running = system("a", cores=[4095])
     a = stage.born("a")
-    assert a.facts["warning"] == "not pinned to core 1000: Invalid argument"
+    assert a.facts["cores"] == tuple(sorted(os.sched_getaffinity(0)))
     a.say("result", b"")
     running.end()
 
@@ -375,6 +394,20 @@ def test_what_a_node_leaves_in_its_process_group_ends_with_it(system: Callable[.
     running.end()
 
 
+def test_orphan_that_ends_while_its_node_lives_is_reaped(system: Callable[..., System], stage: Stage) -> None:
+    running, a, *_ = three(system, stage)
+    a.do("orphan", sys.executable, "-S", "-c", "import signal; signal.pause()")
+    (kind, pid), _ = a.next()
+    assert kind == "orphaned"
+    pidfd = stage.pidfd(pid)
+    os.kill(pid, signal.SIGKILL)
+    wait_gone(pidfd)
+    wait_reaped(pid)
+    a.sync()
+    a.say("result", b"")
+    running.end()
+
+
 def test_start_gives_a_name_a_new_incarnation_once(system: Callable[..., System], stage: Stage) -> None:
     running, a, b, c = three(system, stage)
     a.say("start", "b")  # it is alive
@@ -402,6 +435,163 @@ def test_node_that_ends_before_it_is_ready_is_down_but_was_never_up(system: Call
     a.sync()
     b.kill()
     a.hears("down", "b", b.incarnation, KILLED)
+    a.say("result", b"")
+    running.end()
+
+
+def hears_fault(puppet: Puppet, writer: Puppet, reader: Puppet) -> float:
+    """When it was, on the machine's monotonic clock."""
+    (_, kind, when, *ends), _ = puppet.next()
+    assert (kind, *ends) == ("fault", writer.name, writer.incarnation, reader.name, reader.incarnation)
+    assert 0.0 <= time.monotonic() - when < PATIENCE
+    return when  # type: ignore[no-any-return]
+
+
+def test_fault_is_told_to_all_and_to_who_comes_later(system: Callable[..., System], stage: Stage) -> None:
+    running, a, b, c = three(system, stage)
+    b.say("fault", "c", c.incarnation)
+    times = {hears_fault(puppet, c, b) for puppet in (a, b, c)}
+    c.kill()
+    for puppet in (a, b):
+        puppet.hears("down", "c", c.incarnation, KILLED)
+    a.say("fault", "c", c.incarnation)  # that it is over is no excuse
+    times |= {hears_fault(puppet, c, a) for puppet in (a, b)}
+    assert len(times) == 2
+    a.say("start", "c")
+    successor = stage.born("c")
+    for puppet in (a, b):
+        puppet.hears_up(successor)
+        successor.hears_up(puppet)
+    assert [hears_fault(successor, c, b), hears_fault(successor, c, a)] == sorted(times)
+    successor.sync()
+    a.say("result", b"")
+    running.end()
+
+
+def test_who_is_retired_is_killed_and_never_started_again(system: Callable[..., System], stage: Stage) -> None:
+    running, a, b, c = three(system, stage)
+    b.say("fault", "c", c.incarnation)
+    for puppet in (a, b, c):
+        hears_fault(puppet, c, b)
+    for _ in range(2):
+        a.say("retire", "c", "too bad")
+    for puppet in (a, b):
+        puppet.hears("retired", "c", 0, "too bad")
+        puppet.hears("down", "c", c.incarnation, ("retired", "too bad"))
+    a.say("start", "c")
+    a.sync()
+    b.kill()
+    a.hears("down", "b", b.incarnation, KILLED)
+    a.say("start", "b")
+    successor = stage.born("b")
+    a.hears_up(successor)
+    successor.hears_up(a)
+    successor.hears("retired", "c", 0, "too bad")  # and nothing of the faults that it explains
+    successor.sync()
+    assert stage.puppets == []
+    assert successor.incarnation == 4
+    a.say("result", b"")
+    running.end()
+
+
+def test_who_is_retired_is_not_begun_again_with_all(system: Callable[..., System], stage: Stage) -> None:
+    running, a, b, c = three(system, stage, on_main_lost="restart")
+    a.say("retire", "c", "too bad")
+    for puppet in (a, b):
+        puppet.hears("retired", "c", 0, "too bad")
+        puppet.hears("down", "c", c.incarnation, ("retired", "too bad"))
+    for puppet in (b, a):
+        puppet.kill(signal.SIGSTOP)
+    for puppet in (b, a):
+        puppet.kill()
+    successors = [stage.born(name, is_ready=False) for name in ("a", "b")]
+    assert sorted(each.incarnation for each in successors) == [4, 5]
+    successors[0].say("ready")
+    successors[0].hears("retired", "c", 0, "too bad")
+    successors[0].sync()
+    assert stage.puppets == []
+    successors[0].say("result", b"")
+    running.end()
+
+
+def test_who_is_retired_before_it_is_ready_is_killed(system: Callable[..., System], stage: Stage) -> None:
+    running = system("a b")
+    a, b = stage.born("a"), stage.born("b", is_ready=False)
+    a.say("retire", "b", "too bad")
+    a.hears("retired", "b", 0, "too bad")
+    a.hears("down", "b", b.incarnation, ("retired", "too bad"))
+    a.say("result", b"")
+    running.end()
+
+
+def test_who_is_retired_before_it_is_known_is_killed_when_it_is(system: Callable[..., System], stage: Stage) -> None:
+    running, a, b, c = three(system, stage)
+    c.kill()
+    for puppet in (a, b):
+        puppet.hears("down", "c", c.incarnation, KILLED)
+    os.kill(running.forge(), signal.SIGSTOP)
+    a.say("start", "c")
+    a.say("retire", "c", "too bad")
+    for puppet in (a, b):
+        puppet.hears("retired", "c", 0, "too bad")
+    os.kill(running.forge(), signal.SIGCONT)
+    for puppet in (a, b):
+        puppet.hears("down", "c", 4, ("retired", "too bad"))
+    a.say("result", b"")
+    running.end()
+
+
+def test_who_is_retired_when_the_forge_dies_is_not_begun_again(system: Callable[..., System], stage: Stage) -> None:
+    running, a, b, c = three(system, stage)
+    for puppet in (b, c):
+        puppet.kill()
+        a.hears("down", puppet.name, puppet.incarnation, KILLED)
+        if puppet is b:
+            c.hears("down", "b", b.incarnation, KILLED)
+    forge = running.forge()
+    os.kill(forge, signal.SIGSTOP)
+    a.say("start", "c")
+    a.say("retire", "c", "too bad")
+    a.hears("retired", "c", 0, "too bad")
+    os.kill(forge, signal.SIGKILL)
+    while running.owner._forge is None or running.owner._forge.pid == forge:
+        a.sync()
+    a.say("start", "b")
+    assert stage.born("b").incarnation == 5  # 4 was that of c which the forge did not begin
+    a.say("result", b"")
+    running.end()
+
+
+def test_rehomed_life_is_killed_and_the_next_one_begins_on_the_other_core(system: Callable[..., System], stage: Stage) -> None:
+    running, a, b, c = three(system, stage, on_main_lost="restart")
+    b.say("fault", "a", a.incarnation)
+    for puppet in (a, b, c):
+        hears_fault(puppet, a, b)
+    b.say("rehome", "a", a.incarnation + 1, 4095, "of no life that there is")
+    b.say("rehome", "a", a.incarnation, 4095, "too bad")
+    for puppet in (b, c):
+        puppet.hears("moved", "a")
+        puppet.hears("down", "a", a.incarnation, ("rehomed", "too bad"))
+    b.say("start", "a")
+    successor = stage.born("a")
+    assert successor.facts["core"] == 4095
+    for puppet in (b, c):
+        successor.hears_up(puppet)
+    successor.sync()  # and heard of no fault
+    successor.say("result", b"")
+    running.end()
+
+
+def test_next_life_begins_where_the_last_one_moved_to(system: Callable[..., System], stage: Stage) -> None:
+    running, a, b, c = three(system, stage)
+    c.say("moved", 4095)
+    for puppet in (a, b, c):
+        puppet.hears("moved", "c")
+    c.kill()
+    for puppet in (a, b):
+        puppet.hears("down", "c", c.incarnation, KILLED)
+    a.say("start", "c")
+    assert stage.born("c").facts["core"] == 4095
     a.say("result", b"")
     running.end()
 
@@ -468,7 +658,16 @@ def test_node_that_takes_nothing_for_too_long_is_killed(system: Callable[..., Sy
 
 
 @pytest.mark.parametrize(
-    "nonsense", [("garbage",), ("say", "ready"), ("say", "start", "nobody"), ("say", "kill", "a"), ("say", "result", b"")]
+    "nonsense",
+    [
+        ("garbage",),
+        ("say", "ready"),
+        ("say", "start", "nobody"),
+        ("say", "kill", "a"),
+        ("say", "result", b""),
+        ("say", "retire", "a", "main"),
+        ("say", "fault", "x", 1),
+    ],
 )
 def test_node_that_talks_nonsense_is_killed(system: Callable[..., System], stage: Stage, nonsense: tuple[Any, ...]) -> None:
     running, a, b, _ = three(system, stage)
@@ -489,6 +688,27 @@ def test_node_that_ignores_stop_is_killed_after_the_grace(system: Callable[..., 
     b.hears("stop")
     assert running.end() == b"done"
     wait_gone(pidfd, within=0)
+
+
+def test_node_that_is_never_ready_fails_the_start(system: Callable[..., System], stage: Stage) -> None:
+    failure = system("a", start_timeout=0.2).end()
+    assert isinstance(failure, StartError)
+    assert str(failure) == "the node a could not start: it was not ready within 0.2 s"
+
+
+def test_later_node_that_is_never_ready_is_killed_and_can_be_started_again(system: Callable[..., System], stage: Stage) -> None:
+    running, a, b, _ = three(system, stage)
+    running.owner._start_timeout = 0.2
+    b.kill()
+    a.hears("down", "b", b.incarnation, KILLED)
+    a.say("start", "b")
+    a.hears("down", "b", 4, ("error", "it was not ready within 0.2 s"))
+    running.owner._start_timeout = PATIENCE
+    a.say("start", "b")
+    a.sync()
+    assert running.owner._lives["b"].incarnation == 5
+    a.say("result", b"")
+    running.end()
 
 
 def test_node_that_is_not_ready_is_not_waited_for(system: Callable[..., System], stage: Stage) -> None:
@@ -571,7 +791,7 @@ def test_package_of_ours_from_elsewhere_is_named(system: Callable[..., System], 
 # Before the forge's own program: its forks fail while `fails()` says so.
 FAILING_FORKS = """
 import errno, os
-forge, fork, calls = os.getpid(), os.fork, 0
+forge, fork, calls = os.getpid(), os.fork, -1  # the first is not for a node: the sweeper's
 def failing_fork():
     global calls
     calls += 1
@@ -581,6 +801,14 @@ def failing_fork():
 os.fork = failing_fork
 """
 FAILS = pytest.mark.parametrize("fails", ["calls == {n} and os.getpid() == forge", "calls == {n} + 1 and os.getpid() != forge"])
+
+
+def test_sweeper_that_cannot_be_forked_is_a_start_error(system: Callable[..., System], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forge_module, "_PROGRAM", FAILING_FORKS.format(fails="calls == 0") + forge_module._PROGRAM)
+    error = system("a").end()
+    assert isinstance(error, StartError)
+    assert str(error).startswith("the forge could not start: Traceback")
+    assert str(error).endswith("Resource temporarily unavailable\n")
 
 
 @FAILS
@@ -710,6 +938,7 @@ def test_lost_main_can_be_started_again_by_another_node(system: Callable[..., Sy
     b.say("start", "a")
     successor = stage.born("a")
     assert successor.incarnation == 4
+    assert (a.restarts, successor.restarts) == (0, 1)
     successor.say("result", b"at last")
     assert running.end() == b"at last"
 
@@ -733,7 +962,8 @@ def test_what_ended_before_it_was_ready_is_begun_again_later(
     after = Owner._after
 
     def note(self: Owner, delay: float, act: Callable[[], None]) -> None:
-        delays.append(delay)
+        if act == self._start_all:
+            delays.append(delay)
         after(self, delay, act)
 
     monkeypatch.setattr(Owner, "_after", note)

@@ -26,6 +26,8 @@ def test_m1_order_holds_for_messages_of_all_lengths(system: System, place: tuple
         "check_m6_pid_of_a_node_that_was_restarted_reaches_nobody",
         "check_m7_pid_that_came_back_is_reached_at_home",
         "check_m10_deaths_are_told_while_a_flooder_is_suspended",
+        "check_m10_suspended_flooder_in_trio_mode_does_not_compute",
+        "check_message_that_ends_the_program_where_it_is_imported_is_dropped",
     ],
 )
 def test_messages(system: System, check: str) -> None:

@@ -33,6 +33,7 @@ def test_c4_layers_and_ancestors_arrive_over_every_hop(system: System, numbers: 
     [
         "check_child_of_a_spawner_that_dies_before_the_answer_dies_with_it",
         "check_child_of_a_spawn_that_was_cancelled_is_ended",
+        "check_spawn_fails_when_the_connection_is_lost_before_the_answer",
         "check_spawn_fails_when_the_node_dies_before_the_answer",
         "check_asker_of_process_info_and_spawn_may_be_killed_meanwhile",
     ],

@@ -7,7 +7,16 @@ from functools import cache
 import pytest
 from in_system import checks_of, run_checks
 
-MODULES = ("names_checks", "groups_checks", "placement_checks", "partitioned_checks", "supervisor_checks", "pairs_checks")
+MODULES = (
+    "names_checks",
+    "groups_checks",
+    "placement_checks",
+    "partitioned_checks",
+    "supervisor_checks",
+    "pairs_checks",
+    "chaos_checks",
+    "faults_checks",
+)
 
 
 @cache
