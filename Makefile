@@ -50,7 +50,8 @@ check: $(INSTALLED)-check
 	.venv/bin/lint-imports
 
 bench: $(INSTALLED)-bench
-	.venv/bin/python -m benchmarks
+	.venv/bin/python -m benchmarks processes
+	.venv/bin/python -m benchmarks nodes
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

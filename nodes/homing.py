@@ -84,4 +84,4 @@ class Home:
         self.moved(core)
 
     def _tell(self, core: int) -> None:
-        _CORE.pack_into(self.page, _AT, core)
+        memoryview(self.page)[_AT : _AT + _CORE.size].cast("q")[0] = core  # by one store: `struct` would write zeros first

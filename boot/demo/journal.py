@@ -3,8 +3,8 @@
 Theory of operation. It is memory of the owner, the one OS process that is not killed, which nodes map by way of its descriptors: nothing
 has a name that could be left behind. Each *slot* belongs to one client process at a time, and to its successor when its node is back. A
 client counts `tried` up before it writes, and marks the number when it has the answer, each by one store: so wherever it is killed, what
-is marked was acknowledged, and of all numbers tried and not marked nobody knows. Events are lines of JSON in a second file, appended by
-one `write` each.
+is marked was acknowledged, and of all numbers tried and not marked nobody knows. (`struct.pack_into` is two stores: it writes zeros
+first.) Events are lines of JSON in a second file, appended by one `write` each.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import struct
 from time import monotonic
 from typing import Any, Final
 
-_CLOCK: Final = struct.Struct("@ddd")  # begin, end, when the next kill is due: seconds of the machine's monotonic clock
-_DRAWN: Final = _CLOCK.size  # offset of the number of kills drawn
+_BEGIN, _END, _NEXT, _DRAWN = 0, 1, 2, 3  # words of the header: seconds of the machine's monotonic clock; how many kills were drawn
 _HEADER: Final = mmap.PAGESIZE
-_COUNTER: Final = struct.Struct("@Q")
-_TRIED, _DONE, _JOBS, _MARKS = 0, 8, 16, 24  # offsets in a slot
+_WORD: Final = 8  # bytes
+_TRIED, _DONE, _JOBS = 0, 1, 2  # words of a slot
+_MARKS: Final = 3 * _WORD  # offset in a slot
 MOST_PER_SECOND: Final = 5000  # writes of one client: far more than there are; memory that is not written is none
 
 
@@ -30,8 +29,9 @@ _opened: dict[tuple[Any, ...], Journal] = {}
 class Slot:
     """Of one client: its writes are numbered from 1."""
 
-    def __init__(self, memory: mmap.mmap, offset: int, length: int) -> None:
+    def __init__(self, memory: mmap.mmap, words: memoryview, offset: int, length: int) -> None:
         self._memory = memory
+        self._words = words
         self._offset = offset
         self.most = length - _MARKS - 1
 
@@ -77,11 +77,11 @@ class Slot:
         tried = self.tried
         return tried > 0 and not self.is_acknowledged(tried)
 
-    def _get(self, offset: int) -> int:
-        return int(_COUNTER.unpack_from(self._memory, self._offset + offset)[0])
+    def _get(self, word: int) -> int:
+        return int(self._words[self._offset // _WORD + word])
 
-    def _put(self, offset: int, value: int) -> None:
-        _COUNTER.pack_into(self._memory, self._offset + offset, value)
+    def _put(self, word: int, value: int) -> None:
+        self._words[self._offset // _WORD + word] = value
 
 
 class Journal:
@@ -92,7 +92,8 @@ class Journal:
         self._length = _HEADER + slots * _size(seconds)
         self.seconds = seconds
         self._memory = mmap.mmap(memory, self._length)
-        self.slots = [Slot(self._memory, _HEADER + number * _size(seconds), _size(seconds)) for number in range(slots)]
+        self._words, self._times = memoryview(self._memory).cast("Q"), memoryview(self._memory).cast("d")
+        self.slots = [Slot(self._memory, self._words, _HEADER + number * _size(seconds), _size(seconds)) for number in range(slots)]
         self._read = 0  # bytes of the events
 
     @classmethod
@@ -121,6 +122,8 @@ class Journal:
 
     def close(self) -> None:
         """The owner's, which is gone with that."""
+        self._words.release()
+        self._times.release()
         self._memory.close()
         os.close(self._memory_fd)
         os.close(self._events)
@@ -130,43 +133,40 @@ class Journal:
     @property
     def begun(self) -> float:
         """When the clients and the kills began; 0.0: they have not."""
-        return self._clock()[0]
+        return self._times[_BEGIN]
 
     @property
     def end(self) -> float:
         """When they are to stop."""
-        return self._clock()[1]
+        return self._times[_END]
 
     @property
     def next_kill(self) -> float:
-        return self._clock()[2]
+        return self._times[_NEXT]
 
     def begin(self, every: float) -> None:
         """Now."""
         now = monotonic()
-        _CLOCK.pack_into(self._memory, 0, now, now + self.seconds, now + every)
+        self._times[_END], self._times[_NEXT] = now + self.seconds, now + every
+        self._times[_BEGIN] = now  # the last: by it all know
 
     def stop(self) -> None:
         """At once, in place of the end that was planned."""
-        struct.pack_into("@d", self._memory, 8, monotonic())
+        self._times[_END] = monotonic()
 
     @property
     def is_over(self) -> bool:
-        begun, end, _ = self._clock()
-        return begun > 0 and monotonic() >= end
+        return self.begun > 0 and monotonic() >= self.end
 
     @property
     def drawn(self) -> int:
         """How many kills were drawn."""
-        return int(_COUNTER.unpack_from(self._memory, _DRAWN)[0])
+        return int(self._words[_DRAWN])
 
     def draw(self, every: float) -> None:
         """One more is about to be done; the next is due `every` seconds after this one was, or now if it is late."""
-        struct.pack_into("@d", self._memory, 16, max(self.next_kill + every, monotonic()))
-        _COUNTER.pack_into(self._memory, _DRAWN, self.drawn + 1)
-
-    def _clock(self) -> tuple[float, float, float]:
-        return _CLOCK.unpack_from(self._memory, 0)
+        self._times[_NEXT] = max(self.next_kill + every, monotonic())
+        self._words[_DRAWN] = self.drawn + 1
 
     # --- events ---
 
