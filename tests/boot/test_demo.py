@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -50,6 +52,21 @@ def journal() -> Iterator[Journal]:
     journal = Journal.create(slots=2, seconds=1.0)
     yield journal
     journal.close()
+
+
+def test_client_that_is_killed_leaves_the_number_of_its_last_write_or_of_the_one_before(journal: Journal) -> None:
+    slot, numbers = journal.slots[1], (1, 2**40 + 5)
+    slot.begin(numbers[0])
+    client = os.fork()
+    if client == 0:
+        while True:
+            for number in numbers:
+                slot.begin(number)
+    try:
+        assert {slot.tried for _ in range(200_000)} == set(numbers)
+    finally:
+        os.kill(client, signal.SIGKILL)
+        os.waitpid(client, 0)
 
 
 def written_by(journal: Journal, writes: int, *, lose: tuple[int, ...] = ()) -> Account:
