@@ -110,7 +110,8 @@ def spawn_monitor(fn: AsyncFunction, *args: Any, **options: Any) -> tuple[Pid, R
 async def spawn_at(node: Any, fn: AsyncFunction, *args: Any, **options: Any) -> Pid:
     """`spawn` on the node of that name, which may be this one, or on `"any"` or `"least_loaded"`. Options as `spawn`.
 
-    Raises: as `spawn`; ValueError if there is no such node.
+    Raises: as `spawn`, also what starting raised there (WireError: that node has no such function); `nodes.SpawnError`, a RuntimeError, if
+    there is no such node or it was lost; TypeError for a function that cannot be imported by its name.
     """
     me = scheduler.caller("spawn_at")
     check_options("spawn_at", options)

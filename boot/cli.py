@@ -62,6 +62,8 @@ def run(target: str, arguments: tuple[str, ...], log_level: str, as_json: bool, 
     If it returns the pid of a supervisor, the program runs until that ends, and has failed unless that ended with `normal`. ARGUMENTS
     are in sys.argv, as in any script, and the file's folder is where it imports from.
 
+    `--nodes N` may stand behind FILE as well. What comes later is the program's.
+
     An int that main returns is the exit status, and 1 means that it failed. Ctrl-C stops the supervisors in order, and the status is
     130; a second Ctrl-C does not wait.
 
@@ -70,6 +72,7 @@ def run(target: str, arguments: tuple[str, ...], log_level: str, as_json: bool, 
 
     Reports of crashes go to stderr.
     """
+    count, arguments = _nodes_behind(count, arguments)
     path, function = _split(target)
     show_logs(log_level, as_json=as_json)
     refuse = partial(_refuse, as_json)
@@ -102,6 +105,23 @@ def run(target: str, arguments: tuple[str, ...], log_level: str, as_json: bool, 
         log.critical("%s returned %d: an exit status is 0 to %d", path, status, MOST_STATUS)
         status = FAILED
     sys.exit(status)
+
+
+def _nodes_behind(count: int | None, arguments: tuple[str, ...]) -> tuple[int | None, tuple[str, ...]]:
+    """`FILE --nodes N` says the same as `--nodes N FILE`. What comes later is the program's."""
+    option, equals, value = arguments[0].partition("=") if arguments else ("", "", "")
+    if option != "--nodes":
+        return count, arguments
+    rest = arguments[1:]
+    if not equals:
+        if not rest:
+            raise click.BadOptionUsage("--nodes", "Option '--nodes' requires an argument.")
+        value, *others = rest
+        rest = tuple(others)
+    try:
+        return click.IntRange(1)(value), rest
+    except click.BadParameter as error:
+        raise click.BadParameter(error.message, param_hint="'--nodes'") from None
 
 
 def run_and_report(path: Path, execute: Callable[..., Coroutine[Any, Any, int]], program: application.Application) -> int:

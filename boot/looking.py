@@ -155,7 +155,7 @@ def kill_node(system: System, name: str) -> None:
     try:
         incarnation = system.ask("kill", full, state["incarnation"], within=None)
     except AttachError as error:
-        fail(f"{full} was killed, and is not back: {error}")
+        fail(f"{full} was to be killed, and is not back: {error}")
     print(f"{full} was killed, and is back after {time.monotonic() - begin:.2f} s, as incarnation {incarnation}")
 
 

@@ -23,8 +23,12 @@ STATUSES = {"ok": 0, "left": 0, "error": FAILED, "interrupted": application.INTE
 
 
 def run_shell(connection: Connection, node: str | None) -> int:
-    """Until the end of stdin; the exit status. Raises: AttachError if the node is lost."""
-    name = connection.ask("shell", node)
+    """Until the end of stdin; the exit status. Raises: AttachError if there is no shell to be had, or its node is lost."""
+    try:
+        name = connection.ask("shell", node)
+    except (ConnectionLost, TimeoutError) as error:
+        asked = "the system" if node is None else f"the node {node}"
+        raise AttachError(f"{asked} gives no shell: {error}") from error
     shell = Shell(connection, name)
     try:
         if not sys.stdin.isatty():

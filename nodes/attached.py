@@ -17,7 +17,7 @@ from beamlike import CallError, call, process_flag, receive
 from beamlike.seam import start
 from nodes import frames, overview
 from nodes.here import joined
-from nodes.placement import kill_node, list_nodes, monitor_node
+from nodes.placement import demonitor_node, kill_node, list_nodes, monitor_node
 from nodes.shell import Shell
 from nodes.topology import topology
 
@@ -171,13 +171,16 @@ class Attached:
         if name not in names:
             raise RequestError(f"there is no node {name!r}: there are {', '.join(names)}")
         monitor_node(name)
-        if _incarnation_of(name) == incarnation:
-            kill_node(name)
-        while (now := _incarnation_of(name)) <= incarnation:
-            if name in joined().membership.retired:
-                raise RequestError(f"the node {name} was retired, and is not started again")
-            await receive()  # NodeDown, NodeUp
-        return now
+        try:
+            if _incarnation_of(name) == incarnation:
+                kill_node(name)
+            while (now := _incarnation_of(name)) <= incarnation:
+                if name in joined().membership.retired:
+                    raise RequestError(f"the node {name} was retired, and is not started again")
+                await receive()  # NodeDown, NodeUp
+            return now
+        finally:
+            demonitor_node(name)
 
 
 def _incarnation_of(name: str) -> int:

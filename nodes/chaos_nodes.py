@@ -116,9 +116,7 @@ class Slow(Stopped):
 def kill_forge() -> None:
     """SIGKILL the forge, which starts nodes; the owner starts another. ValueError if there is none now: one is being started."""
     owner = joined().member.owner_pid
-    with open(f"/proc/{owner}/task/{owner}/children") as file:
-        children = [int(pid) for pid in file.read().split()]
-    for pid in children:
+    for pid in _children_of(owner):
         with suppress(OSError):  # it has ended
             pidfd = os.pidfd_open(pid)
             try:
@@ -130,6 +128,15 @@ def kill_forge() -> None:
             finally:
                 os.close(pidfd)
     raise ValueError("kill_forge: there is no forge now; the owner starts one")
+
+
+def _children_of(pid: int) -> list[int]:
+    """Those of all its threads: the owner may run in any."""
+    children: list[int] = []
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children") as file:  # it has ended
+            children.extend(map(int, file.read().split()))
+    return children
 
 
 def conductor() -> str:

@@ -207,7 +207,7 @@ def _content(memfd: int) -> bytes:
 def _unpacked(packet: bytes) -> tuple[Any, ...]:
     try:
         items = msgpack.unpackb(packet, use_list=False, strict_map_key=False)
-    except (ValueError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, msgpack.UnpackException) as error:  # TypeError: a map is the key of a map
         raise PacketError(f"a control packet is no msgpack: {error}") from error
     match items:
         case (str(), *_):

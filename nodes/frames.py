@@ -45,5 +45,5 @@ def unpacked(body: bytes) -> Any:
     """The value of a frame, with tuples for arrays. FrameError."""
     try:
         return msgpack.unpackb(body, use_list=False, strict_map_key=False, unicode_errors="surrogatepass")
-    except (ValueError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, msgpack.UnpackException) as error:  # TypeError: a map is the key of a map
         raise FrameError(f"a frame is no msgpack: {error}") from error

@@ -8,10 +8,11 @@ if TYPE_CHECKING:
     from nodes.life import Life
 
 life: Life | None = None
+is_node = False  # this OS process was made to be a node: it starts no system of its own
 
 
 def joined() -> Life:
     """RuntimeError if this interpreter is no node among others."""
     if life is None:
-        raise RuntimeError("this node is alone: start the program by nodes.run(main, nodes=…) or `beamlike run FILE --nodes N`")
+        raise RuntimeError("this node is alone: start the program by nodes.run(main, nodes=…) or `beamlike run --nodes N FILE`")
     return life

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import trio
 
 from beamlike import ExitError, application, pack, unpack
-from beamlike.seam import Node, error_reason, install, on_release, start_pairs_by
+from beamlike.seam import Node, error_reason, format_reason, install, log, on_release, start_pairs_by
 from nodes import here
 from nodes.attached import ATTACH, attach
 from nodes.control import ChannelClosed, PacketError
@@ -33,8 +34,12 @@ SETTLED = "settled"
 OWNER_GONE = 1  # the exit status of a node whose owner has ended
 
 
+logger = logging.getLogger("beamlike.nodes")
+
+
 def live(member: Member) -> None:
     """The body of every node."""
+    here.is_node = True
     _set_up(member.settings)
     trio.run(Life(member).run, restrict_keyboard_interrupt_to_checkpoints=True)
 
@@ -193,6 +198,8 @@ class Life:
 
     def _down(self, name: str, incarnation: int, reason: Any, fds: list[int]) -> None:
         self.membership.down(name, incarnation, reason)
+        if self.membership.conductor() == self.node.id and not self.stopped.is_set():  # one says it
+            log(logger, logging.WARNING, "%s was lost: %s", name, format_reason(reason))
         self.retirement.judge()  # it may have been the conductor
 
     def _fault(self, time: float, writer: str, _: int, reader: str, __: int, fds: list[int]) -> None:

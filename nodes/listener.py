@@ -6,6 +6,7 @@ waits for nothing else. It is in the forge's process group, so it ends with the 
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -28,6 +29,7 @@ class Listener:
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._spare = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)  # for `_refuse`
         try:
             folder = runtime_dir.make()
             self.path = runtime_dir.socket_of(os.getpid())
@@ -40,6 +42,7 @@ class Listener:
             os.rename(unfinished, self.path)
         except OSError as error:
             self._socket.close()
+            self._spare.close()
             raise StartError(
                 f"a system listens on a socket in {runtime_dir.path()}, and cannot: {error}. "
                 f"Set {runtime_dir.VARIABLE} to a folder that can be made, or is yours alone, with a path of less than 90 characters"
@@ -52,13 +55,23 @@ class Listener:
         """A connection of this user's, or root's; None if there is none now."""
         try:
             end, _ = self._socket.accept()
-        except OSError:  # it has gone, or this OS process may open no more
-            return None
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._refuse()
+            return None  # or it has gone
         _, uid, _ = _CREDENTIALS.unpack(end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
         if uid in (0, os.getuid()):
             return end
         end.close()
         return None
+
+    def _refuse(self) -> None:
+        """Close a connection for which there is no descriptor, by way of the spare one: if it waited, the owner's loop would spin."""
+        self._spare.close()
+        with suppress(OSError):
+            self._socket.accept()[0].close()
+        with suppress(OSError):  # another thread was faster; the next refusal tries again
+            self._spare = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
     def close(self) -> None:
         """Listen no more, and leave no file. Closing twice does nothing."""
@@ -66,6 +79,7 @@ class Listener:
             with suppress(FileNotFoundError):
                 os.unlink(self.path)
             self._socket.close()
+            self._spare.close()
 
 
 def start_sweeper(owner: int, path: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final
 
-from beamlike import Down, Pid, monitor, receive, self_pid, send, sleep, spawn_at, unpack
+from beamlike import Down, Pid, monitor, process_flag, receive, self_pid, send, sleep, spawn_at, unpack
 from beamlike.seam import current_process, format_reason
 from nodes.here import joined
 from nodes.pair_directory import learn_of, table
@@ -53,6 +53,7 @@ class Backup:
 
     def __init__(self, primary: Pid, pair: tuple[Any, ...], snapshot: bytes) -> None:
         kind, self.name, self.unpaired, current_process().trap_exit = pair
+        process_flag("label", f"backup of {self.name}")
         self.primary = primary
         self.server = kind()
         self.declares = hasattr(self.server, "apply_change")

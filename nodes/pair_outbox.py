@@ -1,4 +1,4 @@
-"""What a handler of a process pair does to the world, held back until the backup has it: the output commit (DESIGN §4).
+"""What a handler of a process pair does to the world, held back until the backup has it: the output commit.
 
 While a handler runs, its process's record names the outbox, and `send`, `cast`, `reply`, `send_after`, `send_interval` and `cancel_timer`
 put operations here (see `nodes.pair_ledger`), also in trio mode and in `blocking` threads. Everything else takes place at once."""

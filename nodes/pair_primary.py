@@ -36,6 +36,7 @@ from beamlike import (
     exit,
     monitor,
     pack,
+    process_flag,
     receive,
     self_pid,
     send,
@@ -81,6 +82,7 @@ class Primary:
     def __init__(
         self, server: GenServer, name: str, unpaired: Unpaired, ledger: Ledger, epoch: int, maker: Callable[..., Coroutine[Any, Any, None]]
     ) -> None:
+        process_flag("label", f"pair {name}")
         self.server = server
         self.maker = maker
         self.name = name

@@ -1,4 +1,4 @@
-"""Process pairs, after Tandem: a GenServer whose state, answers and sends are on a second node before any of them leaves (DESIGN §4).
+"""Process pairs, after Tandem: a GenServer whose state, answers and sends are on a second node before any of them leaves.
 
     class Store(GenServer):
         async def init(self) -> None:

@@ -1,4 +1,4 @@
-"""The router: what the primitives of the core ask for a pid of another node, and what is done with what other nodes send (DESIGN §4).
+"""The router: what the primitives of the core ask for a pid of another node, and what is done with what other nodes send.
 
 Theory of operation. Everything between two nodes goes through one mailbox each way, in order, so M1 holds for all signals together. A
 call is one record: the node that gets it watches the server on the caller's behalf, and no longer when it answers. Nothing here waits, but

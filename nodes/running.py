@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from beamlike import ExitError, pack, unpack
 from beamlike.seam import format_reason, importable_name
+from nodes import here
 from nodes.owner import Owner
 from nodes.requirements import check_fault_limit, check_seconds, check_setup
 
@@ -52,6 +53,8 @@ def run(
     Raises: ExitError if main raised, with its traceback as text, or was ended; NodeLost; StartError if a node could not be started;
         TypeError or ValueError for an argument; KeyboardInterrupt and SystemExit(143) as `beamlike.run`.
     """
+    if here.is_node:
+        raise RuntimeError('nodes.run() is called where a node loads the program: put it below `if __name__ == "__main__":`')
     cores = sorted(os.sched_getaffinity(0))
     count = len(cores) if nodes is None else nodes
     if type(count) is not int:
@@ -63,19 +66,22 @@ def run(
     name = importable_name(main)
     if name is None:
         raise TypeError(f"main is imported by each node, so it is an async function of a module, not {main!r}")
+    module = sys.modules.get(main.__module__)
+    script = getattr(module, "__file__", None) if main.__module__ == "__main__" else None
+    if main.__module__ == "__main__" and file is None and not os.path.exists(script or ""):
+        raise TypeError(f"main is imported by each node, so it is in a file, not in {script or 'python -c or a prompt'}")
     machine = platform.node() or "localhost"
     names = [f"n{number}@{machine}" for number in range(1, count + 1)]
-    module = sys.modules.get(main.__module__)
     settings = {
         "body": "nodes.life:live",
-        "path": tuple(path for path in sys.path if path),
+        "path": tuple(path or os.getcwd() for path in sys.path),
         "roster": tuple(names),
         "cores": tuple(cores),
         "main": names[0],
         "on_main_lost": on_main_lost,
         "start": (name, pack(args)),
         "argv": tuple(sys.argv),
-        "file": file or (getattr(module, "__file__", None) if main.__module__ == "__main__" else None),
+        "file": file or script,
         "preempt": preempt,
         "hang_timeout": check_seconds("hang_timeout", hang_timeout),
         "fault_limit": check_fault_limit(fault_limit),

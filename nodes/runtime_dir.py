@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import struct
 import tempfile
 from contextlib import suppress
 
 VARIABLE = "BEAMLIKE_RUNTIME_DIR"
 SUFFIX = ".sock"
+PATIENCE = 5  # seconds for an owner to have room for one more that connects
+_TIMEVAL = struct.Struct("ll")
 
 
 def path() -> str:
@@ -64,10 +67,18 @@ def list_systems() -> list[int]:
 
 
 def connect(owner: int) -> socket.socket:
-    """A connection to the system with this owner. Raises: OSError: there is none; if its socket file is stale that is removed."""
+    """A connection to the system with this owner.
+
+    Raises: TimeoutError: too many wait there to be accepted; OSError: there is none; if its socket file is stale that is removed.
+    """
     end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(PATIENCE, 0))  # `settimeout` does not wait: EAGAIN, see unix(7)
         end.connect(socket_of(owner))
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(0, 0))
+    except BlockingIOError as error:
+        end.close()
+        raise TimeoutError(f"the system {owner} has accepted nobody for {PATIENCE} s: its owner is stopped, or overloaded") from error
     except BaseException as error:
         end.close()
         if isinstance(error, ConnectionRefusedError):
@@ -80,6 +91,8 @@ def connect(owner: int) -> socket.socket:
 def _answers(owner: int) -> bool:
     try:
         connect(owner).close()
+    except TimeoutError:  # it listens
+        return True
     except OSError:
         return False
     return True

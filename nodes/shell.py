@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import ast
 import inspect
-import io
 import linecache
 import os
+import pydoc
 import rlcompleter
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from importlib import import_module
 from types import CodeType
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import trio
 
@@ -32,6 +32,7 @@ from beamlike import Exit, Pid, exit, make_ref, process_flag, receive, self_pid,
 from beamlike.seam import format_reason
 
 MOST_PRINTED = 4_000_000  # characters that wait to be shown: what prints faster than it is read must not fill memory
+PIECE = 64  # characters that a piece of text counts for beyond its own: an object in a list
 MOST_COMPLETIONS = 500
 _OURS = (
     *(os.path.dirname(os.path.abspath(package)) + os.sep for package in (__file__, beamlike.__file__ or __file__)),
@@ -46,14 +47,16 @@ class Screen:
     def __init__(self, keeper: Pid) -> None:
         self.keeper: Pid | None = keeper
         self.waiting: list[str] = []
-        self.length = 0  # of all that waits
+        self.length = 0  # of all that waits, and `PIECE` for each piece
         self.lost = 0  # characters that there was no room for
 
     def write(self, text: str) -> None:
         """Have it shown. The keeper is told when there is something again."""
-        kept = text[: MOST_PRINTED - self.length]
+        kept = text[: max(0, MOST_PRINTED - PIECE - self.length)]
         self.lost += len(text) - len(kept)
-        self.length += len(kept)
+        if not kept:
+            return
+        self.length += PIECE + len(kept)
         self.waiting.append(kept)
         if len(self.waiting) == 1 and self.keeper is not None:
             send(self.keeper, "output")
@@ -70,8 +73,11 @@ class Screen:
 _screen: ContextVar[Screen | None] = ContextVar("beamlike_screen", default=None)
 
 
-class Stdout(io.TextIOBase):
-    """`sys.stdout` of a node with a shell: of a shell's processes what they print goes there, of all others where it went before."""
+class Stdout:
+    """`sys.stdout` of a node with a shell: of a shell's processes what they print goes there, of all others where it went before.
+
+    All else, as `fileno` and `encoding`, is what it was: so it inherits from no file, which would have answers of its own.
+    """
 
     shells = 0
 
@@ -86,6 +92,15 @@ class Stdout(io.TextIOBase):
         screen.write(text)
         return len(text)
 
+    def writelines(self, lines: Iterable[str], /) -> None:
+        """As any text file's."""
+        for line in lines:
+            self.write(line)
+
+    def isatty(self) -> bool:
+        """A shell's screen is none: nobody can be asked there."""
+        return _screen.get() is None and self.under.isatty()
+
     def flush(self) -> None:
         """Of what goes elsewhere; a shell shows at once."""
         self.under.flush()
@@ -97,7 +112,7 @@ class Stdout(io.TextIOBase):
     def begin(cls) -> None:
         """One more shell."""
         if cls.shells == 0:
-            sys.stdout = cls(sys.stdout)
+            sys.stdout = cast(TextIO, cls(sys.stdout))
         cls.shells += 1
 
     @classmethod
@@ -108,12 +123,20 @@ class Stdout(io.TextIOBase):
             sys.stdout = sys.stdout.under
 
 
+def _help(*about: Any) -> None:
+    """Python's `help`, as plain text in one go: a pager, and a conversation, would ask the terminal of the node."""
+    if about:
+        pydoc.Helper(output=sys.stdout).help(*about)
+    else:
+        print("help(object) tells about an object, help('topics') about Python")
+
+
 class Shell:
     """See the module. `write` sends an answer over the connection."""
 
     def __init__(self, write: Callable[[tuple[Any, ...]], Awaitable[None]]) -> None:
         self.write = write
-        self.names: dict[str, Any] = {"__name__": "__shell__", "__builtins__": __builtins__}
+        self.names: dict[str, Any] = {"__name__": "__shell__", "__builtins__": __builtins__, "help": _help}
         for package in ("beamlike", "nodes"):
             module = import_module(package)
             self.names |= {name: getattr(module, name) for name in module.__all__}

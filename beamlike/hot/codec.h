@@ -1,4 +1,4 @@
-/* The scalars of msgpack, and bytes, for codec.py. The pure-Python twin is portable.py.
+/* The scalars of msgpack, and bytes, for codec.py. The pure-Python twin is portable_codec.py.
 
 Writers put something at `at` and answer where it ends, or -1 if it does not fit below `room` or is nothing for them. */
 #ifndef BEAMLIKE_CODEC_H

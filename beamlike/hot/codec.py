@@ -230,8 +230,10 @@ def _count(small: int, head16: int) -> int:
     if head != head16 or _end - _at < 3:
         return -1
     count: int = _data[_at + 1] << 8 | _data[_at + 2]
+    if count > _end - _at - 3:
+        return -1
     _at += 3
-    return count if count <= _end - _at else -1
+    return count
 
 
 def _array(count: int, depth: int) -> Any:

@@ -179,8 +179,9 @@ class Journal:
         found = bytearray()
         while data := os.pread(self._events, 1 << 16, self._read + len(found)):
             found += data
-        self._read += len(found)
-        return [json.loads(line) for line in found.splitlines()]
+        whole = found[: found.rfind(b"\n") + 1]  # a line may be on its way
+        self._read += len(whole)
+        return [json.loads(line) for line in whole.splitlines()]
 
 
 def _size(seconds: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from hashlib import sha256
+from time import monotonic
 from typing import Any
 
 from beamlike import Caller, CallError, CallTimeoutError, ChildSpec, GenServer, call, sleep
@@ -42,10 +43,11 @@ async def start_pool(workers: int) -> None:
 async def work(text: str, patience: float) -> tuple[str, int]:
     """Have a worker hash it, another one if that dies. Returns the answer, and how many died.
 
-    Raises: CallTimeoutError.
+    Raises: CallTimeoutError after `patience` seconds.
     """
     lost = 0
-    while True:
+    end = monotonic() + patience
+    while monotonic() < end:
         workers = members(GROUP)
         try:
             if workers:
@@ -55,3 +57,4 @@ async def work(text: str, patience: float) -> tuple[str, int]:
         except CallError:
             lost += 1
         await sleep(PATIENCE)
+    raise CallTimeoutError(f"no worker has answered in {patience} s: {lost} died, and there are {len(members(GROUP))}", "timeout")

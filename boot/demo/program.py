@@ -66,6 +66,8 @@ async def main(address: tuple[Any, ...], plan: Plan) -> None:
         if counts.get(RESIDENT) == plan.nodes and CLIENT not in counts and all(_is_whole(name_of(pair)) for pair in range(plan.pairs)):
             break
         await sleep(LOOK)
+    else:
+        journal.tell("failed", what=f"not all is back and at rest {PATIENCE} s after the end: there are {counts}")
     for pair in range(plan.pairs):
         try:
             kept = await call_pair(name_of(pair), "all", timeout=PATIENCE)

@@ -87,6 +87,8 @@ def judge(
         faults.append(f"{len(lost)} acknowledged writes are lost, such as {', '.join(f'{number} of {key}' for key, number in lost[:5])}")
     if doubled:
         faults.append(f"{doubled} writes were executed twice")
+    if account.down:
+        faults.append(f"{', '.join(sorted(account.down))} did not come back")
     for name, count in account.leaked(nodes).items():
         faults.append(f"{count} processes too many began with {name}")
     for what, more in grown(samples).items():

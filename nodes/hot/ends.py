@@ -144,7 +144,7 @@ class Inlet:
     def take_quickly(self, payload: bytes) -> bool:
         """Act upon the record if it is one of the commonest: of a kind, for a live process, made of what the codec has."""
         kind = self.record.kind
-        if kind != SEND and kind != CALL and kind != REPLY:
+        if (kind != SEND and kind != CALL and kind != REPLY) or (from_of(self.record) | self.record.ref) >> 63:  # no serial of ours
             return False
         pid = _left.get(self.record.to)
         if pid is None:

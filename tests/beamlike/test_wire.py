@@ -235,6 +235,13 @@ def test_codec_unpacks_bytes_that_are_not_trusted_to_what_the_long_way_makes_of_
         assert print_of(quick) == print_of(unpack(bytearray(data)))
 
 
+@pytest.mark.parametrize("data", [b"\xdc\xed\xa0\x80", b"\xdc\x00\x05\x81\x01\x02", b"\xde\x00\x09\x01\x02", b"\x9f", b"\xdc\x00"])
+def test_codec_unpacks_nothing_that_claims_to_be_longer_than_it_is(data: bytes) -> None:
+    assert codec.unpack(data) is codec.ELSEWHERE
+    with pytest.raises(WireError):
+        unpack(data)
+
+
 @record
 class Nosy:
     """A record whose field is code that packs."""

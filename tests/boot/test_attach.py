@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from boot.shell import run_shell
 from nodes import AttachError, Connection, frames, list_systems
 
 ROOT = Path(__file__).parents[2]
@@ -415,6 +416,30 @@ def test_what_is_printed_faster_than_it_is_read_is_lost_and_its_length_is_told(n
     connection.close()
 
 
+def test_a_shells_output_is_a_text_file_but_no_terminal(command: Command, names: list[str]) -> None:
+    program = "import sys\nsys.stdout.fileno(), sys.stdout.encoding, sys.stdout.writable(), sys.stdout.closed, sys.stdout.isatty()\n"
+    ended = command("shell", stdin=program + "sys.stdout.writelines(['1', '2'])")
+    assert (ended.stdout, ended.returncode) == ("(1, 'utf-8', True, False, False)\n12", 0)
+
+
+def test_help_is_plain_text_in_one_go(command: Command, names: list[str]) -> None:
+    ended = command("shell", stdin="help(spawn)\nhelp('assert')\nhelp('nothing.of.the.kind')\nhelp()")
+    assert ended.returncode == 0
+    assert "Traceback" not in ended.stdout
+    assert ended.stdout.startswith("Help on ")
+    for text in ("spawn(", 'The "assert" statement', "No Python documentation found for 'nothing.of.the.kind'", "help(object)"):
+        assert text in ended.stdout
+
+
+def test_a_node_that_is_stopped_gives_no_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent:
+        def ask(self, *request: Any) -> Any:
+            raise TimeoutError("no answer within 10 s")
+
+    with pytest.raises(AttachError, match="the node n2 gives no shell: no answer within 10 s"):
+        run_shell(cast(Connection, Silent()), "n2")
+
+
 def test_a_shell_whose_node_dies_says_so_and_the_status_is_1(command: Command, names: list[str]) -> None:
     ended = command("shell", "--node", "n2", stdin="kill_node(self_pid().node)\nawait receive()")
     assert (ended.returncode, ended.stderr) == (1, f"beamlike: the node {names[1]}, where this shell ran, is lost\n")
@@ -486,7 +511,9 @@ def test_a_shell_that_is_killed_leaves_no_process_and_no_descriptor(told: Callab
 # --- the socket -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("nonsense", [b"\xff" * 8, b"\x01\x00\x00\x00\xc1", b"\x02\x00\x00\x00\x91\x01", b"\x05\x00"])
+@pytest.mark.parametrize(
+    "nonsense", [b"\xff" * 8, b"\x01\x00\x00\x00\xc1", b"\x02\x00\x00\x00\x91\x01", b"\x05\x00", b"\x03\x00\x00\x00\x81\x80\x01"]
+)
 def test_nonsense_costs_its_connection_and_nothing_else(told: Callable[..., Any], names: list[str], nonsense: bytes) -> None:
     (system,) = list_systems()
     with socket.socket(socket.AF_UNIX) as end:
@@ -575,7 +602,7 @@ def test_of_two_systems_one_is_to_be_chosen_and_one_that_ends_leaves_no_socket(
         assert len(json.loads(command("nodes", "--json", "--system", system.pid).stdout)) == 1
         ended = command("kill-node", "--system", system.pid, "n1")
         assert ended.returncode == 1
-        assert re.search(rf"was killed, and is not back: the system {system.pid} has ended", ended.stderr)
+        assert re.search(rf"was to be killed, and is not back: the system {system.pid} has ended", ended.stderr)
     assert os.listdir(runtime_dir) == [f"{first}.sock"]
 
 

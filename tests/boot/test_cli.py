@@ -488,3 +488,45 @@ def test_completion_prints_a_script_for_the_shell(shell: str, beamlike: Beamlike
     result = beamlike("completion", shell)
     assert result.returncode == 0
     assert f"_BEAMLIKE_COMPLETE={shell}_complete" in result.stdout
+
+
+# --- many nodes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--nodes", "0"], "0 is not in the range x>=1"),
+        (["--nodes=x"], "'x' is not a valid integer"),
+        (["--nodes"], "requires an argument"),
+    ],
+)
+def test_wrong_number_of_nodes_behind_the_file_is_refused(beamlike: Beamlike, tmp_path: Path, arguments: list[str], text: str) -> None:
+    result = beamlike("run", script(tmp_path, "async def main(): pass"), *arguments)
+    assert result.returncode == 2
+    assert "--nodes" in result.stderr
+    assert text in result.stderr
+
+
+def test_nodes_may_be_asked_for_behind_the_file(beamlike: Beamlike, tmp_path: Path) -> None:
+    source = "import sys, nodes\nasync def main(): print(len(nodes.list_nodes()), sys.argv[1:])\n"
+    result = beamlike("run", script(tmp_path, source), "--nodes", "2", "--nodes", "mine")
+    assert (result.stdout, result.stderr) == ("2 ['--nodes', 'mine']\n", "")
+
+
+UNGUARDED = "import nodes\nasync def main(): pass\nnodes.run(main, nodes=2)\n"
+
+
+def test_script_without_a_guard_starts_no_nodes_in_nodes(tmp_path: Path) -> None:
+    path = tmp_path / "unguarded.py"
+    path.write_text(UNGUARDED)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, path], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert 'put it below `if __name__ == "__main__":`' in done.stderr
+
+
+def test_main_that_is_in_no_file_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", UNGUARDED], env=environment, capture_output=True, text=True, timeout=60)
+    assert "TypeError: main is imported by each node, so it is in a file, not in python -c or a prompt" in done.stderr

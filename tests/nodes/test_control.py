@@ -185,7 +185,9 @@ def test_values_that_are_not_plain_are_refused(pair: Pair) -> None:
         pair[0].send("kind", object())
 
 
-@pytest.mark.parametrize("packet", [b"\xc1", b"\x92\xa1a", msgpack.packb(7), msgpack.packb([]), msgpack.packb([1, "kind"])])
+@pytest.mark.parametrize(
+    "packet", [b"\xc1", b"\x92\xa1a", msgpack.packb(7), msgpack.packb([]), msgpack.packb([1, "kind"]), b"\x92\xa1k\x81\x80\x01"]
+)
 def test_packets_that_are_not_ours_are_refused_and_their_descriptors_closed(pair: Pair, packet: bytes) -> None:
     before = set(os.listdir("/proc/self/fd"))
     socket.send_fds(pair[0]._socket, [packet], [0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import socket
 import stat
@@ -14,7 +15,7 @@ import pytest
 
 from nodes import runtime_dir
 from nodes.errors import StartError
-from nodes.listener import Listener
+from nodes.listener import MOST_WAITING, Listener
 
 PATIENCE = 20.0  # seconds after which something hangs
 
@@ -79,6 +80,35 @@ def test_listener_does_not_accept_another_user(folder: Path) -> None:
     listener.close()
     assert accepted is None
     assert out == "b''\n"
+
+
+def test_who_connects_when_no_descriptor_is_left_is_refused_and_does_not_wait(folder: Path) -> None:
+    listener = Listener()
+    refused, accepted = (runtime_dir.connect(os.getpid()) for _ in range(2))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))  # all below it are taken
+    try:
+        assert listener.accept() is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert refused.recv(1) == b""
+    end = listener.accept()
+    assert end is not None
+    for each in (refused, accepted, end, listener):
+        each.close()
+
+
+def test_who_connects_where_nobody_accepts_is_told_so_in_the_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime_dir, "PATIENCE", 1)
+    listener = Listener()
+    waiting = [runtime_dir.connect(os.getpid()) for _ in range(MOST_WAITING + 1)]
+    with pytest.raises(TimeoutError, match=f"the system {os.getpid()} has accepted nobody for 1 s"):
+        runtime_dir.connect(os.getpid())
+    assert runtime_dir.list_systems() == [os.getpid()]
+    for each in (*waiting, listener):
+        each.close()
 
 
 def test_socket_that_a_dead_owner_of_the_same_pid_left_is_replaced(folder: Path) -> None:
