@@ -28,7 +28,7 @@ def run_shell(connection: Connection, node: str | None) -> int:
         name = connection.ask("shell", node)
     except (ConnectionLost, TimeoutError) as error:
         asked = "the system" if node is None else f"the node {node}"
-        raise AttachError(f"{asked} gives no shell: {error}") from error
+        raise AttachError(f"{asked} does not answer, so there is no shell") from error
     shell = Shell(connection, name)
     try:
         if not sys.stdin.isatty():

@@ -32,7 +32,7 @@ class Connection:
         try:
             runtime_dir.check()
             self._socket = runtime_dir.connect(system)
-        except PermissionError as error:
+        except (PermissionError, TimeoutError) as error:
             raise AttachError(str(error)) from error
         except OSError as error:
             raise AttachError(f"no system with owner {system} runs here") from error

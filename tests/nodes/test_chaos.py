@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodes import chaos
+from nodes.chaos_nodes import _children_of
 from nodes.rings import BrokenRingError, Written, attach, create
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +30,19 @@ PATIENCE = 60.0  # seconds after which the example hangs
 
 def steps(seed: int, count: int = 50, faults: Any = chaos.FAULTS) -> list[chaos.Step]:
     return list(islice(chaos.Schedule(seed, NAMES, every=0.1, faults=faults), count))
+
+
+def test_children_are_found_whichever_thread_started_them() -> None:
+    found: list[bool] = []
+
+    def start() -> None:
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+            found.append(child.pid in _children_of(os.getpid()))
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    assert found == [True]
 
 
 # --- schedules ----------------------------------------------------------------------------------------------------------------------

@@ -93,10 +93,12 @@ def test_who_connects_when_no_descriptor_is_left_is_refused_and_does_not_wait(fo
         assert listener.accept() is None
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    refused.settimeout(PATIENCE)
     assert refused.recv(1) == b""
     end = listener.accept()
     assert end is not None
-    for each in (refused, accepted, end, listener):
+    listener.close()
+    for each in (refused, accepted, end):
         each.close()
 
 
@@ -107,7 +109,8 @@ def test_who_connects_where_nobody_accepts_is_told_so_in_the_end(folder: Path, m
     with pytest.raises(TimeoutError, match=f"the system {os.getpid()} has accepted nobody for 1 s"):
         runtime_dir.connect(os.getpid())
     assert runtime_dir.list_systems() == [os.getpid()]
-    for each in (*waiting, listener):
+    listener.close()
+    for each in waiting:
         each.close()
 
 
