@@ -5,7 +5,7 @@ Inside, from the bottom up:
     ring.h, ring.c, rings, hot/         a pair of rings in shared memory, from C, from Python, and compiled for the loop
     segments, mailboxes                 large payloads; the mailboxes of a node, its doorbell, polling and sleeping
     kinds, peer, router, arrivals, cycles       the records, and what the primitives of the core become between nodes
-    kernel, control, member, forge, owner       OS processes: who starts them, reaps them, and tells the others
+    kernel, control, member, forge, poll_loop, owned_life, owner       OS processes: who starts them, reaps them, and tells the others
     membership, heartbeat               who is up, who is lost, who is hung
     serd, retirement, homing            whose core is suspected, and given up; which core a node is on, and goes to
     fellows, leading, replicated        how processes of one role find each other, and keep a table that outlives nodes

@@ -12,13 +12,12 @@ not ready when its forge died is begun again with another incarnation: the owner
 from __future__ import annotations
 
 import os
-import selectors
 import signal
 import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from functools import partial
 from typing import Any, Literal
@@ -30,33 +29,16 @@ from nodes.forge import Forge
 from nodes.interrupts import Interrupts
 from nodes.listener import Listener
 from nodes.member import PAGE
+from nodes.owned_life import Life
+from nodes.poll_loop import READ, WRITE, PollLoop
 from nodes.requirements import check_arguments, require_descriptors, require_kernel
 from nodes.serd import MOST
 
 RETRY = 1.0  # seconds
 REAPING = 1.0  # seconds between two looks for what nodes have left in their process groups
 MOST_WAITING = 256  # packets for a node that takes none, beyond the 200 or so that its socket holds
-READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 _running = threading.Lock()  # being a subreaper is a property of the OS process
-
-
-class Life:
-    """One life of a node, as its owner knows it."""
-
-    def __init__(self, name: str, incarnation: int, core: int, channel: Channel, page: int, restarts: int) -> None:
-        self.name = name
-        self.incarnation = incarnation
-        self.core = core
-        self.channel = channel
-        self.page = page
-        self.started = time.time()
-        self.restarts = restarts
-        self.pid = 0  # 0, and no pidfd, until the forge has told
-        self.pidfd = -1
-        self.is_ready = False
-        self.asked_reason: Any = None  # of a kill that was asked for
-        self.error: str | None = None
 
 
 class Owner:
@@ -101,7 +83,6 @@ class Owner:
         self._ended: Counter[str] = Counter()  # how many lives of a name
         self._faults: deque[tuple[Any, ...]] = deque(maxlen=MOST)  # that are not explained: see `control`, for who becomes ready
         self._retired: dict[str, tuple[int, str]] = {}  # core and reason, by name
-        self._timers: list[tuple[float, Callable[[], None]]] = []
         self._result: bytes | None = None
         self._failure: NodeLost | StartError | None = None
         self._is_stopping = False
@@ -127,9 +108,9 @@ class Owner:
         try:
             was_subreaper = require_kernel()
             require_descriptors(len(self._cores))
-            with selectors.DefaultSelector() as self._selector, Interrupts() as self._interrupts, closing(Listener()) as self._listener:
-                self._selector.register(self._interrupts.bell, READ, self._on_interrupts)
-                self._selector.register(self._listener, READ, self._on_guest)
+            with PollLoop() as self._poll, Interrupts() as self._interrupts, closing(Listener()) as self._listener:
+                self._poll.register(self._interrupts.bell, self._on_interrupts)
+                self._poll.register(self._listener, self._on_guest)
                 kernel.set_subreaper(True)
                 try:
                     self._open_forge()
@@ -146,38 +127,10 @@ class Owner:
         assert self._result is not None
         return self._result
 
-    # --- the loop ---
-
     def _loop(self) -> None:
         while not self._is_over and not (self._is_stopping and not self._unreaped):
-            timeout = None
-            if self._timers:
-                timeout = max(0.0, min(when for when, _ in self._timers) - time.monotonic())
-            if self._groups:
-                self._reap_groups()
-                timeout = RETRY if timeout is None else min(timeout, RETRY)
-            for key, mask in self._selector.select(timeout):
-                key.data(mask)
-            now = time.monotonic()
-            due = [timer for timer in self._timers if timer[0] <= now]
-            self._timers = [timer for timer in self._timers if timer[0] > now]
-            for _, act in due:
-                act()
-
-    def _after(self, delay: float, act: Callable[[], None]) -> None:
-        self._timers.append((time.monotonic() + delay, act))
-
-    def _watch(self, channel: Channel) -> None:
-        """Have the loop flush what waits in it, or no longer."""
-        key = self._selector.get_key(channel)
-        events = READ | WRITE if channel.wants_write else READ
-        if key.events != events:
-            self._selector.modify(channel, events, key.data)
-
-    def _unwatch(self, channel: Channel) -> None:
-        if not channel.is_closed:
-            self._selector.unregister(channel)
-            channel.close()
+            self._reap_groups()
+            self._poll.turn(RETRY if self._groups else None)
 
     # --- the forge ---
 
@@ -189,8 +142,8 @@ class Owner:
         except OSError as error:
             self._forge_failed(f"the forge could not be executed: {error}")
             return
-        self._selector.register(forge.channel, READ, partial(self._on_forge, forge))
-        self._selector.register(forge.pidfd, READ, partial(self._on_forge_end, forge))
+        self._poll.register(forge.channel, partial(self._on_forge, forge))
+        self._poll.register(forge.pidfd, partial(self._on_forge_end, forge))
         names, self._names_to_begin = self._names_to_begin, []
         for name in names:
             self._begin(name)
@@ -199,14 +152,14 @@ class Owner:
         if self._never_ready:
             self._fail(StartError(text))
         else:
-            self._after(RETRY, self._open_forge)
+            self._poll.after(RETRY, self._open_forge)
 
     def _on_forge(self, forge: Forge, mask: int) -> None:
         if forge.channel.is_closed:
             return
         if mask & WRITE:
             forge.channel.flush()
-            self._watch(forge.channel)
+            self._poll.watch(forge.channel)
         if mask & READ:
             self._read_forge(forge)
 
@@ -217,7 +170,7 @@ class Owner:
         try:
             packet = forge.channel.receive()
         except ChannelClosed:
-            self._unwatch(forge.channel)
+            self._poll.close(forge.channel)
             kernel.kill(forge.pidfd)  # deaf, if not dead
             return False
         if packet is None:
@@ -248,15 +201,15 @@ class Owner:
         elif forge.error or forge.status > 0:
             self._forge_failed(f"the forge could not start: {forge.error or f'it exited with status {forge.status}'}")
         else:
-            self._after(RETRY, self._open_forge)
+            self._poll.after(RETRY, self._open_forge)
 
     def _close_forge(self) -> None:
         """End it; and what it was asked for, begin again with the next one."""
         forge, self._forge = self._forge, None
         if forge is None:
             return
-        self._selector.unregister(forge.pidfd)
-        self._unwatch(forge.channel)
+        self._poll.unregister(forge.pidfd)
+        self._poll.close(forge.channel)
         forge.end()
         self._groups.add(forge.pid)
         for life in [life for life in self._lives.values() if not life.is_ready]:
@@ -282,23 +235,23 @@ class Owner:
         with theirs:
             page = kernel.new_page(PAGE)
             life = self._lives[name] = Life(name, self._incarnation, self._cores[name], Channel(ours), page, self._ended[name])
-            self._selector.register(life.channel, READ, partial(self._on_node, life))
+            self._poll.register(life.channel, partial(self._on_node, life))
             forge.channel.send("fork", name, life.incarnation, life.core, self._settings, fds=[theirs.fileno()])
-        self._watch(forge.channel)
+        self._poll.watch(forge.channel)
 
     def _forked(self, life: Life, pid: int, pidfd: int) -> None:
         life.pid, life.pidfd = pid, pidfd
         self._unreaped.add(life)
-        self._selector.register(pidfd, READ, partial(self._on_node_end, life))
+        self._poll.register(pidfd, partial(self._on_node_end, life))
         self._tell_up(life, life)
-        self._after(self._start_timeout, partial(self._hurry, life))
+        self._poll.after(self._start_timeout, partial(self._hurry, life))
         if life.asked_reason is not None:  # it was to be killed before it was known
-            self._kill(life)
+            life.kill()
 
     def _hurry(self, life: Life) -> None:
         if life in self._unreaped and not life.is_ready:
             life.error = life.error or f"it was not ready within {self._start_timeout:g} s"
-            self._kill(life, ("error", life.error))
+            life.kill(("error", life.error))
 
     def _ready(self, life: Life) -> None:
         if life.is_ready:
@@ -325,16 +278,9 @@ class Owner:
         """Forget a life, and kill it if it is known. One that is not known is in the forge's group, or ends at the end of its channel."""
         del self._lives[life.name]
         if life.pid:
-            self._kill(life)
+            life.kill()
         else:
             self._forget(life)
-
-    def _kill(self, life: Life, reason: Any = None) -> None:
-        """Kill a life. `reason`: why; None if its exit status is to say so."""
-        if life.asked_reason is None:
-            life.asked_reason = reason
-        if life.pid:
-            kernel.kill(life.pidfd)
 
     def _on_node_end(self, life: Life, mask: int) -> None:
         while self._read_node(life):
@@ -351,31 +297,24 @@ class Owner:
         with suppress(ProcessLookupError, PermissionError):  # PermissionError: what is left there runs as somebody else
             os.killpg(life.pid, signal.SIGKILL)
         status = kernel.reap(life.pidfd)
-        self._selector.unregister(life.pidfd)
+        self._poll.unregister(life.pidfd)
         os.close(life.pidfd)
         self._unreaped.remove(life)
         self._groups.add(life.pid)
         self._forget(life)
-        if status is None:
-            return ("lost",)
-        if os.WIFSIGNALED(status):
-            by_us = os.WTERMSIG(status) == signal.SIGKILL and life.asked_reason is not None
-            return life.asked_reason if by_us else ("signal", kernel.signal_name(os.WTERMSIG(status)))
-        if life.error is not None:
-            return ("error", life.error)
-        return ("status", os.WEXITSTATUS(status))
+        return life.why_it_ended(status)
 
     def _reap_followers(self) -> None:
         """What a node's programs leave behind becomes a child of ours: reap what has ended of that while the node lives."""
         for life in self._unreaped:
             kernel.reap_followers(life.pid)
-        self._after(REAPING, self._reap_followers)
+        self._poll.after(REAPING, self._reap_followers)
 
     def _reap_groups(self) -> None:
         self._groups = {group for group in self._groups if kernel.has_children(group)}
 
     def _forget(self, life: Life) -> None:
-        self._unwatch(life.channel)
+        self._poll.close(life.channel)
         os.close(life.page)
 
     def _lost(self, life: Life, reason: Any) -> None:
@@ -387,7 +326,7 @@ class Owner:
         if life.name == self._main and (self._on_main_lost == "stop" or self._interrupts.came):
             self._fail(NodeLost(life.name, reason))
         elif not self._lives and not self._names_to_begin:
-            self._after(0.0 if life.is_ready else RETRY, self._start_all)
+            self._poll.after(0.0 if life.is_ready else RETRY, self._start_all)
 
     def _start_all(self) -> None:
         for name in self._cores:
@@ -404,10 +343,10 @@ class Owner:
         try:
             life.channel.send(kind, *items, fds=fds)
         except OSError:  # no descriptors to keep for it
-            self._kill(life, ("deaf",))
+            life.kill(("deaf",))
         if life.channel.waiting > MOST_WAITING:
-            self._kill(life, ("deaf",))
-        self._watch(life.channel)
+            life.kill(("deaf",))
+        self._poll.watch(life.channel)
 
     def _tell_all(self, kind: str, *items: Any) -> None:
         for life in self._ready_lives():
@@ -421,7 +360,7 @@ class Owner:
             return
         if mask & WRITE:
             life.channel.flush()
-            self._watch(life.channel)
+            self._poll.watch(life.channel)
         if mask & READ:
             self._read_node(life)
 
@@ -440,11 +379,11 @@ class Owner:
             finally:
                 close_all(fds)
         except ChannelClosed:
-            self._unwatch(life.channel)
-            self._kill(life)  # deaf, if not dead
+            self._poll.close(life.channel)
+            life.kill()  # deaf, if not dead
             return False
         except ValueError as error:  # a PacketError, or what cannot be sent on
-            self._kill(life, ("error", f"the owner was sent nonsense: {error}"))
+            life.kill(("error", f"the owner was sent nonsense: {error}"))
         return True
 
     def _act(self, life: Life, items: tuple[Any, ...], fds: list[int]) -> None:
@@ -460,7 +399,7 @@ class Owner:
             case ("kill", str(name), int(incarnation), reason):
                 target = self._lives.get(name)
                 if target is not None and target.incarnation == incarnation:
-                    self._kill(target, reason)
+                    target.kill(reason)
             case ("fault", str(name), int(incarnation)) if name in self._cores:
                 self._faults.append((time.monotonic(), name, incarnation, life.name, life.incarnation))
                 self._tell_all("fault", *self._faults[-1])
@@ -470,7 +409,7 @@ class Owner:
                 target = self._lives.get(name)
                 if target is not None and target.incarnation == incarnation:
                     self._move(name, core)
-                    self._kill(target, ("rehomed", reason))
+                    target.kill(("rehomed", reason))
             case ("moved", int(core)):
                 self._move(life.name, core)
             case ("result", bytes(packed)) if life.name == self._main:
@@ -491,7 +430,7 @@ class Owner:
         self._tell_all("retired", name, *self._retired[name])
         target = self._lives.get(name)
         if target is not None:
-            self._kill(target, ("retired", reason))
+            target.kill(("retired", reason))
 
     def _move(self, name: str, core: int) -> None:
         self._cores[name] = core
@@ -545,12 +484,12 @@ class Owner:
         if self._is_stopping:
             return
         self._is_stopping = True
-        self._selector.unregister(self._listener)
+        self._poll.unregister(self._listener)
         self._listener.close()  # first: the sweeper ends with the forge
         self._close_forge()
         for life in self._ready_lives():
             self._send(life, "stop")
-        self._after(self._grace, self._give_up)
+        self._poll.after(self._grace, self._give_up)
 
     def _give_up(self) -> None:
         self._is_over = True
@@ -562,7 +501,7 @@ class Owner:
         for guest in self._guests:
             guest.close()
         for life in self._unreaped:
-            self._kill(life)
+            life.kill()
         for life in list(self._unreaped):
             self._reap(life)
         patience = time.monotonic() + kernel.REAP_PATIENCE

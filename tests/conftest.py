@@ -20,6 +20,7 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "nodes"))  # the modules of checks are imported by their names, as they are in the nodes
 PATIENCE = 60.0  # seconds after which a program hangs
 
 Ended = subprocess.CompletedProcess[str]

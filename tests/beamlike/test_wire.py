@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import struct
 import sys
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from dataclasses import fields as fields_of
-from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum, Flag, IntEnum
 from typing import Any
@@ -17,6 +16,7 @@ import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prints import print_of
 
 from beamlike import Down, abroad, receive, run, self_pid, send, sleep, spawn, spawn_monitor, wire
 from beamlike.hot import codec, values
@@ -84,26 +84,6 @@ class Plain:
 
 def over_the_wire(value: Any) -> Any:
     return unpack(pack(value), functions=True)
-
-
-def print_of(value: Any) -> Any:
-    """A value that is equal for two messages only if they are the same to the last bit and type."""
-    kind = type(value)
-    if kind in (tuple, list):
-        return kind, [print_of(part) for part in value]
-    if kind in (set, frozenset):
-        return kind, sorted(repr(print_of(part)) for part in value)
-    if kind is dict:
-        return kind, [(print_of(key), print_of(part)) for key, part in value.items()]
-    if kind is float:
-        return kind, struct.pack(">d", value)
-    if kind is complex:
-        return kind, struct.pack(">dd", value.real, value.imag)
-    if kind in (datetime, time):
-        return kind, value.isoformat(), value.fold, type(value.tzinfo), repr(value.tzinfo)
-    if is_dataclass(kind):
-        return kind, [print_of(getattr(value, field.name)) for field in fields_of(kind)]
-    return kind, repr(value)
 
 
 def mutable_parts(value: Any) -> set[int]:

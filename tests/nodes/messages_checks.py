@@ -6,7 +6,6 @@ import math
 import os
 import random
 import signal
-import struct
 import sys
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -14,6 +13,7 @@ from enum import Enum, Flag, IntEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from prints import print_of
 from puppets import PATIENCE, kill, make, make_again, node, receive_now
 
 from beamlike import (
@@ -330,30 +330,6 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 
 
-def seen_as(value: Any) -> Any:
-    """Types, and values to the bit."""
-    kind = type(value)
-    if kind in (tuple, list):
-        return kind, [seen_as(part) for part in value]
-    if kind in (set, frozenset):
-        return kind, sorted(repr(seen_as(part)) for part in value)
-    if kind is dict:
-        return kind, [(seen_as(key), seen_as(part)) for key, part in value.items()]
-    if kind is float:
-        return kind, struct.pack(">d", value)
-    if kind is complex:
-        return kind, struct.pack(">dd", value.real, value.imag)
-    if kind in (datetime, time):
-        return kind, value.isoformat(), value.fold, repr(value.tzinfo)
-    if kind in (Point, Account):
-        return kind, [seen_as(part) for part in vars_of(value)]
-    return kind, value if kind in (Pid, type(make_ref())) else repr(value)
-
-
-def vars_of(value: Any) -> list[Any]:
-    return [value.x, value.y] if type(value) is Point else [value.owner, value.entries]
-
-
 async def check_m7_every_kind_of_value_arrives_equal_types_included(number: int) -> None:
     other, third = await make(number), await make(3)
     await at(number, os_pid_of)  # so that it has imported the module of these records
@@ -374,12 +350,12 @@ async def check_m7_every_kind_of_value_arrives_equal_types_included(number: int)
             kind, came = await receive(timeout=PATIENCE)
         except TimeoutError:
             raise AssertionError(f"{value!r:.100} did not come back") from None
-        assert (kind, seen_as(came)) == ("back", seen_as(value)), (value, came)
+        assert (kind, print_of(came)) == ("back", print_of(value)), (value, came)
     assert await call(await spawn_at(node(number), answers_with_itself, len(values)), values[-3]) == values[-3]
     for value in values[:-3]:
         server = await spawn_at(node(number), answers_with_itself, 1)
         came = await call(server, value)
-        assert seen_as(came) == seen_as(value), (value, came)
+        assert print_of(came) == print_of(value), (value, came)
 
 
 async def answers_with_itself(times: int) -> None:

@@ -29,6 +29,7 @@ from nodes.control import Channel, close_all
 from nodes.errors import NodeLost, StartError
 from nodes.member import send_all
 from nodes.owner import Owner
+from nodes.poll_loop import PollLoop
 
 HERE = str(Path(__file__).parent)
 ROOT = str(Path(__file__).parents[2])
@@ -959,14 +960,14 @@ def test_what_ended_before_it_was_ready_is_begun_again_later(
 ) -> None:
     monkeypatch.setattr("nodes.owner.RETRY", 0.07)
     delays: list[float] = []
-    after = Owner._after
+    after = PollLoop.after
 
-    def note(self: Owner, delay: float, act: Callable[[], None]) -> None:
-        if act == self._start_all:
+    def note(self: PollLoop, delay: float, act: Callable[[], None]) -> None:
+        if getattr(act, "__name__", "") == "_start_all":
             delays.append(delay)
         after(self, delay, act)
 
-    monkeypatch.setattr(Owner, "_after", note)
+    monkeypatch.setattr(PollLoop, "after", note)
     running = system("a", on_main_lost="restart")
     stage.born("a", is_ready=False).kill()
     successor = stage.born("a")
