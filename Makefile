@@ -4,12 +4,12 @@
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-PACKAGES := beamlike caps nodes drivers unikernels boot
+PACKAGES := beamlike caps nodes cells drivers unikernels boot
 HOT := beamlike/hot nodes/hot
 TYPED := $(wildcard $(PACKAGES) tests examples benchmarks setup.py)
 
 # What an install depends on, by content: neither a rename nor a checkout of older files leaves a stale extension module.
-SOURCES := pyproject.toml setup.py nodes/build_ring.py nodes/ring.h nodes/ring.c \
+SOURCES := pyproject.toml setup.py nodes/build_ring.py nodes/ring.h nodes/ring.c cells/build_walls.py cells/walls.h cells/walls.c \
 	$(sort $(wildcard $(HOT:%=%/*.py) $(HOT:%=%/*.pxd) $(HOT:%=%/*.h)))
 INSTALLED := .venv/installed-$(firstword $(shell cksum $(SOURCES) | cksum))
 
@@ -55,14 +55,14 @@ bench: $(INSTALLED)-bench
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	rm -f $(HOT:%=%/*.so) $(HOT:%=%/*.c) nodes/*.so
+	rm -f $(HOT:%=%/*.so) $(HOT:%=%/*.c) nodes/*.so cells/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Cython is not in .venv, only in pip's build environment: nothing that runs may need it.
 $(INSTALLED): .venv/bin/python
 	@.venv/bin/python -c 'import setup; setup.require_toolchain()'
 	@echo 'installing into .venv and compiling the hot path'
-	@rm -rf .venv/installed-* build $(HOT:%=%/*.so) nodes/*.so
+	@rm -rf .venv/installed-* build $(HOT:%=%/*.so) nodes/*.so cells/*.so
 	@.venv/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
 

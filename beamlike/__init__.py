@@ -28,7 +28,9 @@ from beamlike.behaviours.supervisor import Supervisor
 from beamlike.behaviours.task import Task, TaskSupervisor
 from beamlike.clock import cancel_timer, send_after, send_interval, sleep
 from beamlike.dead_letters import DeadLetter, dead_letter_counts, dead_letters
+from beamlike.doors import listen_tcp, open_file, open_tcp
 from beamlike.embedding import node
+from beamlike.exclusions import caller_layers
 from beamlike.exits import NOREPLY, CallError, CallTimeoutError, Down, Exit, ExitError, InternalError, ProcessExit, Stop
 from beamlike.guest import call_from_asyncio, run_in_asyncio
 from beamlike.hot.calls import Call, Caller, Cast, cast, reply
@@ -42,6 +44,7 @@ from beamlike.records import record
 from beamlike.running import run
 from beamlike.signals import demonitor, exit, link, monitor, unlink
 from beamlike.table import Table, TableError, TableTransfer
+from beamlike.tightening import tighten
 from beamlike.trio_mode import blocking, io
 from beamlike.wire import WireError, pack, unpack
 
@@ -95,6 +98,7 @@ __all__ = [
     "blocking",
     "call",
     "call_from_asyncio",
+    "caller_layers",
     "cancel_timer",
     "cast",
     "dead_letter_counts",
@@ -103,9 +107,12 @@ __all__ = [
     "exit",
     "io",
     "link",
+    "listen_tcp",
     "make_ref",
     "monitor",
     "node",
+    "open_file",
+    "open_tcp",
     "pack",
     "process_flag",
     "process_info",
@@ -129,6 +136,7 @@ __all__ = [
     "spawn_monitor",
     "start_behaviour",
     "system",
+    "tighten",
     "unlink",
     "unpack",
     "unregister",

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from beamlike import signals
+from beamlike.extras import extra
 from beamlike.hot import codec, scheduler
 from beamlike.hot.ids import NodeId, Pid
 from beamlike.hot.process import Process
-from beamlike.processes import extra
 
 MOST_LIVES = 1000  # of nodes, remembered without a peer: messages may name lives that there never were
 

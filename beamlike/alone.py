@@ -62,6 +62,14 @@ class NoOtherNodes:
         """Nobody can know."""
         return None
 
+    async def tighten(self, sender: Process, pid: Pid, layers: Any) -> int:
+        """Nobody there is alive."""
+        raise ValueError(f"tighten: {pid} is not alive")
+
+    async def tighten_others(self, root: Pid, layers: Any) -> int:
+        """There are none."""
+        return 0
+
     async def spawn(self, parent: Process, node: Any, fn: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Pid:
         """Here, where any node will do."""
         if node not in ("any", "least_loaded"):

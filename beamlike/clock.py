@@ -9,8 +9,10 @@ from typing import Any
 
 import trio
 
-from beamlike import names, signals
+import caps
+from beamlike import exclusions, names, privileged, signals
 from beamlike.hot import scheduler
+from beamlike.hot.calls import joined
 from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.timers import Timer
 from beamlike.hot.values import copy_value
@@ -34,7 +36,8 @@ async def sleep(seconds: float) -> None:
 def send_after(seconds: float, destination: Any, message: Any) -> Ref:
     """Send a message in `seconds`. It goes even if the caller has ended; a name is looked up then, and nobody there drops it.
 
-    Returns: a Ref for `cancel_timer`. Raises: TypeError or ValueError at once for a wrong time, destination or message.
+    Returns: a Ref for `cancel_timer`. Raises: TypeError or ValueError at once for a wrong time, destination or message; CapabilityError,
+    if the caller may not send there. A timer is limited as its owner is, also by what that is forbidden later: then it sends nothing.
     """
     return _start("send_after", seconds, destination, message, periodic=False)
 
@@ -69,11 +72,16 @@ def _start(what: str, seconds: Any, destination: Any, message: Any, *, periodic:
     if type(destination) is not Pid:
         names.check_destination(destination, what)
     owner = scheduler.caller(what)
+    layers = exclusions.layers_of(owner)
+    if layers:
+        privileged.permit_target(owner, "send", destination)
+        message = scheduler.stamped(message, layers)
     if owner.outbox is not None:
         held: Ref = owner.outbox.start_timer(float(seconds), destination, copy_value(message), float(seconds) if periodic else 0.0)
         return held
     ref = scheduler.make_ref()
     timer = Timer(ref, destination, copy_value(message), float(seconds) if periodic else 0.0, owner.pid)
+    timer.layers = layers
     _armed[ref] = timer
     scheduler.push_timer(timer, scheduler.now() + seconds)
     return ref
@@ -101,8 +109,26 @@ def fire(timer: Timer) -> None:
         missed = max(0.0, scheduler.now() - timer.when) // timer.period
         scheduler.push_timer(timer, timer.when + (missed + 1) * timer.period)
         message = signals.copied_again(message)
+    if timer.layers and not _is_permitted(timer.layers, timer.owner, target):
+        if timer.period:
+            scheduler.drop_timer(timer)
+            del _armed[timer.ref]
+        return
     with suppress(names.BadNameError):
         scheduler.hooks_or_error().destination_elsewhere(target, message)
+
+
+def _is_permitted(layers: caps.Layers, owner: Pid, target: Any) -> bool:
+    """May the timer send now? Its owner may have been tightened meanwhile, and a name have passed to somebody else."""
+    target, what = privileged.aliases(owner.node, target)
+    return target == owner or caps.permits(layers, "send", *what)
+
+
+def tighten(owner: Pid, layers: caps.Layers) -> None:
+    """The timers of a process that is tightened are, too."""
+    for timer in _armed.values():
+        if timer.owner == owner:
+            timer.layers = joined(timer.layers, layers)
 
 
 def clear() -> None:

@@ -6,6 +6,7 @@ import logging
 from collections import Counter, deque
 from typing import Any, NamedTuple
 
+import caps
 from beamlike.hot.ids import Pid
 from beamlike.logs import log
 
@@ -47,7 +48,8 @@ def count(receiver: Pid, message: Any, reason: str) -> None:
 
 
 def dead_letters() -> list[DeadLetter]:
-    """The last ones of this node, oldest first."""
+    """The last ones of this node, oldest first. Raises: CapabilityError, for they show the messages of others."""
+    caps.check("system", "dead_letters")
     return list(_last)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import trio
 
-from beamlike import clock, limits, names, processes, routing, signals, trio_mode, unwinding
+import caps
+from beamlike import clock, exclusions, limits, names, privileged, processes, routing, signals, trio_mode, unwinding
 from beamlike.exits import CallError, CallTimeoutError, ProcessExit, format_reason
 from beamlike.failures import examined
 from beamlike.hot import scheduler
@@ -83,6 +84,15 @@ class Hooks:
                 raise names.BadNameError(f"nobody has the name {destination!r} on {self.id.name}")
         if holder is not None:
             scheduler.deliver(holder, message)
+
+    def layers_of(self, process: Process) -> caps.Layers:
+        """Hook."""
+        return exclusions.layers_of(process)
+
+    def permit_send(self, process: Process, layers: caps.Layers, destination: Any) -> Any:
+        """Hook."""
+        self.check_destination(destination)
+        return privileged.permit_send(process, layers, destination)
 
     def check_destination(self, destination: Any) -> None:
         """Hook."""

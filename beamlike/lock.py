@@ -14,9 +14,9 @@ from typing import Any
 import trio
 
 from beamlike import signals
+from beamlike.extras import extra
 from beamlike.hot import scheduler
 from beamlike.hot.process import INFINITY, WAITING, Process
-from beamlike.processes import extra
 
 _held: dict[Process, list[Lock]] = {}  # in the order in which they were acquired: what a death does is the same in each seeded run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from beamlike.hot import scheduler
+from beamlike.hot.guards import require
 from beamlike.hot.ids import Pid
 from beamlike.hot.process import Process
 
@@ -64,21 +65,31 @@ def register(name: str, pid: Pid | None = None) -> None:
 
     Raises:
         BadNameError: it is taken, the process has one, or it is not alive on this node.
+        CapabilityError: an exclusion refuses the caller this name.
         TypeError, ValueError: it is no name.
     """
     process = scheduler.caller("register") if pid is None else local(pid, "register")
+    check_access(check_name(name))
     if process is None:
         raise BadNameError(f"{pid} is not alive on this node: local names are for its own processes")
     give(check_free(name), process)
 
 
 def unregister(name: str) -> None:
-    """Free a name. BadNameError if nobody has it."""
+    """Free a name. BadNameError if nobody has it; CapabilityError if an exclusion refuses the caller this name."""
     scheduler.check_thread("unregister")
+    check_access(check_name(name))
     process = _holders.get(check_name(name))
     if process is None:
         raise BadNameError(f"nobody has the name {name!r}")
     release(process)
+
+
+def check_access(name: str) -> None:
+    """CapabilityError unless the process that calls may give and free this name. For what has no process: no limits."""
+    layers = scheduler.current_layers()
+    if layers:
+        require(layers, "register", (name,))
 
 
 def whereis(name: str) -> Pid | None:

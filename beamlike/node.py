@@ -39,8 +39,9 @@ from beamlike import (
 from beamlike.exits import (
     InternalError,
 )
+from beamlike.extras import extra
 from beamlike.hooks import Hooks
-from beamlike.hot import scheduler
+from beamlike.hot import guards, scheduler
 from beamlike.hot.ids import NodeId
 from beamlike.hot.process import INFINITY, RECEIVING, WAITING, Process
 from beamlike.main_process import MainProcess
@@ -196,10 +197,7 @@ class Node(Hooks, trio.abc.Instrument):
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """The node, from here to the end of the block; there its processes are stopped."""
-        scheduler.open_node(self.id, self, _clock(), self.rng)
-        _clear()
-        routing.install(alone.NoOtherNodes())
-        caps.set_current_layers(processes.current_layers)  # for ever: a thread of a process may outlive the node
+        open_core(self, _clock(), self.rng)
         trio_mode.open_node(self.stepper, self.process_ended)
         self.token = trio.lowlevel.current_trio_token()
         trio.lowlevel.add_instrument(self)
@@ -243,7 +241,7 @@ class Node(Hooks, trio.abc.Instrument):
         signals.on_release.append(first.released)
         try:
             first.process = processes.start(first.body, (main, args), parent=None)
-            more = processes.extra(first.process)
+            more = extra(first.process)
             function = getattr(main, "func", main)  # of a partial
             more.initial_call = f"{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', function)}"
             more.is_main = True
@@ -295,6 +293,20 @@ def full_name(name: str) -> str:
     return name if "@" in name else f"{name}@{platform.node() or 'localhost'}"
 
 
+def open_core(hooks: Hooks, clock: Callable[[], float] | None = None, rng: random.Random | None = None) -> None:
+    """The scheduler, and all that processes of a node share, without a loop. RuntimeError if a node is open in this interpreter."""
+    scheduler.open_node(hooks.id, hooks, clock, rng)
+    _clear()
+    routing.install(alone.NoOtherNodes())
+    caps.set_current_layers(scheduler.current_layers, guards.require)  # for ever: a thread of a process may outlive the node
+
+
+def close_core() -> None:
+    """Nothing is left of it, and another node may be opened."""
+    _clear()
+    _close()
+
+
 def _close() -> None:
     for process in scheduler.close_node():
         unwinding.bury_alive(process)
@@ -327,7 +339,7 @@ async def _shut_down(asked: list[Process]) -> None:
             if process.pid.process is None:
                 left.discard(process)
                 continue
-            processes.extra(process)  # so that its end is told to `on_release`
+            extra(process)  # so that its end is told to `on_release`
             sender = process.ancestors[0] if process.ancestors else process.pid
             signals.send_exit(sender, process, "shutdown", link=False)
         if left:

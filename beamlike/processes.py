@@ -8,8 +8,9 @@ from types import FrameType
 from typing import Any
 
 import caps
+from beamlike import exclusions, names, preemption, privileged, routing, signals, trio_mode
 from beamlike import limits as bounds
-from beamlike import names, preemption, routing, signals, trio_mode
+from beamlike.extras import extra
 from beamlike.hot import scheduler
 from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.mailboxes import mailbox_length, mailbox_messages
@@ -21,27 +22,6 @@ from beamlike.records import record
 MOST_SIZED = 1000  # waiting messages whose size is added up for `memory`
 
 AsyncFunction = Callable[..., Coroutine[Any, Any, Any]]
-
-
-class Extra:
-    """What few processes have."""
-
-    __slots__ = ("callers", "initial_call", "is_main", "is_supervisor", "label", "last_message")
-
-    def __init__(self) -> None:
-        self.callers: tuple[Pid, ...] = ()  # on whose behalf a task works, nearest first
-        self.initial_call: str | None = None
-        self.label: Any = None
-        self.is_supervisor = False
-        self.is_main = False  # `run` and `node` raise what it raised, so no report of it is made
-        self.last_message: Any = None  # what a behaviour was handling, for its crash report
-
-
-def extra(process: Process) -> Extra:
-    """The process's Extra, made if it has none."""
-    if process.extra is None:
-        process.extra = Extra()
-    return process.extra  # type: ignore[no-any-return]
 
 
 OPTIONS = ("name", "exclude", "limits", "io", "mailbox")  # of every way to spawn
@@ -64,13 +44,23 @@ def start(
     limits: Limits | None = None,
     io: bool = False,
     mailbox: Mailbox | None = None,
+    runs: str | None = None,
 ) -> Process:
-    """A new process of this node, in the run queue. Everything that can be wrong with the arguments raises before it exists."""
+    """A new process of this node, in the run queue. Everything that can be wrong with the arguments raises before it exists.
+
+    `parent`: whose exclusions are asked, and inherited. `runs`: the name by which they know what it runs, if that is not `fn`'s; `""`: it
+    is the runtime's own, which they are not asked about.
+    """
     if type(io) is not bool:
         raise TypeError(f"spawn: io is True or False, not {io!r}")
+    layers: caps.Layers = () if parent is None else exclusions.inherited_from(parent)
+    if parent is not None and layers:
+        if runs != "":
+            privileged.permit_spawn(parent, runs or fn)
+        if name is not None:
+            privileged.permit(parent, "register", names.check_name(name))
     if name is not None:
         names.check_free(name)
-    layers: caps.Layers = () if parent is None else parent.layers
     if exclude != ():
         layers = caps.extend(layers, exclude)
     process = scheduler.new_process(scheduler.start_coroutine(fn, args), layers, parent)
@@ -116,14 +106,9 @@ async def spawn_at(node: Any, fn: AsyncFunction, *args: Any, **options: Any) -> 
     me = scheduler.caller("spawn_at")
     check_options("spawn_at", options)
     if node == me.pid.node:
+        privileged.permit(me, "node", node)
         return start(fn, args, parent=me, **options).pid
     return await routing.router.spawn(me, node, fn, args, options)
-
-
-def current_layers() -> caps.Layers:
-    """The exclusions of whoever runs: a process, or a trio task or thread that acts for one; nobody's are `()`."""
-    process = scheduler.current_or_none() or trio_mode.current_in_trio.get()  # a thread may outlive its node
-    return () if process is None else process.layers
 
 
 def adopt() -> Process:
@@ -167,9 +152,10 @@ def process_flag(flag: str, value: Any) -> Any:
 def process_info(pid: Pid) -> ProcessInfo | None:
     """What is known of a process of this node, busy or not; None if it is not alive (P2).
 
-    Raises: TypeError if `pid` is no Pid; ValueError for a pid of another node: `await process_info_at(pid)` asks there.
+    Raises: TypeError if `pid` is no Pid; ValueError for a pid of another node: `await process_info_at(pid)` asks there; CapabilityError.
     """
     process = names.local(pid, "process_info")
+    privileged.check_target("process_info", pid, "process_info")
     if process is None:
         if scheduler.current_node() not in (None, pid.origin):
             raise ValueError(f"process_info: {pid} belongs to another node: await process_info_at(pid)")
@@ -181,6 +167,7 @@ async def process_info_at(pid: Pid) -> ProcessInfo | None:
     """`process_info`, also of a process of another node; None if it is not alive."""
     if names.local(pid, "process_info_at") is not None or pid.origin == scheduler.current_node():
         return process_info(pid)
+    privileged.check_target("process_info", pid, "process_info_at")
     return await routing.router.process_info(pid)  # type: ignore[no-any-return]
 
 

@@ -52,7 +52,7 @@ def begin_call(wait: Wait) -> None:
     me.calls[wait.ref] = wait
     if server.process is not None:
         signals.observe(server.process, wait.ref, me.pid)
-        scheduler.deliver(server.process, Call(Caller(me.pid, wait.ref), copy_value(wait.request)))
+        scheduler.deliver(server.process, Call(Caller(me.pid, wait.ref), copy_value(wait.request), wait.layers))
     elif server.origin == me.pid.origin:
         wait.fail("noproc")
     else:

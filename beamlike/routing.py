@@ -81,6 +81,12 @@ class Router(Protocol):
     async def spawn(self, parent: Process, node: Any, fn: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Pid:
         """`spawn_at`, not of this node by name: the spawn message carries `parent.layers` (C4)."""
 
+    async def tighten(self, sender: Process, pid: Pid, layers: Any) -> int:
+        """`tighten` of a process of another node, and all that descend from it. Raises as that."""
+
+    async def tighten_others(self, root: Pid, layers: Any) -> int:
+        """Have the other nodes tighten those of theirs that descend from `root`, a process of this one. How many?"""
+
 
 router: Router  # installed when the node opens
 
@@ -89,3 +95,8 @@ def install(new: Router) -> None:
     """Say who reaches the other nodes."""
     global router
     router = new
+
+
+def current() -> Router:
+    """Who reaches them now."""
+    return router

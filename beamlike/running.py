@@ -12,8 +12,8 @@ from typing import Any, ClassVar, TypeVar
 import trio
 
 from beamlike import reports
+from beamlike.extras import extra
 from beamlike.node import Node
-from beamlike.processes import extra
 
 T = TypeVar("T")
 TERMINATED = 128 + signal.SIGTERM  # the exit status, as shells give it

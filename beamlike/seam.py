@@ -8,126 +8,178 @@ from beamlike.abroad import here, leaves, left, life
 from beamlike.behaviours.asking import RESTARTING, STOPPED
 from beamlike.behaviours.child import spec_of
 from beamlike.behaviours.options import Options
-from beamlike.behaviours.starting import start_pairs_by
+from beamlike.behaviours.starting import Failed, Started, start_behaviour, start_pairs_by
 from beamlike.behaviours.supervising import Child
 from beamlike.behaviours.supervisor import StaticSupervising
 from beamlike.behaviours.system import Control, SystemRequest
 from beamlike.dead_letters import count as count_dead_letter
-from beamlike.exits import error_reason, format_reason, unwrapped
+from beamlike.exclusions import Under, inherited_from, layers_of
+from beamlike.exits import error_reason, format_reason, is_error, unwrapped
+from beamlike.extras import extra
+from beamlike.hooks import Hooks
 from beamlike.hot import nocython
-from beamlike.hot.calls import ANSWERED, BEGUN, FAILED, Call, Caller, Wait, answer, make_wait, release_caller
+from beamlike.hot.calls import ANSWERED, BEGUN, FAILED, Call, Caller, Wait, answer, ask_service, make_wait, release_caller
 from beamlike.hot.codec import ELSEWHERE
 from beamlike.hot.codec import pack as pack_quickly
 from beamlike.hot.codec import unpack as unpack_quickly
+from beamlike.hot.guards import known_as
 from beamlike.hot.ids import NodeId, Ref, make_pid, make_ref_of
 from beamlike.hot.mailboxes import mailbox_length
-from beamlike.hot.process import EXITING, INFINITY, Process
+from beamlike.hot.process import EXITING, INFINITY, PREEMPTED, Process, set_layers, set_outbox
 from beamlike.hot.scheduler import (
     caller,
     check_timeout,
+    current_hooks,
     current_node,
     current_process,
     deliver,
     enqueue,
     has_runnable,
     is_ready,
+    next_timer,
     now,
     process_count,
     push_timer,
     run_queue_length,
+    set_intake,
     stepped,
+    tell,
     watch_steps,
 )
 from beamlike.hot.timers import Timer
-from beamlike.hot.values import copy_value, importable_name
+from beamlike.hot.values import copy_value, importable_name, shape_of
 from beamlike.logs import log
 from beamlike.names import check_name, holder
-from beamlike.node import Node
-from beamlike.processes import check_options, describe, extra, start
+from beamlike.node import Node, close_core, open_core
+from beamlike.preemption import Cooperative
+from beamlike.privileged import check_access, function_name, permit, permit_spawn, permit_target, send_by
+from beamlike.processes import check_options, describe, start
 from beamlike.promises import begin_call, until_one_is_over
 from beamlike.routing import Router, install
+from beamlike.routing import current as current_router
 from beamlike.signals import (
     down_from_afar,
+    end,
     exit_from_afar,
+    exit_own,
     ignore,
+    join,
     link_from_afar,
     observe,
     on_release,
     unlink_from_afar,
 )
-from beamlike.trio_mode import let_go_on
+from beamlike.tightening import check_right, living_above, tighten_here
+from beamlike.trio_mode import ENTER, let_go_on
+from beamlike.wire import Code
 
 __all__ = [
     "ANSWERED",
     "BEGUN",
     "ELSEWHERE",
+    "ENTER",
     "EXITING",
     "FAILED",
     "INFINITY",
+    "PREEMPTED",
     "RESTARTING",
     "STOPPED",
     "Call",
     "Caller",
     "Child",
+    "Code",
     "Control",
+    "Cooperative",
+    "Failed",
+    "Hooks",
     "Node",
     "NodeId",
     "Options",
     "Process",
     "Ref",
     "Router",
+    "Started",
     "StaticSupervising",
     "SystemRequest",
     "Timer",
+    "Under",
     "Wait",
     "answer",
+    "ask_service",
     "begin_call",
     "caller",
+    "check_access",
     "check_name",
     "check_options",
+    "check_right",
     "check_timeout",
+    "close_core",
     "copy_value",
     "count_dead_letter",
+    "current_hooks",
     "current_node",
     "current_process",
+    "current_router",
     "deliver",
     "describe",
     "down_from_afar",
+    "end",
     "enqueue",
     "error_reason",
     "exit_from_afar",
+    "exit_own",
     "extra",
     "format_reason",
+    "function_name",
     "has_runnable",
     "here",
     "holder",
     "ignore",
     "importable_name",
+    "inherited_from",
     "install",
+    "is_error",
     "is_ready",
+    "join",
+    "known_as",
+    "layers_of",
     "leaves",
     "left",
     "let_go_on",
     "life",
     "link_from_afar",
+    "living_above",
     "log",
     "mailbox_length",
     "make_pid",
     "make_ref_of",
     "make_wait",
+    "next_timer",
     "nocython",
     "now",
     "observe",
     "on_release",
+    "open_core",
     "pack_quickly",
+    "permit",
+    "permit_spawn",
+    "permit_target",
     "process_count",
     "push_timer",
     "release_caller",
     "run_queue_length",
+    "send_by",
+    "set_intake",
+    "set_layers",
+    "set_outbox",
+    "shape_of",
     "spec_of",
     "start",
+    "start_behaviour",
     "start_pairs_by",
     "stepped",
+    "tell",
+    "tighten_here",
     "unlink_from_afar",
     "unpack_quickly",
     "until_one_is_over",

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
 
-from beamlike import names, routing, unwinding
+from beamlike import names, privileged, routing, unwinding
 from beamlike.exits import Down, Exit, ProcessExit
 from beamlike.hot import scheduler
 from beamlike.hot.ids import Pid, Ref
@@ -243,11 +243,18 @@ def ignore(ref: Ref, process: Process) -> None:
 def exit(pid: Pid, reason: Any) -> None:  # noqa: A001 - the field's word
     """Send an exit signal. `kill` cannot be trapped; `normal` does nothing to another process that does not trap exits (E2–E9).
 
-    Raises: TypeError if `pid` is no Pid or the reason cannot be sent. ProcessExit in a caller that ended itself.
+    Raises: TypeError if `pid` is no Pid or the reason cannot be sent; CapabilityError. ProcessExit in a caller that ended itself.
     """
     me = scheduler.caller("exit")
-    receiver = names.local(pid, "exit")
+    names.local(pid, "exit")
     reason = copy_value(reason)
+    privileged.permit_target(me, "exit", pid)
+    exit_own(me, pid, reason)
+
+
+def exit_own(me: Process, pid: Pid, reason: Any) -> None:
+    """`exit`, as the calling process and unchecked: to a process that is its own to end."""
+    receiver = pid.process
     if receiver is not None:
         send_exit(me.pid, receiver, reason, link=False)
         raise_if_ended(me, "killed" if reason == "kill" else reason)
@@ -258,10 +265,20 @@ def exit(pid: Pid, reason: Any) -> None:  # noqa: A001 - the field's word
 def link(pid: Pid) -> None:
     """Link the calling process with another: when one ends, the other gets an exit signal. At most one link a pair (E15).
 
-    If `pid` does not exist, the exit signal `noproc` comes at once (E10). Raises: TypeError if it is no Pid.
+    If `pid` does not exist, the exit signal `noproc` comes at once (E10). It is an access of the kind `exit`, for whoever is linked can
+    end the other by its own end.
+
+    Raises: TypeError if it is no Pid; CapabilityError.
     """
     me = scheduler.caller("link")
-    other = names.local(pid, "link")
+    names.local(pid, "link")
+    privileged.permit_target(me, "exit", pid)
+    link_own(me, pid)
+
+
+def link_own(me: Process, pid: Pid) -> None:
+    """`link`, as the calling process and unchecked."""
+    other = pid.process
     if pid == me.pid or (me.links is not None and pid in me.links):
         return
     if other is not None:

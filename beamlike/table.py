@@ -13,11 +13,11 @@ from typing import Any, Literal, get_args
 
 from beamlike import names, signals
 from beamlike.exits import format_reason
+from beamlike.extras import extra
 from beamlike.hot import scheduler
 from beamlike.hot.ids import Pid
 from beamlike.hot.process import Process
 from beamlike.hot.values import copy_value
-from beamlike.processes import extra
 from beamlike.records import record
 
 Access = Literal["public", "protected", "private"]

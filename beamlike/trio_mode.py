@@ -20,6 +20,7 @@ from typing import Any
 
 import trio
 
+import caps
 from beamlike import unwinding
 from beamlike.exits import ProcessExit
 from beamlike.hot import scheduler
@@ -323,11 +324,12 @@ async def blocking(fn: Callable[..., Any], *args: Any) -> Any:
     """Run `fn(*args)` in a thread and await what it returns or raises. Other processes go on meanwhile.
 
     The thread acts for this process (P6): `self_pid` and `send` work in it. It cannot be interrupted: if the process is ended
-    meanwhile, the thread runs on and its result is dropped.
+    meanwhile, the thread runs on and its result is dropped. Raises: CapabilityError, if an exclusion refuses the caller threads.
     """
     process = scheduler.caller("blocking")
     if not callable(fn):
         raise TypeError(f"blocking expects a function (and its arguments apart), not {fn!r}")
+    caps.check("blocking")
     if process is not scheduler.stepped():
         return await trio.to_thread.run_sync(fn, *args, abandon_on_cancel=True)
     wait = _ThreadWait(process)

@@ -25,6 +25,7 @@ from zoneinfo import ZoneInfo
 
 import msgpack
 
+import caps
 from beamlike import abroad
 from beamlike.hot import codec, scheduler, values
 from beamlike.hot.ids import NodeId, Pid, Ref
@@ -52,7 +53,11 @@ class Code(IntEnum):
     DATE = 25  # packed (year, month, day)
     TIME = 26  # packed (hour, minute, second, microsecond, fold, zone)
     TIMEDELTA = 27  # packed (days, seconds, microseconds)
+    LAYER = 28  # packed terms: a `caps.Layer`, in a call or a cast of a limited process
     # A zone is nil, the key of a ZoneInfo, or (days, seconds, microseconds[, name]) of a timezone.
+
+
+NONE: Final[frozenset[Code]] = frozenset()
 
 
 class WireError(ValueError):
@@ -133,6 +138,8 @@ def _lower_rare(value: Any, root: Any) -> Any:
     if values.is_registered_enum(kind):
         member = value.value if issubclass(kind, Flag) else value.name
         return msgpack.ExtType(Code.ENUM, _text_bytes(f"{values.type_name(kind)}:{member}"))
+    if kind is caps.Layer:
+        return msgpack.ExtType(Code.LAYER, pack(value.terms))
     name = values.importable_name(value)
     if name is None:
         raise values.refusal(root)
@@ -186,6 +193,7 @@ def _pid_of(raw: bytes) -> Pid:
 
 
 codec.install(_pid_bytes, _pid_of)
+values.register_atom(caps.Layer)
 
 _SCALARS: Final[dict[type, tuple[Code, Callable[[Any], bytes]]]] = {
     Ref: (Code.REF, _id_bytes),
@@ -208,7 +216,9 @@ _RECORD_HEAD: Final = msgpack.ExtType(Code.RECORD, b"")
 # --- unpacking --------------------------------------------------------------------------------------------------------
 
 
-def unpack(data: bytes | bytearray | memoryview, *, intern_pid: InternPid | None = None, functions: bool = False) -> Any:
+def unpack(
+    data: bytes | bytearray | memoryview, *, intern_pid: InternPid | None = None, functions: bool = False, refused: frozenset[Code] = NONE
+) -> Any:
     """The message in `data`, which need not be trusted.
 
     Of the user's code only `__hash__` and `__eq__` of records in sets and dict keys run, `_missing_` of a Flag, and with
@@ -219,6 +229,7 @@ def unpack(data: bytes | bytearray | memoryview, *, intern_pid: InternPid | None
             which the pid of a live process of this node, packed here, is that pid again.
         functions: allow functions and classes, and import the modules that they are named after. For peers that are trusted to
             choose what this node imports and calls; otherwise a message with a function in it is refused.
+        refused: extensions that are not accepted. Only with `intern_pid`.
 
     Raises:
         WireError: not exactly one message; cut off; an unknown extension; a record or enum that is not registered here or has
@@ -228,7 +239,7 @@ def unpack(data: bytes | bytearray | memoryview, *, intern_pid: InternPid | None
         value = codec.unpack(data)
         if value is not codec.ELSEWHERE:
             return value
-    decoder = _Decoder(intern_pid, functions)
+    decoder = _Decoder(intern_pid, functions, refused)
     try:
         value = msgpack.unpackb(
             data, use_list=False, strict_map_key=False, unicode_errors="surrogatepass", timestamp=1, ext_hook=decoder.decode
@@ -260,9 +271,10 @@ _HEAD_OF: Final[dict[int, _Head]] = {code: _Head(code) for code in (Code.LIST, C
 class _Decoder:
     """What msgpack calls for each extension of one message."""
 
-    __slots__ = ("functions", "has_heads", "intern_pid")
+    __slots__ = ("functions", "has_heads", "intern_pid", "refused")
 
-    def __init__(self, intern_pid: InternPid | None, functions: bool) -> None:
+    def __init__(self, intern_pid: InternPid | None, functions: bool, refused: frozenset[Code]) -> None:
+        self.refused = refused
         self.intern_pid = intern_pid or abroad.arrives
         self.functions = functions
         self.has_heads = False
@@ -271,6 +283,8 @@ class _Decoder:
         if code == _PID:
             incarnation, serial = _ID.unpack_from(data)
             return self.intern_pid(str(data[_ID.size :], "utf-8", "surrogatepass"), incarnation, serial)
+        if self.refused and code in self.refused:
+            raise WireError(f"the extension {Code(code).name} is not accepted from this sender")
         head = _HEAD_OF.get(code)
         if head is not None and not data:
             self.has_heads = True
@@ -279,8 +293,16 @@ class _Decoder:
         if decode is None:
             if code == Code.FUNCTION:
                 return self._function(_text(data))
+            if code == Code.LAYER:
+                return self._layer(data)
             raise WireError(f"unknown extension {code} of {len(data)} bytes")
         return decode(data)
+
+    def _layer(self, data: bytes) -> caps.Layer:
+        terms = unpack(data, intern_pid=self.intern_pid)
+        if not self.functions and any(":" in kind for kind in _kinds_in(terms)):
+            raise WireError("an exclusion of an application's kind is not accepted from this sender: its module would be imported")
+        return caps.layer(terms)
 
     def _function(self, name: str) -> Any:
         if not self.functions:
@@ -295,6 +317,12 @@ class _Decoder:
         if values.importable_name(found) != name:
             raise WireError(f"{name!r} is no function or class of that name on this node")
         return found
+
+
+def _kinds_in(terms: Any) -> list[str]:
+    """Of all terms of a layer, those in only entries too."""
+    inner = [part for term in terms for part in (term[1:] if term[0] == "only" else (term,))]
+    return [str(term[0]) for term in inner]
 
 
 def _raise(value: Any, depth: int) -> Any:

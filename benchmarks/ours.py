@@ -9,6 +9,7 @@ from beamlike import GenServer, Pid, call, exit, receive, run, self_pid, send, s
 from beamlike.hot import is_compiled
 from benchmarks import bench
 from benchmarks.bench import Bench, emit, resident_bytes
+from caps import check
 
 SENDERS = 100
 PAIRS_A_RUN = 8  # of `compute`
@@ -53,6 +54,54 @@ async def queued_call(bench: Bench) -> None:
     for x in range(bench.size):
         send(me, ("noise", x))
     await calls(bench)
+
+
+Loop = Callable[[int, Pid], float]
+"""Does something so often, to a process, and says how long it took."""
+
+COUNT = 1 << 17  # of checks, or sends, a run
+
+
+async def limited(loop: Loop, layers: int, to: Pid, boss: Pid) -> None:
+    """Spawned again with a layer more until there are as many, the loop."""
+    if layers:
+        spawn(limited, loop, layers - 1, to, boss, exclude=[("send", f"nobody{layers}"), ("port_io", layers, layers + 1)])
+    else:
+        send(boss, ("lasted", loop(COUNT, to)))
+
+
+def checks(count: int, to: Pid) -> float:
+    start = time.perf_counter()
+    for _ in range(count):
+        check("port_io", 0x70, 1)
+    return time.perf_counter() - start
+
+
+def sends(count: int, to: Pid) -> float:
+    start = time.perf_counter()
+    for x in range(count):
+        send(to, x)
+    return time.perf_counter() - start
+
+
+async def one_by_layers(bench: Bench, loop: Loop, rows: dict[str, int]) -> None:
+    """A row for each number of layers, in turn. What is sent to has ended: measured is the way there."""
+    dead = spawn(nothing)
+    runs: dict[str, list[float]] = {row: [] for row in rows}
+    for _ in range(bench.runs):
+        for row, layers in rows.items():
+            spawn(limited, loop, layers, dead, self_pid())
+            runs[row].append((await receive(("lasted", float)))[1] / COUNT)
+    for row, values in runs.items():
+        emit(row, "seconds", values)
+
+
+async def checking(bench: Bench) -> None:
+    await one_by_layers(bench, checks, {"check": 1, "check_three": 3, "check_none": 0})
+
+
+async def sending(bench: Bench) -> None:
+    await one_by_layers(bench, sends, {"send": 0, "send_excluded": 1, "send_three": 3})
 
 
 async def nothing() -> None:
@@ -230,6 +279,8 @@ if __name__ == "__main__":
         "queued_call": queued_call,
         "idle": idle,
         "gap": gap,
+        "check": checking,
+        "send": sending,
     }
     bench.main(
         "compiled core" if is_compiled() else "uncompiled core",

@@ -109,8 +109,8 @@ def sides_of_one_node(erlang_folder: str) -> tuple[Side, ...]:
     erlang = ("erl", "+S", "1:1", "+P", "2000000", "-noshell", "-pa", erlang_folder, "-run", "erlang_processes", "main")
     slow = {"fan_in": 100}
     return (
-        Side("compiled", "beamlike", ours, full | {"compute"}, environment={"BEAMLIKE_PURE": "0"}),
-        Side("pure", "beamlike uncompiled", ours, full | {"compute"}, environment={"BEAMLIKE_PURE": "1"}),
+        Side("compiled", "beamlike", ours, full | {"compute", "check", "send"}, environment={"BEAMLIKE_PURE": "0"}),
+        Side("pure", "beamlike uncompiled", ours, full | {"compute", "check", "send"}, environment={"BEAMLIKE_PURE": "1"}),
         Side("erlang", "Erlang", erlang, full, missing="not installed: apt install erlang-base"),
         Side("trio", "trio channels", (*python, "benchmarks.peers.trio_channels"), peer | {"idle"}, {**slow, "idle": 20_000}),
         Side("pykka", "Pykka", (*python, "benchmarks.peers.pykka_actors"), peer, slow),

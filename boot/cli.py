@@ -26,6 +26,7 @@ from rich.console import Console
 import beamlike
 import nodes
 from beamlike import application
+from boot.cell import cell
 from boot.logs import LEVELS, show_logs
 from boot.looking import COMMANDS
 
@@ -33,7 +34,7 @@ FAILED = 1
 NOTHING_TO_RUN = 2
 MOST_STATUS = 255
 OPENERS = ("run", "node", "run_in_asyncio")  # of beamlike: what a program opens a node of its own with
-PACKAGES = ("beamlike", "boot", "caps", "drivers", "nodes", "unikernels")
+PACKAGES = ("beamlike", "boot", "caps", "cells", "drivers", "nodes", "unikernels")
 
 log = logging.getLogger("beamlike.main")
 
@@ -233,6 +234,7 @@ def demo(minutes: float, every: float, seed: int, count: int, as_json: bool) -> 
 
 for looking in COMMANDS:
     main.add_command(looking)
+main.add_command(cell)
 
 
 @main.command()

@@ -32,9 +32,10 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 @click.option("--node", "name", metavar="NODE", shell_complete=complete_node, help="Of this node alone.")
 @click.option("--sort", type=click.Choice(["pid", "reductions", "mailbox", "memory"]), default="pid", show_default=True, help="By what.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=1000, show_default=True, help="Show at most so many.")
+@click.option("--caps", "shows_caps", is_flag=True, help="Show what each may do: its kinds of access, and what its exclusions say about these.")
 @as_json_option
 @looks_into_system
-def ps(system: System, name: str | None, sort: str, limit: int, as_json: bool) -> None:
+def ps(system: System, name: str | None, sort: str, limit: int, shows_caps: bool, as_json: bool) -> None:
     """List the processes of all nodes: the oldest first, or those with the most reductions, messages that wait, or memory."""
     node = None if name is None else system.node(name)["name"]
     answers = system.ask("processes", node, sort, limit, within=MOST_SORTING if sort == "memory" else 0.0)
@@ -44,7 +45,7 @@ def ps(system: System, name: str | None, sort: str, limit: int, as_json: bool) -
         print(json.dumps({"processes": rows, "more": more, "silent": silent}))
         return
     console = tables.console()
-    console.print(tables.process_table(rows))
+    console.print(tables.capability_table(rows) if shows_caps else tables.process_table(rows))
     for line in _remarks(more, silent):
         console.print(line)
 

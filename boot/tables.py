@@ -13,8 +13,12 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+import caps
+from cells import Found
+
 WIDEST = 500  # columns, where no terminal has a width
 OURS = ("beamlike", "nodes")
+KINDS = len(caps.all_but())  # of access
 UNITS = ("B", "K", "M", "G", "T")
 STATES = {"up": "green", "down": "red", "retired": "red", "running": "", "receiving": "", "waiting": "", "exiting": "red"}
 
@@ -36,7 +40,7 @@ def process_table(rows: Iterable[dict[str, Any]], recent: float | None = None) -
     for row in rows:
         cells = [
             _text(row["pid"], "cyan"),
-            _text(row["name"] or (f"[{row['label']}]" if row["label"] is not None else ""), "bold"),
+            _text(_name(row), "bold"),
             _text(_function(row)),
             _text(row["status"], STATES.get(row["status"], "")),
             _text(row["mailbox"], "yellow" if row["mailbox"] else ""),
@@ -47,6 +51,21 @@ def process_table(rows: Iterable[dict[str, Any]], recent: float | None = None) -
         if recent is not None:
             cells.append(_text(round(row["recent"] / recent)))
         table.add_row(*cells)
+    return table
+
+
+def capability_table(rows: Iterable[dict[str, Any]]) -> Table:
+    """Processes and what each may do. Of kinds of access that it has all of, and nothing excluded, `everything` is said."""
+    table = _table("PID", "~NAME", "~FUNCTION", "~HAS", "~EXCEPT")
+    for row in rows:
+        is_unlimited = len(row["has"]) == KINDS
+        table.add_row(
+            _text(row["pid"], "cyan"),
+            _text(_name(row), "bold"),
+            _text(_function(row)),
+            _text("everything" if is_unlimited else ", ".join(row["has"]) or "nothing", "yellow" if is_unlimited else "green"),
+            _text(", ".join(row["except"])),
+        )
     return table
 
 
@@ -69,6 +88,16 @@ def node_table(states: Iterable[dict[str, Any]]) -> Table:
             _text(load["processes"] if load else ""),
             _text(state["faults"], "yellow" if state["faults"] else ""),
         )
+    return table
+
+
+def wall_table(walls: Iterable[Found]) -> Table:
+    """The walls of cells."""
+    table = _table("WALL", "REQUIRED", "PRESENT", "~DETAIL")
+    for wall in walls:
+        style = "green" if wall.is_present else "red" if wall.is_required else "yellow"
+        required, present = ("yes" if each else "no" for each in (wall.is_required, wall.is_present))
+        table.add_row(_text(wall.name, "bold"), _text(required), _text(present, style), _text(wall.detail))
     return table
 
 
@@ -113,6 +142,11 @@ def _label(row: dict[str, Any], id: str) -> Text:
     if row["status"] in ("stopped", "restarting", "held"):
         label += _text(f"  {row['status']}", "red")
     return label
+
+
+def _name(row: dict[str, Any]) -> str:
+    """Its registered name, or its label in brackets."""
+    return row["name"] or ("" if row["label"] is None else f"[{row['label']}]")
 
 
 def _function(row: dict[str, Any]) -> str:

@@ -19,12 +19,22 @@ Endpoint: TypeAlias = tuple[str | None, int | None]
 ANY: Endpoint = (None, None)
 
 
-class EndpointCover(Cover[Endpoint]):
-    """Endpoints, without those that a more general one covers."""
+Aliases: TypeAlias = tuple[Endpoint, ...]
+"""One endpoint, by all names of its host."""
+
+
+class EndpointCover(Cover[Aliases]):
+    """Endpoints, without those that a more general one covers. One that goes by several hosts is in it if it is by any of them."""
 
     __slots__ = ()
 
-    def overlaps(self, access: Endpoint) -> Operands | None:
+    def overlaps(self, access: Aliases) -> Operands | None:
+        return next((term for each in access if (term := self._overlaps(each)) is not None), None)
+
+    def contains(self, access: Aliases) -> bool:
+        return any(term in self.operands for each in access for term in generalisations(each))
+
+    def _overlaps(self, access: Endpoint) -> Operands | None:
         host, port = access
         if host is not None and port is not None:
             return next((term for term in generalisations(access) if term in self.operands), None)
@@ -33,29 +43,36 @@ class EndpointCover(Cover[Endpoint]):
                 return term
         return None
 
-    def contains(self, access: Endpoint) -> bool:
-        return any(term in self.operands for term in generalisations(access))
 
-
-class Endpoints(Matching[Endpoint]):
+class Endpoints(Matching[Aliases]):
     """A term and an access are `(host, port)`; None or "all" is any, in an access too: a socket bound to all
-    addresses is an access to each."""
+    addresses is an access to each.
 
-    expected_term = expected_access = "host | None, port | None with 0 <= port < 65536 (None or 'all': any)"
+    An access may give, after the port, what else the host is known as: the address that its name stands for. An exclusion of any of
+    these refuses it, and an only entry for any of these permits it.
+    """
+
+    expected_term = "host | None, port | None with 0 <= port < 65536 (None or 'all': any)"
+    expected_access = expected_term + ", and what else the host is known as"
+
+    def access(self, what: Operands) -> Aliases:
+        if len(what) < 2:
+            raise ValueError(f"{len(what)} operands instead of 2 or more")
+        host, port, *others = what
+        return tuple([self.endpoint(each, port) for each in (host, *others)])
 
     def term(self, operands: Operands) -> Operands:
-        return self.access(operands)
+        if len(operands) != 2:
+            raise ValueError(f"{len(operands)} operands instead of 2")
+        return self.endpoint(*operands)
 
-    def access(self, what: Operands) -> Endpoint:
-        if len(what) != 2:
-            raise ValueError(f"{len(what)} operands instead of 2")
-        host, port = what
+    def endpoint(self, host: object, port: object) -> Endpoint:
         return (
             None if host is None or host == "all" else canonical_host(text(host, "host")),
             None if port is None or port == "all" else port_number(port),
         )
 
-    def cover(self, operands: frozenset[Operands]) -> Cover[Endpoint]:
+    def cover(self, operands: frozenset[Operands]) -> Cover[Aliases]:
         if ANY in operands:
             return EVERYTHING
         return EndpointCover(frozenset(term for term in operands if not any(g in operands for g in generalisations(term) if g != term)))

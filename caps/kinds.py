@@ -36,6 +36,8 @@ BUILT_IN = [
     Kind("raw_memory", Ranges(1 << 64, "address", "length")),
     Kind("spawn", FunctionNames("'module:qualname'")),
     Kind("send", Targets()),
+    Kind("exit", Targets()),
+    Kind("process_info", Targets()),
     Kind("register", Names("name")),
     Kind("file", Paths()),
     Kind("net", Endpoints()),
@@ -96,6 +98,21 @@ def define(matches: Matcher, contains: Matcher | None = None) -> str:
     if not (same(known.matching.overlaps, matches) and same(known.matching.contains, contains)):
         raise ValueError(f"the capability {name!r} is already defined, with a different matcher; rename one of the two functions")
     return name
+
+
+def all_but(*allowed: str) -> tuple[tuple[str, str], ...]:
+    """The exclusions that leave a process only these kinds, of the built-in ones: for one that needs little.
+
+        spawn(clerk, exclude=caps.all_but("send"))
+
+    Kinds of applications are not touched. Raises: ValueError or TypeError for what is no built-in kind.
+    """
+    for name in allowed:
+        if name not in BUILT_IN_NAMES:
+            kind_named(name)
+            raise ValueError(f"all_but is about the built-in kinds, and {name!r} is an application's")
+    left = {kinds[name].name for name in allowed}
+    return tuple((kind.name, "all") for kind in BUILT_IN if kind.name not in left)
 
 
 def kind_named(name: str) -> Kind:

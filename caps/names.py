@@ -62,7 +62,7 @@ class FunctionNames(Names):
 
 
 class Targets(Matching[Aliases]):
-    """Whom a message is sent to: a pid, a registered name or a node.
+    """Whom a message is sent to, an exit signal, a question: a pid, a registered name or a node.
 
     A term names one of them. An access gives all that the target is known as, `check("send", pid, name, pid.node)`:
     an exclusion of any of these refuses it, and an only entry for any of these permits it, since the target is what

@@ -16,6 +16,7 @@ from beamlike.seam import (
     NodeId,
     Process,
     answer,
+    check_right,
     count_dead_letter,
     deliver,
     describe,
@@ -30,11 +31,14 @@ from beamlike.seam import (
     log,
     make_ref_of,
     observe,
+    set_layers,
     start,
+    tighten_here,
     unlink_from_afar,
 )
 from nodes.hot.peer import Peer
 from nodes.kinds import Kind
+from nodes.router import layers_from
 
 logger = logging.getLogger("beamlike.nodes")
 NOTHING: Final = b""
@@ -105,6 +109,20 @@ def _call_named(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: 
         _down(peer, from_, ref, "noproc")
     else:
         peer.call_came(process, from_, ref, request)
+
+
+def _call_limited(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: bytes) -> None:
+    try:
+        name, request, terms = _value(payload)
+        layers = layers_from(terms)
+    except (WireError, TypeError, ValueError) as error:
+        _down(peer, from_, ref, ("undecodable", str(error)))
+        return
+    process = here(to) if name is None else holder(name)
+    if process is None:
+        _down(peer, from_, ref, "noproc")
+    else:
+        peer.call_came(process, from_, ref, request, layers)
 
 
 def _watch(peer: Peer, process: Process, watcher: Pid, ref: int) -> None:
@@ -199,8 +217,9 @@ def _reason(payload: bytes) -> Any:
 
 def _spawn(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: bytes) -> None:
     try:
-        fn, args, options, layers, ancestors, is_linked, is_monitored = unpack(payload, functions=True)
-        process = _start(fn, args, options, layers, ancestors)
+        fn, args, options, layers, ancestors, above, is_linked, is_monitored = unpack(payload, functions=True)
+        process = _start(fn, args, options, layers_from(layers), ancestors)
+        process.parent = above
     except (Exception, SystemExit) as error:  # noqa: BLE001 - importing and calling run the program's code; who asked is told
         answered: tuple[Any, ...] = (False, False, ("error", type(error).__name__, error_reason(error)[0][1]))
     else:
@@ -215,13 +234,10 @@ def _spawn(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: bytes
     peer.put(Kind.SPAWNED, from_, 0, ref, pack(answered))
 
 
-def _start(fn: Any, args: tuple[Any, ...], options: dict[str, Any], terms: tuple[Any, ...], ancestors: tuple[Pid, ...]) -> Process:
-    layers: caps.Layers = ()
-    for each in terms:
-        layers = caps.extend(layers, each)
+def _start(fn: Any, args: tuple[Any, ...], options: dict[str, Any], layers: caps.Layers, ancestors: tuple[Pid, ...]) -> Process:
     layers = caps.extend(layers, options.get("exclude", ()))  # before it starts: they may be wrong
     process = start(fn, args, parent=None, **{**options, "exclude": ()})
-    process.layers = layers
+    set_layers(process, layers)
     process.ancestors = ancestors
     return process
 
@@ -260,6 +276,28 @@ def _info(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: bytes)
     peer.put(Kind.REPLY, from_, 1, ref, pack(None if process is None else describe(process)))
 
 
+def _tighten(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: bytes) -> None:
+    root, terms, who = unpack(payload)
+    try:
+        answered = _tightened(peer, root, layers_from(terms), who, is_asked=ref != 0)
+    except (PermissionError, TypeError, ValueError) as error:  # the last two: an application's kind that this node cannot import
+        answered = ("error", f"{error} (on {me.name})")
+        log(logger, logging.ERROR, "%s and what descends from it were not tightened: %s", root, error)
+    if ref:
+        peer.put(Kind.REPLY, from_, 1, ref, pack(answered))
+
+
+def _tightened(peer: Peer, root: Pid, layers: caps.Layers, who: Pid | None, *, is_asked: bool) -> tuple[Any, ...]:
+    if who is not None:
+        if root.process is None:
+            return ("dead",)
+        check_right(who, root.process)
+    count, added = tighten_here(root, layers)
+    if is_asked or added:
+        peer.router.tighten_on(root, layers)
+    return ("ok", count)
+
+
 def _probe(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: bytes) -> None:
     peer.router.cycles.came(peer, ref, *_value(payload))
 
@@ -282,4 +320,6 @@ ARRIVALS: dict[int, Arrival] = {
     Kind.SPAWNED: _spawned,
     Kind.INFO: _info,
     Kind.PROBE: _probe,
+    Kind.CALL_LIMITED: _call_limited,
+    Kind.TIGHTEN: _tighten,
 }

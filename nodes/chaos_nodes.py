@@ -7,6 +7,7 @@ import signal
 from contextlib import suppress
 from typing import Any
 
+from beamlike.seam import check_access
 from nodes.chaos_lasting import Lasting
 from nodes.here import joined
 from nodes.placement import list_nodes
@@ -115,6 +116,7 @@ class Slow(Stopped):
 
 def kill_forge() -> None:
     """SIGKILL the forge, which starts nodes; the owner starts another. ValueError if there is none now: one is being started."""
+    check_access("system", "kill_forge")
     owner = joined().member.owner_pid
     for pid in _children_of(owner):
         with suppress(OSError):  # it has ended
@@ -145,10 +147,12 @@ def conductor() -> str:
 
 
 def check_name(what: str, name: Any) -> None:
-    """TypeError or ValueError unless this is the name of a node of this system, up or not."""
+    """TypeError or ValueError unless this is the name of a node of this system, up or not; CapabilityError unless the caller
+    may do something to it."""
     roster = joined().membership.roster
     if type(name) is not str:
         raise TypeError(f"{what}: the name of a node is a str, not {name!r}")
+    check_access("node", name)
     if name not in roster:
         raise ValueError(f"{what}: there is no node {name!r} in this system; its nodes are {', '.join(roster)}")
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from beamlike import Backoff, CallError, ChildError, ChildInfo, ChildStartError, DynamicSupervisor, Pid, call, pack
-from beamlike.seam import Options, caller, check_name, spec_of
+from beamlike import Backoff, CallError, ChildError, ChildInfo, ChildStartError, Pid, pack
+from beamlike.seam import Options, ask_service, caller, check_access, check_name, layers_of, spec_of
 from nodes.here import joined
 from nodes.placement import list_nodes
 from nodes.placing import EVERYWHERE, PLACEMENTS, SERVICE, Entry, Group, table
@@ -61,7 +61,8 @@ class DistributedSupervisor:
     @staticmethod
     async def stop(name: str) -> None:
         """Stop all its children, and forget it. Raises: ChildError `noproc` if there is none of that name."""
-        if not await call(_placing(), ("stop", check_name(name)), timeout=None):
+        check_access("register", check_name(name))
+        if not await ask_service(_placing(), ("stop", name), None):
             raise _unknown(name)
 
     @staticmethod
@@ -74,12 +75,14 @@ class DistributedSupervisor:
             spec names is not up (`noconnection`). ChildStartError: it did not start, and is not kept. TypeError, ValueError: it is no
             child.
         """
+        check_access("send", check_name(name))
         return await add(name, child)
 
     @staticmethod
     async def terminate_child(name: str, id: Any) -> None:
         """Stop a child, and forget it. Unlike a Supervisor's, which keeps the spec. Raises: ChildError `not_found`."""
-        if not await call(_placing(), ("terminate", check_name(name), id), timeout=None):
+        check_access("send", check_name(name))
+        if not await ask_service(_placing(), ("terminate", name, id), None):
             raise ChildError(f"the distributed supervisor {name!r} has no child {id!r}", "not_found")
 
     @staticmethod
@@ -92,43 +95,45 @@ class DistributedSupervisor:
     async def which_children(name: str) -> list[ChildInfo]:
         """All children that are on nodes that are up, by node; `id` is the child's id. ChildError `noproc` if there is no such
         supervisor."""
-        if type(table.get(check_name(name))) is not Group:
+        check_access("send", check_name(name))
+        if type(table.get(name)) is not Group:
             raise _unknown(name)
         found: list[ChildInfo] = []
         for children in await _children(name):
             with suppress(CallError):  # its node was lost: they are being placed elsewhere
-                found += await DynamicSupervisor.which_children(children)
+                found += (await ask_service(children, ("which_children",), None))[1]
         return found
 
     @staticmethod
     async def clear_hold(name: str) -> None:
         """Restart what is held, on all nodes (S10)."""
-        if type(table.get(check_name(name))) is not Group:
+        check_access("send", check_name(name))
+        if type(table.get(name)) is not Group:
             raise _unknown(name)
         for children in await _children(name):
             with suppress(CallError):
-                await DynamicSupervisor.clear_hold(children)
+                await ask_service(children, ("clear_hold",), None)
 
 
 async def start_group(name: str, children: Iterable[Any], placement: str, **options: Any) -> None:
     """Start what all nodes know as `name`: a distributed supervisor or a partitioned service. Raises: as `DistributedSupervisor.start`."""
-    check_name(name)
+    check_access("register", check_name(name))
     specs = [spec_of(child) for child in children]
-    if not await call(_placing(), ("start", name, Group(Options(**options, hold=True), placement)), timeout=None):
+    if not await ask_service(_placing(), ("start", name, Group(Options(**options, hold=True), placement)), None):
         raise ChildError(f"there is a distributed supervisor or a partitioned service {name!r} already", "already_started")
     try:
         for spec in specs:
             await add(name, spec)
     except BaseException:
-        await call(SERVICE, ("stop", name), timeout=None)
+        await ask_service(SERVICE, ("stop", name), None)
         raise
 
 
 async def add(name: str, child: Any) -> Pid:
     """See `DistributedSupervisor.start_child`."""
     spec = spec_of(child)
-    terms = tuple(layer.terms for layer in caller("start_child").layers)
-    match await call(_placing(), ("add", check_name(name), spec.id, pack(spec), terms, spec.node), timeout=None):
+    terms = tuple(layer.terms for layer in layers_of(caller("start_child")))
+    match await ask_service(_placing(), ("add", check_name(name), spec.id, pack(spec), terms, spec.node), None):
         case ("ok", pid):
             return pid  # type: ignore[no-any-return]
         case ("start_error", id_, reason):
@@ -144,7 +149,7 @@ async def _children(name: str) -> list[Pid]:
     found = []
     for node in list_nodes():
         try:
-            pid = await call((SERVICE, node), ("children", name), timeout=None)
+            pid = await ask_service((SERVICE, node), ("children", name), None)
         except CallError:
             continue
         if pid is not None:

@@ -21,7 +21,6 @@ from beamlike import (
     Down,
     Pid,
     Ref,
-    call,
     demonitor,
     make_ref,
     monitor,
@@ -30,7 +29,19 @@ from beamlike import (
     self_pid,
     send,
 )
-from beamlike.seam import NodeId, check_name, check_timeout, current_node, now
+from beamlike.seam import (
+    NodeId,
+    ask_service,
+    check_access,
+    check_name,
+    check_timeout,
+    current_node,
+    current_process,
+    known_as,
+    now,
+    permit,
+    send_by,
+)
 from nodes.here import joined
 from nodes.leading import Asked, Led
 
@@ -50,15 +61,16 @@ async def register_global(name: str, pid: Pid | None = None) -> None:
 
     Raises:
         BadNameError: it is taken, and the error says by whom; or the process is not alive.
+        CapabilityError: an exclusion refuses the caller this name.
         TypeError, ValueError: it is no name, or no Pid.
         RuntimeError: this node is alone.
     """
-    check_name(name)
+    check_access("register", check_name(name))
     holder = self_pid() if pid is None else pid
     if type(holder) is not Pid:
         raise TypeError(f"register_global expects a Pid, not {pid!r}")
     try:
-        answer = await call(_service(holder), ("register", name, holder), timeout=None)
+        answer = await ask_service(_service(holder), ("register", name, holder), None)
     except CallError as error:
         if error.reason not in ("noconnection", "noproc"):
             raise
@@ -71,12 +83,13 @@ async def register_global(name: str, pid: Pid | None = None) -> None:
 
 
 async def unregister_global(name: str) -> None:
-    """Free a name. When this returns, no node that is up knows it any more. BadNameError if nobody has it."""
+    """Free a name. When this returns, no node that is up knows it any more. BadNameError if nobody has it; CapabilityError."""
+    check_access("register", check_name(name))
     holder = whereis_global(name)
     if holder is None:
         raise BadNameError(f"nobody has the global name {name!r}")
     try:
-        await call(_service(holder), ("unregister", name, holder), timeout=None)
+        await ask_service(_service(holder), ("unregister", name, holder), None)
     except CallError as error:
         if error.reason not in ("noconnection", "noproc"):  # its node is lost, and it is free by that
             raise
@@ -94,11 +107,15 @@ def registered_global() -> list[str]:
 
 
 def send_global(name: str, message: Any) -> None:
-    """`send` to who has the name. BadNameError if nobody has it; a message to who has just ended is lost (M2)."""
+    """`send` to who has the name. BadNameError if nobody has it; a message to who has just ended is lost (M2).
+
+    Raises: CapabilityError if an exclusion refuses the caller to send to him, or to this name.
+    """
     holder = whereis_global(name)
     if holder is None:
+        _permit_send(name, None)
         raise BadNameError(f"nobody has the global name {name!r}")
-    send(holder, message)
+    send_by(name, holder, message)
 
 
 async def call_global(name: str, request: Any, timeout: float | None = 5.0) -> Any:
@@ -116,19 +133,26 @@ async def call_global(name: str, request: Any, timeout: float | None = 5.0) -> A
     while True:
         rest = None if deadline is None else max(0.0, deadline - now())
         holder = whereis_global(name)
+        if holder is None:
+            _permit_send(name, None)
         if holder is None or not life.router.is_reachable(holder.origin):
             try:
-                holder = await call(SERVICE, ("await", name, holder), rest)
+                holder = await ask_service(SERVICE, ("await", name, holder), rest)
             except CallTimeoutError as error:
                 raise CallTimeoutError(f"call to the global name {name!r}: nobody had it in {timeout} s", "timeout") from error
             continue
         try:
-            return await call(holder, request, rest)
+            _permit_send(name, holder)
+            return await ask_service(holder, request, rest)
         except CallError as error:
             if error.reason != "noproc":  # what was not alive has not seen it
                 raise
             if whereis_global(name) == holder:
-                await call(_service(holder), ("settle",), rest)
+                await ask_service(_service(holder), ("settle",), rest)
+
+
+def _permit_send(name: str, holder: Pid | None) -> None:
+    permit(current_process(), "send", name, *(() if holder is None else known_as(holder)))
 
 
 def _lives() -> list[NodeId]:

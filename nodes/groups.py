@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from beamlike import Caller, Continue, Down, Pid, Ref, call, demonitor, make_ref, monitor, record, self_pid, send
-from beamlike.seam import current_node
+from beamlike import Caller, Continue, Down, Pid, Ref, demonitor, make_ref, monitor, record, self_pid, send
+from beamlike.seam import ask_service, check_access, current_node
 from nodes.fellows import Fellow
 from nodes.here import joined
 
@@ -47,14 +47,16 @@ async def join(group: Any, pid: Pid | None = None) -> None:
         group: any hashable value that can be sent.
 
     Raises: TypeError for no Pid, or a group that cannot be one; ValueError for a pid of another node: each node joins its own;
-        RuntimeError if this node is alone.
+        RuntimeError if this node is alone; CapabilityError if an exclusion refuses the caller the group as a name to register.
     """
-    await call(SERVICE, ("join", _group(group), _local(pid, "join")), timeout=None)
+    check_access("register", _named(_group(group)))
+    await ask_service(SERVICE, ("join", group, _local(pid, "join")), None)
 
 
 async def leave(group: Any, pid: Pid | None = None) -> bool:
     """Take a process of this node, the caller, out of a group, once. False if it was no member. Raises: as `join`."""
-    return await call(SERVICE, ("leave", _group(group), _local(pid, "leave")), timeout=None)  # type: ignore[no-any-return]
+    check_access("register", _named(_group(group)))
+    return await ask_service(SERVICE, ("leave", group, _local(pid, "leave")), None)  # type: ignore[no-any-return]
 
 
 def members(group: Any) -> list[Pid]:
@@ -74,7 +76,7 @@ def list_groups() -> list[Any]:
 
 async def monitor_group(group: Any) -> tuple[Ref, list[Pid]]:
     """Have the calling process told by `GroupJoined` and `GroupLeft` who joins and leaves from now on; and who is a member now."""
-    ref, pids = await call(SERVICE, ("monitor", _group(group), self_pid()), timeout=None)
+    ref, pids = await ask_service(SERVICE, ("monitor", _group(group), self_pid()), None)
     return ref, pids
 
 
@@ -82,7 +84,7 @@ async def demonitor_group(ref: Ref) -> None:
     """No longer. What has come stays in the mailbox. TypeError if it is no Ref."""
     if type(ref) is not Ref:
         raise TypeError(f"demonitor_group expects the Ref that monitor_group() gave, not {ref!r}")
-    await call(SERVICE, ("demonitor", ref), timeout=None)
+    await ask_service(SERVICE, ("demonitor", ref), None)
 
 
 def _group(group: Any) -> Any:
@@ -92,6 +94,11 @@ def _group(group: Any) -> Any:
     except TypeError:
         raise TypeError(f"a group is a hashable value that can be sent, not {group!r}") from None
     return group
+
+
+def _named(group: Any) -> str:
+    """What exclusions call it."""
+    return group if type(group) is str and group else repr(group)
 
 
 def _local(pid: Pid | None, what: str) -> Pid:

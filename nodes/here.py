@@ -16,3 +16,8 @@ def joined() -> Life:
     if life is None:
         raise RuntimeError("this node is alone: start the program by nodes.run(main, nodes=…) or `beamlike run --nodes N FILE`")
     return life
+
+
+def joined_or_none() -> Life | None:
+    """The same; None if this interpreter is no node among others."""
+    return life

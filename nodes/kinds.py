@@ -26,7 +26,9 @@ class Kind(IntEnum):
     MONITOR_NAMED = 11  # from, ref; the name
     DEMONITOR = 12  # ref: also for a call that is over
     DOWN = 13  # to, ref; the reason
-    SPAWN = 14  # from, ref; (function, arguments, options, layers, ancestors, is linked, is monitored)
+    SPAWN = 14  # from, ref; (function, arguments, options, layers, ancestors, who lives above, is linked, is monitored)
     SPAWNED = 15  # to, ref; (is linked, is monitored, ("ok", pid) or ("error", type, text))
     INFO = 16  # to, from, ref: `process_info`, answered by REPLY
     PROBE = 17  # ref: of a call that waits; (pid, Ref of its call, path): see nodes.cycles
+    CALL_LIMITED = 18  # to, from, ref; (name or nil, request, layers): CALL, or CALL_NAMED, of a process that has exclusions
+    TIGHTEN = 19  # from, ref; (pid, layers, who asks): `tighten` of all that descend from it, answered by REPLY. ref 0: not answered

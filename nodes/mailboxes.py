@@ -6,9 +6,7 @@ counts, and the younger says in its answer which one it took back, for that may 
 answer was not taken: it is made again, if records wait. The socket then carries the descriptors of segments; its end is that of the
 mailbox.
 
-The loop drains all rings between slices. A node that has nothing to do looks at them for a while after the last record that came, if it is
-alone on its core; then it says in each ring that it sleeps, and who writes rings its bell. A writer without room says so in the
-ring too, and is rung for when there is some.
+When they are read, and when this node sleeps, is `nodes.intake`.
 """
 
 from __future__ import annotations
@@ -27,9 +25,10 @@ import trio
 from beamlike.seam import Node, NodeId, error_reason, format_reason, let_go_on, life, log
 from nodes.arrivals import ARRIVALS
 from nodes.control import Channel, close_all, receive_fds
-from nodes.hot.ends import Inlet, Looks, Outlet
+from nodes.hot.ends import Inlet, Outlet
 from nodes.hot.peer import MOST_BACKLOG, Peer, Way
-from nodes.rings import BrokenRingError, PairEnd, ReaderSet, UnusableError, Written, attach, create
+from nodes.intake import Intake
+from nodes.rings import BrokenRingError, PairEnd, UnusableError, Written, attach, create
 from nodes.segments import LARGE, SEGMENT, Receiving, Sending
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 ANSWER: Final = struct.Struct("<Q")  # to an offer that is taken: the number of one that was taken back for it, 0: none
 RETRY = 0.1  # seconds before what nobody says when to try is tried again: an offer that was not taken, or could not be made
 DIRECT_BUFFER = 16384  # bytes that may wait in a direct socket, some forty descriptors: so many segments are held if nobody fetches them
-MOST_NODES = 1024
 
 logger = logging.getLogger("beamlike.nodes")
 
@@ -57,6 +55,7 @@ class Mailbox:
         self.sending = Sending(direct)
         self.receiving = Receiving(direct)
         self.inlet: Inlet
+        self.place: int  # among what this node reads
         self.fault: BrokenRingError | None = None  # found in a write, and acted upon by the loop: nobody who sends is to blame
         self.is_waited_for = False  # a task waits until the direct socket takes more descriptors
 
@@ -120,12 +119,14 @@ class Offer:
         self.direct = direct
 
 
-class Mailboxes:
+class Mailboxes(Intake):
     """See the module. `router` is set before anything comes."""
 
     router: Router
 
     def __init__(self, node: Node, channel: Channel, *, polls: bool) -> None:
+        self.waiting: set[Peer] = set()  # their records wait for room, or for an answer to our offer
+        super().__init__(polls=polls, waiting=self.waiting, flush=self._flush_all)
         self.node = node
         self.channel = channel
         self.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -134,10 +135,6 @@ class Mailboxes:
         self.numbers = count(1)  # of offers
         self.taken_back: dict[str, tuple[int, int]] = {}  # incarnation and number of the last offer that each took back
         self.put_off: set[NodeId] = set()  # an offer to them is made in a moment
-        self.waiting: set[Peer] = set()  # their records wait for room, or for an answer to our offer
-        self.readers = ReaderSet(MOST_NODES)
-        self.looks = Looks(self.readers, polls, self.waiting, self._flush_all)
-        self.drain, self.fetch = self.looks.drain, self.looks.fetch  # of `node.Intake`
         self.way: Callable[[Peer, Mailbox], Way] = lambda peer, box: box.outlet  # replaced by who puts faults in between
 
     # --- contact ---
@@ -259,7 +256,7 @@ class Mailboxes:
             return
         self.open[id] = box
         box.inlet = Inlet(box.end, box.bell, peer, partial(self._arrived, id, box), partial(self._broke, id, box))
-        self.looks.inlets[self.readers.add(box.end)] = box.inlet
+        box.place = self.read(box.end, box.inlet)
         peer.way = self.way(peer, box)
         trio.lowlevel.spawn_system_task(self._listen, id, box)
         self._flush(peer)
@@ -313,10 +310,7 @@ class Mailboxes:
         if id.peer is not None:
             id.peer.way = None
             self.waiting.discard(id.peer)
-        for place, inlet in list(self.looks.inlets.items()):
-            if inlet is box.inlet:
-                self.readers.remove(place)
-                del self.looks.inlets[place]
+        self.read_no_longer(box.place)
         trio.lowlevel.notify_closing(box.direct)
         box.close()
 
@@ -352,16 +346,10 @@ class Mailboxes:
         if box is not None and box.fault is not None:
             self._broke(peer.id, box, box.fault)
 
-    def sleep(self) -> bool:
-        """Say in every ring that this node sleeps. False: something has come, or there is room for what waits."""
-        if self.readers.sleep() < 0 and not any(self._is_room(peer) for peer in self.waiting):
-            if self._ring_for_room():
-                return True
-        self.readers.wake()
-        return False
+    def is_room(self) -> bool:
+        return any(self._is_room(peer) for peer in self.waiting)
 
-    def _ring_for_room(self) -> bool:
-        """Wake who waits for room that this node has made. False: a mailbox was found broken, by which something has come."""
+    def ring_for_room(self) -> bool:
         for id_, box in self.open.items():
             try:
                 if box.end.room_wanted():
@@ -369,7 +357,7 @@ class Mailboxes:
             except BrokenRingError as fault:
                 self._broke(id_, box, fault)
                 return False
-        return True
+        return super().ring_for_room()
 
     def _is_room(self, peer: Peer) -> bool:
         box = self.open.get(peer.id)
@@ -397,9 +385,6 @@ class Mailboxes:
             return
         box.is_waited_for = box.sending.is_blocked = False
         self.node.wake()
-
-    def woken(self) -> None:
-        self.readers.wake()
 
     async def answer_bell(self) -> None:
         """A system task: wake the node when its bell is rung."""

@@ -7,12 +7,13 @@ are.
 from __future__ import annotations
 
 import heapq
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import trio
 
 import beamlike
+import caps
 from beamlike import Call, Caller, CallError, ChildInfo, Pid, Supervisor, io, process_flag, receive, reply, sleep, spawn
 from beamlike.seam import Process, describe, mailbox_length
 
@@ -21,6 +22,7 @@ BATCH: Final = 50  # processes that are looked at before others have their turn
 DESCRIBING: Final = 30.0  # seconds to sort by what has to be worked out of each process: its memory
 PATIENCE: Final = 1.0  # seconds for a supervisor to tell of its children: one that starts a child answers nobody
 MOST_LINKS: Final = 20
+MOST_TERMS: Final = 20
 MOST_SUPERVISORS: Final = 1000
 MOST_SHOWN: Final = 80  # characters of a label or an id
 
@@ -157,7 +159,16 @@ def _row(pid: Pid) -> dict[str, Any] | None:
         "links": [str(link) for link in info.links[:MOST_LINKS]],
         "reductions": info.reductions,
         "memory": info.memory,
+        **_capabilities(info.exclusions),
     }
+
+
+def _capabilities(exclusions: Iterable[tuple[caps.Term, ...]]) -> dict[str, Any]:
+    """`has`: the kinds of access that are not closed to it altogether; `except`: what its exclusions say about these."""
+    terms = dict.fromkeys(term for layer in exclusions for term in layer)
+    closed = {term[0] for term in terms if term[1:] == ("all",)}
+    partial = [_shown(term) for term in terms if term[0] not in closed]
+    return {"has": [kind for kind, _ in caps.all_but() if kind not in closed], "except": partial[:MOST_TERMS]}
 
 
 def _shown(value: Any) -> str:

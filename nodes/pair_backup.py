@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final
 
-from beamlike import Down, Pid, monitor, process_flag, receive, self_pid, send, sleep, spawn_at, unpack
-from beamlike.seam import current_process, format_reason
+from beamlike import Down, Pid, monitor, process_flag, receive, self_pid, sleep, unpack
+from beamlike.seam import current_process, format_reason, tell
 from nodes.here import joined
 from nodes.pair_directory import learn_of, table
 from nodes.pair_ledger import Ledger, Operation
@@ -25,16 +25,16 @@ LOOK_PERIOD: Final = 0.001  # seconds
 async def make(primary: Pid, node: str, attempt: int, pair: tuple[Any, ...], snapshot: bytes) -> None:
     """A process of the primary's node that has a backup made, and tells it `("$made", attempt, pid)`, or why not."""
     try:
-        backup = await spawn_at(node, back_up, self_pid(), primary, pair, snapshot)
+        backup = await joined().router.spawn_unchecked(current_process(), node, back_up, (self_pid(), primary, pair, snapshot))
     except (RuntimeError, TypeError, ValueError, LookupError) as error:
-        send(primary, ("$made", attempt, f"{type(error).__name__}: {error}"))
+        tell(primary, ("$made", attempt, f"{type(error).__name__}: {error}"))
         return
     watch = monitor(backup)
     match await receive(lambda message: message == ("$ready", backup) or (type(message) is Down and message.ref == watch)):
         case ("$ready", _):
-            send(primary, ("$made", attempt, backup))
+            tell(primary, ("$made", attempt, backup))
         case Down(_, _, reason):
-            send(primary, ("$made", attempt, format_reason(reason)))
+            tell(primary, ("$made", attempt, format_reason(reason)))
 
 
 async def back_up(maker: Pid, primary: Pid, pair: tuple[Any, ...], snapshot: bytes) -> None:
@@ -42,7 +42,7 @@ async def back_up(maker: Pid, primary: Pid, pair: tuple[Any, ...], snapshot: byt
     backup = Backup(primary, pair, snapshot)
     watch = monitor(primary)
     made = monitor(maker)
-    send(maker, ("$ready", self_pid()))
+    tell(maker, ("$ready", self_pid()))
     if await backup.serve(watch, made):
         primary_now = await backup.take_over()
         await primary_now.run(backup.waiting)

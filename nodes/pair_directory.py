@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from beamlike import Call, CallError, Down, Pid, call, make_ref, monitor, receive, record, reply, self_pid, send, sleep
-from beamlike.seam import BEGUN, INFINITY, Wait, caller, current_process, make_wait, start, until_one_is_over
+from beamlike import Call, CallError, Down, Pid, make_ref, monitor, receive, record, reply, self_pid, send, sleep
+from beamlike.seam import BEGUN, INFINITY, Wait, ask_service, caller, make_wait, start, tell, until_one_is_over
 from nodes.here import joined
 from nodes.membership import NodeDown, NodeUp
 
@@ -116,7 +116,7 @@ def learn(entry: Entry) -> bool:
         if _rank(known) >= _rank(entry):
             return False
         if known.primary is not None and known.primary != entry.primary and known.primary.process is not None:
-            send(known.primary, ("$superseded",))
+            tell(known.primary, ("$superseded",))
     table[entry.name] = entry
     _ended.pop(entry.name, None)
     _claims.pop(entry.name, None)
@@ -141,20 +141,15 @@ def tell_all(entry: Entry) -> bool:
     if not learn(entry):
         return False
     for node in joined().membership.members:
-        send((NAME, node), ("entry", entry))
+        tell((NAME, node), ("entry", entry))
     return True
 
 
 def ask_all(name: str) -> None:
     """Have every node tell this one what it knows."""
     life = joined()
-    process = current_process()
-    outbox, process.outbox = process.outbox, None  # a pair that asks for another does not hold this back until its handler is through
-    try:
-        for node in life.membership.members:
-            send((NAME, node), ("tell", name, life.node.id.name))
-    finally:
-        process.outbox = outbox
+    for node in life.membership.members:
+        tell((NAME, node), ("tell", name, life.node.id.name))
 
 
 async def learn_of(name: str) -> None:
@@ -163,7 +158,7 @@ async def learn_of(name: str) -> None:
     for node, member in list(members.items()):
         while members.get(node) is member:
             try:
-                entry = await call((NAME, node), ("entry", name), timeout=None)
+                entry = await ask_service((NAME, node), ("entry", name), None)
             except CallError:  # its directory is being started again, or the connection was lost
                 await sleep(CLAIM_PATIENCE)
                 continue
@@ -196,9 +191,7 @@ async def claim(name: str, epoch: int, claimer: Pid) -> tuple[str, Any]:
     `("claimed", pid)` if somebody else starts one, `("known", entry)` if there is a newer pair."""
     while True:
         try:
-            answer: tuple[str, Any] = await call(
-                (NAME, joined().membership.conductor().name), ("claim", name, epoch, claimer), timeout=None
-            )
+            answer: tuple[str, Any] = await ask_service((NAME, joined().membership.conductor().name), ("claim", name, epoch, claimer), None)
         except CallError as error:
             if error.reason not in ("noconnection", "noproc"):
                 raise

@@ -6,8 +6,8 @@ import logging
 from collections import deque
 from typing import Any, Final
 
-from beamlike import Pid, reply, send, send_after
-from beamlike.seam import log
+from beamlike import Pid, reply, send_after
+from beamlike.seam import log, tell
 from nodes.hot.peer import Peer
 from nodes.pair_ledger import Ledger
 
@@ -32,7 +32,7 @@ class Held:
 
     def ship(self, backup: Pid, message: Any) -> Place:
         """Send the backup a record. Returns where it is: a ring may be full, or not there yet."""
-        send(backup, message)
+        tell(backup, message)
         peer = backup.origin.peer
         if peer is None:
             return LOST
@@ -78,7 +78,7 @@ class Held:
         if has_sent:
             self.ledger.left(sequence)
             if backup is not None:
-                send(backup, ("$left", sequence))
+                tell(backup, ("$left", sequence))
         for kind, caller, value in outputs:
             if kind == "reply":
                 reply(caller, value)
@@ -90,6 +90,6 @@ class Held:
 
     def _send(self, destination: Any, message: Any) -> None:
         try:
-            send(destination, message)
+            tell(destination, message)
         except LookupError:
             log(logger, logging.WARNING, "pair %s: a message to %r was dropped: nobody has that name (any more)", self.name, destination)

@@ -25,17 +25,13 @@ from beamlike import (
     process_flag,
     receive,
     reply,
-    self_pid,
-    send,
-    spawn,
-    spawn_link,
     start_behaviour,
 )
-from beamlike.seam import SystemRequest, check_name
+from beamlike.seam import SystemRequest, Under, check_name, current_process, join, start, tell
 from nodes.here import joined
-from nodes.pair_ledger import KindOfPair, WatchPair
+from nodes.pair_ledger import KindOfPair, StopPair, WatchPair
 from nodes.pair_starting import start_pair
-from nodes.pairs import call_pair, cast_pair, stop_pair
+from nodes.pairs import ask_pair, cast_pair
 
 
 async def start_kept(kind: type[Any], args: tuple[Any, ...], link: bool, options: dict[str, Any]) -> Pid:
@@ -66,7 +62,8 @@ async def _keep(started: Started, kind: type[GenServer], name: str, *args: Any) 
     except BadNameError:
         if not await _is_of(kind, name):
             raise
-    spawn_link(_watch, self_pid(), name)
+    me = current_process()
+    join(me, start(_watch, (me.pid, name), parent=me, runs=""))
     started.ok()
     while True:
         match await receive():
@@ -76,10 +73,12 @@ async def _keep(started: Started, kind: type[GenServer], name: str, *args: Any) 
                 await _stop(name, reason)
             case Call(_, SystemRequest("terminate", reason)):
                 await _stop(name, reason)
-            case Call(caller, request):
-                spawn(_pass_on, caller, name, request)
-            case Cast(request):
-                cast_pair(name, request)
+            case Call(caller, request) as message:
+                with Under(me, message.layers):
+                    start(_pass_on, (caller, name, request), parent=me, runs="")
+            case Cast(request) as message:
+                with Under(me, message.layers):
+                    cast_pair(name, request)
             case _:
                 pass  # a message, that nobody expects here
 
@@ -87,28 +86,28 @@ async def _keep(started: Started, kind: type[GenServer], name: str, *args: Any) 
 async def _is_of(kind: type[GenServer], name: str) -> bool:
     """Is there such a pair, of this very class? Its primary may just have died."""
     try:
-        return bool(await call_pair(name, KindOfPair(), timeout=None) == f"{kind.__module__}:{kind.__qualname__}")
+        return bool(await ask_pair(name, KindOfPair(), None) == f"{kind.__module__}:{kind.__qualname__}")
     except CallError:
         return False
 
 
 async def _stop(name: str, reason: Any) -> None:
     with suppress(CallError):  # it has ended
-        await stop_pair(name, reason, timeout=None)
+        await ask_pair(name, StopPair(reason), None)
     raise Stop(reason)
 
 
 async def _watch(keeper: Pid, name: str) -> None:
     """Tell the keeper when the pair has ended."""
     try:
-        await call_pair(name, WatchPair(), timeout=None)
+        await ask_pair(name, WatchPair(), None)
     except CallError as error:
-        send(keeper, ("$ended", error.reason))
+        tell(keeper, ("$ended", error.reason))
 
 
 async def _pass_on(caller: Caller, name: str, request: Any) -> None:
     """A call to the keeper's pid. If the pair ends upon it the caller learns that when the keeper ends."""
     try:
-        reply(caller, await call_pair(name, request, timeout=None))
+        reply(caller, await ask_pair(name, request, None))
     except CallError:
         return

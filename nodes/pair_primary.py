@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from typing import Any, Final, Literal
 from zlib import crc32
 
@@ -33,29 +34,31 @@ from beamlike import (
     Stop,
     cancel_timer,
     demonitor,
-    exit,
     monitor,
     pack,
     process_flag,
     receive,
     self_pid,
-    send,
     send_after,
     sleep,
-    spawn,
 )
 from beamlike.seam import (
     EXITING,
     Control,
     Process,
     SystemRequest,
+    Under,
     copy_value,
     current_process,
     error_reason,
+    exit_own,
     log,
     make_ref_of,
     now,
     release_caller,
+    set_outbox,
+    start,
+    tell,
     unwrapped,
 )
 from nodes import pair_directory
@@ -108,14 +111,14 @@ class Primary:
 
     async def begin(self, args: tuple[Any, ...]) -> Any:
         """Of a new pair: `init`. IGNORE if it declined; else `pair` is next."""
-        self.process.outbox = self.outbox
+        set_outbox(self.process, self.outbox)
         try:
             outcome = await self.server.init(*args)
             if outcome is IGNORE:
                 return IGNORE
             await self._go_on(outcome, "init")
         finally:
-            self.process.outbox = None
+            set_outbox(self.process, None)
         self.state = self._packed()
         self._commit(())
         return None
@@ -140,7 +143,7 @@ class Primary:
     def _superseded(self) -> Superseded:
         """Our backup ends with us."""
         if self.backup is not None:
-            send(self.backup, ("$ended",))
+            tell(self.backup, ("$ended",))
         return Superseded(f"pair {self.name!r}: {pair_directory.table[self.name].primary} is its primary too, and newer: {self.me} ends")
 
     def _find_orphans(self) -> None:
@@ -218,11 +221,11 @@ class Primary:
     async def _system(self, message: Call, name: str) -> None:
         """A system message. Nobody has declared what `replace_state` changes."""
         if name == "replace_state":
-            self.process.outbox = self.outbox
+            set_outbox(self.process, self.outbox)
         try:
             await self.control.handle(message)
         finally:
-            self.process.outbox = None
+            set_outbox(self.process, None)
         if self.declares:
             _, replies, _ = self.outbox.take()
             self._ship(pack(vars(self.server)), (), (), replies)
@@ -275,15 +278,20 @@ class Primary:
 
     async def _handled(self, handler: Any, name: str, caller: Caller | None = None) -> Any:
         """What a handler answers, which is awaited with its outputs held back."""
-        self.process.outbox = self.outbox
+        set_outbox(self.process, self.outbox)
+        message = self.control.extra.last_message
+        under: Any = nullcontext()
+        if self.server.guarded and type(message) in (Call, Cast) and message.layers:
+            under = Under(self.process, message.layers)
         try:
-            outcome = await handler
-            if caller is None or type(outcome) is Continue:
-                await self._go_on(outcome, name)
-                return None if caller is None else outcome.reply
-            return outcome
+            with under:
+                outcome = await handler
+                if caller is None or type(outcome) is Continue:
+                    await self._go_on(outcome, name)
+                    return None if caller is None else outcome.reply
+                return outcome
         finally:
-            self.process.outbox = None
+            set_outbox(self.process, None)
 
     async def _go_on(self, outcome: Any, name: str) -> None:
         while outcome is not None:
@@ -403,7 +411,7 @@ class Primary:
         attempt = self.attempts
         pair = (type(self.server), self.name, self.unpaired, self.process.trap_exit)
         state = pack(vars(self.server)) if self.declares else self.state
-        maker = spawn(self.maker, self.me, node, attempt, pair, pack((state, self.ledger.snapshot())))
+        maker = start(self.maker, (self.me, node, attempt, pair, pack((state, self.ledger.snapshot()))), parent=self.process, runs="").pid
         watch = monitor(maker)
 
         def is_outcome(message: Any) -> bool:
@@ -412,7 +420,7 @@ class Primary:
         try:
             message = await receive(is_outcome, timeout=PATIENCE)
         except TimeoutError:
-            exit(maker, "kill")
+            exit_own(self.process, maker, "kill")
             log(logger, logging.WARNING, "%s: %s did not make a backup in %s s", self.name, node, PATIENCE)
             return False
         finally:
@@ -437,7 +445,7 @@ class Primary:
     def _dismiss(self, message: tuple[Any, ...]) -> None:
         """A backup that was made too late."""
         if type(message[2]) is Pid:
-            send(message[2], ("$ended",))
+            tell(message[2], ("$ended",))
 
     # --- how it ends ---
 
@@ -449,10 +457,10 @@ class Primary:
             return
         is_over = isinstance(stop, Stop) or self.backup is None
         try:
-            self.process.outbox = self.outbox
+            set_outbox(self.process, self.outbox)
             await self.server.terminate(stop.reason if isinstance(stop, Stop) else error_reason(failure))
         finally:
-            self.process.outbox = None
+            set_outbox(self.process, None)
             operations, replies, _ = self.outbox.take()
             if is_over:
                 if self.backup is not None:

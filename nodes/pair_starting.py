@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any, cast
 
 from beamlike import IGNORE, BadNameError, CallError, GenServer, Started, start_behaviour
-from beamlike.seam import INFINITY, check_name, current_process
+from beamlike.seam import INFINITY, check_access, check_name, current_process
 from nodes import pair_directory
 from nodes.here import joined
 from nodes.pair_backup import make
@@ -31,7 +31,7 @@ async def start_pair(
     Raises: as `GenServer.start_link`, what `init` raised above all; BadNameError if there is such a pair; RuntimeError on a node that is
     alone."""
     joined()
-    check_name(name)
+    check_access("register", check_name(name))
     if not (isinstance(kind, type) and issubclass(kind, GenServer)):
         raise TypeError(f"start_pair expects a subclass of GenServer, not {kind!r}")
     if unpaired not in ("answer", "wait"):

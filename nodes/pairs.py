@@ -44,8 +44,6 @@ from beamlike import (
     Pid,
     make_ref,
     record,
-    send,
-    spawn,
 )
 from beamlike.seam import (
     ANSWERED,
@@ -53,12 +51,17 @@ from beamlike.seam import (
     INFINITY,
     begin_call,
     caller,
+    check_access,
     check_timeout,
     copy_value,
     current_process,
     format_reason,
+    layers_of,
     make_wait,
     now,
+    permit,
+    start,
+    tell,
     until_one_is_over,
 )
 from nodes import pair_directory
@@ -103,7 +106,8 @@ _open: dict[Pid, set[int]] = {}  # serials of the requests that each process of 
 
 async def stop_pair(pair: Pair | str, reason: Any = "normal", timeout: float | None = DEFAULT_TIMEOUT) -> None:
     """End a pair; its `terminate` runs. Raises: as `call_pair`."""
-    await call_pair(pair, StopPair(reason), timeout)
+    check_access("exit", _name(pair))
+    await ask_pair(pair, StopPair(reason), timeout)
 
 
 async def call_pair(pair: Pair | str, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
@@ -114,8 +118,15 @@ async def call_pair(pair: Pair | str, request: Any, timeout: float | None = DEFA
     `noconnection` when the primary dies.
 
     Raises: CallError: `noproc` if there is no such pair (any more), what it ended with, or what it crashed with upon this request;
-        CallTimeoutError; TypeError, ValueError: as `call`.
+        CallTimeoutError; CapabilityError, if an exclusion refuses the caller to send to a process of that name; TypeError, ValueError: as
+        `call`.
     """
+    check_access("send", _name(pair))
+    return await ask_pair(pair, request, timeout)
+
+
+async def ask_pair(pair: Pair | str, request: Any, timeout: float | None) -> Any:
+    """`call_pair`, unchecked: by the runtime, or by who has checked it."""
     me = caller("call_pair")
     name = _name(pair)
     request = copy_value(request)
@@ -193,18 +204,20 @@ def cast_pair(pair: Pair | str, request: Any) -> None:
     Raises: TypeError if it cannot be sent.
     """
     name = _name(pair)
-    caller("cast_pair")
+    me = caller("cast_pair")
+    permit(me, "send", name)
     entry = pair_directory.table.get(name)
+    message = Cast(copy_value(request), layers_of(me))
     if entry is None:
-        spawn(_cast_later, name, request)
+        start(_cast_later, (name, message), parent=me, runs="")
     elif entry.primary is not None:
-        send(entry.primary if entry.backup is None or _is_up(entry.primary) else entry.backup, Cast(request))
+        tell(entry.primary if entry.backup is None or _is_up(entry.primary) else entry.backup, message)
 
 
-async def _cast_later(name: str, request: Any) -> None:
+async def _cast_later(name: str, message: Cast) -> None:
     """A cast to a pair that this node never heard of."""
     try:
-        send(await find(name, set(), INFINITY), Cast(request))
+        tell(await find(name, set(), INFINITY), message)
     except CallError:
         return  # there is none: dropped, as a message to nobody
 

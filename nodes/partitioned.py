@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from beamlike import Backoff, BadNameError, CallError, CallTimeoutError, ChildSpec, call, pack, sleep
-from beamlike.seam import check_name, check_timeout, now
+from beamlike.seam import check_access, check_name, check_timeout, now
 from nodes.distributed_supervisor import DistributedSupervisor, start_group
 from nodes.placement import list_nodes
 from nodes.placing import EVERYWHERE, Group, table
@@ -34,6 +34,7 @@ async def start_partitioned(server: Any, *args: Any, name: str, **options: Any) 
 
 async def stop_partitioned(name: str) -> None:
     """Stop all instances. Raises: BadNameError if there is no such service."""
+    check_access("register", check_name(name))
     _expect(name)
     await DistributedSupervisor.stop(name)
 

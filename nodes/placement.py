@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from beamlike import Pid, Ref, self_pid, spawn_link, spawn_monitor
-from beamlike.seam import caller, check_options
+from beamlike.seam import caller, check_access, check_options, permit
 from nodes.here import joined
 from nodes.load import Load, load_of
 
@@ -41,8 +41,11 @@ def demonitor_node(name: str) -> None:
 
 
 def kill_node(name: str) -> None:
-    """End a node at once, as a failure would: SIGKILL. It is started again. Raises: ValueError if there is none of that name."""
+    """End a node at once, as a failure would: SIGKILL. It is started again.
+
+    Raises: ValueError if there is none of that name; CapabilityError if an exclusion refuses the caller to touch it."""
     _check(name)
+    check_access("node", name)
     life = joined()
     if name == life.node.id.name:
         life.channel.send("kill", name, life.node.id.incarnation, ("signal", "SIGKILL"))
@@ -63,6 +66,7 @@ async def spawn_link_at(node: str, fn: AsyncFunction, *args: Any, **options: Any
     me = caller("spawn_link_at")
     check_options("spawn_link_at", options)
     name = place(node)
+    permit(me, "node", name)
     if name == me.pid.node:
         return spawn_link(fn, *args, **options)
     pid, _ = await joined().router.spawn_there(me, name, fn, args, options, link=True, monitor=False)
@@ -74,6 +78,7 @@ async def spawn_monitor_at(node: str, fn: AsyncFunction, *args: Any, **options: 
     me = caller("spawn_monitor_at")
     check_options("spawn_monitor_at", options)
     name = place(node)
+    permit(me, "node", name)
     if name == me.pid.node:
         return spawn_monitor(fn, *args, **options)
     return await joined().router.spawn_there(me, name, fn, args, options, link=False, monitor=True)

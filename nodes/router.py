@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+import caps
 from beamlike import BadNameError, Pid, ProcessInfo, Ref, WireError, make_ref, pack
 from beamlike.seam import (
     ANSWERED,
@@ -23,18 +24,24 @@ from beamlike.seam import (
     Timer,
     Wait,
     caller,
+    check_name,
     down_from_afar,
     enqueue,
     exit_from_afar,
     ignore,
+    inherited_from,
     leaves,
     let_go_on,
     life,
+    living_above,
     make_ref_of,
     make_wait,
     now,
+    permit,
+    permit_spawn,
     push_timer,
     start,
+    tighten_here,
     until_one_is_over,
 )
 from nodes.cycles import Cycles
@@ -176,11 +183,24 @@ class Router:
         if type(server) is Pid:
             peer.call(wait)
             return
+        if wait.layers:
+            self.call_limited(peer, wait)
+            return
         payload = pack((server[0], wait.request))
         leaves(me)
         peer.watching[wait.ref.serial] = wait
         self.cycles.begun(wait)
         peer.put_for_caller(Kind.CALL_NAMED, 0, me.serial, wait.ref.serial, payload)
+
+    def call_limited(self, peer: Peer, wait: Wait) -> None:
+        """A call begins, of a process that has exclusions: they go with it (C8)."""
+        me, server = wait.process.pid, wait.server
+        to, name = (server.serial, None) if type(server) is Pid else (0, server[0])
+        payload = pack((name, wait.request, terms_of(wait.layers)))
+        leaves(me)
+        peer.watching[wait.ref.serial] = wait
+        self.cycles.begun(wait)
+        peer.put_for_caller(Kind.CALL_LIMITED, to, me.serial, wait.ref.serial, payload)
 
     def call_begun_here(self, wait: Wait) -> None:
         self.cycles.begun(wait)
@@ -268,6 +288,7 @@ class Router:
     async def spawn(self, parent: Process, node: Any, fn: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Pid:
         name = self.place(node)
         if name == self.me.name:
+            permit(parent, "node", name)
             return start(fn, args, parent=parent, **options).pid
         return (await self.spawn_there(parent, name, fn, args, options, link=False, monitor=False))[0]
 
@@ -275,14 +296,30 @@ class Router:
         self, parent: Process, node: str, fn: Any, args: tuple[Any, ...], options: dict[str, Any], *, link: bool, monitor: bool
     ) -> tuple[Pid, Ref]:
         """The new pid; and the Ref of this request, which is that of the monitor if one is wanted."""
+        permit(parent, "node", node)
+        permit_spawn(parent, fn)
+        if options.get("name") is not None:
+            permit(parent, "register", check_name(options["name"]))
+        return await self._spawn_there(parent, node, fn, args, options, link, monitor)
+
+    async def spawn_unchecked(self, parent: Process, node: str, fn: Any, args: tuple[Any, ...]) -> Pid:
+        """On another node a process of the runtime's own, which inherits as any."""
+        return (await self._spawn_there(parent, node, fn, args, {}, False, False))[0]
+
+    async def _spawn_there(
+        self, parent: Process, node: str, fn: Any, args: tuple[Any, ...], options: dict[str, Any], link: bool, monitor: bool
+    ) -> tuple[Pid, Ref]:
         peer = self.node(node)
         if peer is None:
             others = ", ".join(sorted(self.members)) or "no others"
             raise SpawnError(f"spawn_at: there is no node {node!r}; besides this one there are {others}", "noconnection")
-        layers = tuple(layer.terms for layer in parent.layers)
+        layers = terms_of(inherited_from(parent))
         if parent.bounds is not None:
             options = {**options, "limits": parent.bounds.limits.tightened(options.get("limits"))}
-        payload = pack((fn, args, options, layers, (parent.pid, *parent.ancestors), link, monitor))
+        above = living_above(parent)
+        for pid in above:
+            leaves(pid)
+        payload = pack((fn, args, options, layers, (parent.pid, *parent.ancestors), above, link, monitor))
         wait = await self._ask(peer, Kind.SPAWN, 0, payload)
         if wait.state == FAILED:
             what = f"the connection to {node}" if self.members.get(node) == peer.id else node
@@ -296,6 +333,41 @@ class Router:
                     raise known(f"{text} (on {node})")
                 raise SpawnError(f"spawn_at: {node} could not start {fn!r}: {kind}: {text}", (kind, text))
         raise AssertionError(wait.value)
+
+    async def tighten(self, sender: Process, pid: Pid, layers: caps.Layers) -> int:
+        peer = self.peer(pid.origin)
+        wait = None if peer is None else await self._ask(peer, Kind.TIGHTEN, 0, pack((pid, terms_of(layers), sender.pid)))
+        if wait is None or wait.state == FAILED:
+            raise ValueError(f"tighten: {pid} is not alive: its node is lost")
+        match wait.value:
+            case ("ok", count):
+                return int(count) + tighten_here(pid, layers)[0] + await self.tighten_others(pid, layers)
+            case ("dead",):
+                raise ValueError(f"tighten: {pid} is not alive")
+            case ("error", text):
+                raise PermissionError(text)
+        raise AssertionError(wait.value)
+
+    async def tighten_others(self, root: Pid, layers: caps.Layers) -> int:
+        payload = pack((root, terms_of(layers), None))
+        count = 0
+        for id_ in list(self.members.values()):
+            peer = self.peer(id_)
+            if peer is not None and id_ != root.origin:
+                wait = await self._ask(peer, Kind.TIGHTEN, 0, payload)
+                if wait.state == ANSWERED:
+                    if wait.value[0] != "ok":
+                        raise RuntimeError(wait.value[1])
+                    count += wait.value[1]
+        return count
+
+    def tighten_on(self, root: Pid, layers: caps.Layers) -> None:
+        """Tell all other nodes: what was spawned there from here may be there only now."""
+        payload = pack((root, terms_of(layers), None))
+        for id_ in list(self.members.values()):
+            peer = self.peer(id_)
+            if peer is not None:
+                peer.put(Kind.TIGHTEN, 0, 0, 0, payload)
 
     async def _ask(self, peer: Peer, kind: Kind, to: int, payload: bytes) -> Wait:
         me = caller(kind.name.lower())
@@ -314,6 +386,19 @@ class Router:
             if me.calls is not None:
                 me.calls.pop(wait.ref, None)
         return wait
+
+
+def terms_of(layers: caps.Layers) -> tuple[Any, ...]:
+    """Layers as they travel."""
+    return tuple(layer.terms for layer in layers)
+
+
+def layers_from(terms: tuple[Any, ...]) -> caps.Layers:
+    """The other way round; of an application's kind the module is imported. Raises ValueError, TypeError, if they are none."""
+    layers: caps.Layers = ()
+    for each in terms:
+        layers = caps.extend(layers, each)
+    return layers
 
 
 def _packed(reason: Any) -> bytes:

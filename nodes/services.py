@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import trio
 
+import caps
 from beamlike import ChildSpec, Supervisor, process_flag, receive
 from beamlike.seam import start
 from nodes import global_names, groups, load, overview, pair_directory, placing
@@ -40,11 +41,11 @@ async def _keep(over: trio.Event, ready: Callable[[bool], None]) -> None:
 async def _start() -> None:
     process_flag("label", "nodes")
     children = [
-        ChildSpec.of(load.tell_load),
-        ChildSpec.of(global_names.GlobalNames, name=global_names.SERVICE),
-        ChildSpec.of(groups.Groups, name=groups.SERVICE),
-        ChildSpec.of(placing.Placing, name=placing.SERVICE),
-        ChildSpec.of(pair_directory.serve, name=pair_directory.NAME),
-        ChildSpec.of(overview.tell_of_processes, name=overview.SERVICE),
+        ChildSpec.of(load.tell_load, exclude=caps.all_but()),
+        ChildSpec.of(global_names.GlobalNames, name=global_names.SERVICE, exclude=caps.all_but("send")),
+        ChildSpec.of(groups.Groups, name=groups.SERVICE, exclude=caps.all_but("send")),
+        ChildSpec.of(placing.Placing, name=placing.SERVICE),  # what it starts is the program's, and would inherit its exclusions
+        ChildSpec.of(pair_directory.serve, name=pair_directory.NAME, exclude=caps.all_but("send")),
+        ChildSpec.of(overview.tell_of_processes, name=overview.SERVICE, exclude=caps.all_but("send", "spawn")),
     ]
     await Supervisor.start_link(children, intensity=10, period=1.0, name=SUPERVISOR)

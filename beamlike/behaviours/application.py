@@ -26,9 +26,10 @@ from typing import Any
 
 from beamlike import signals
 from beamlike.exits import Down, Exit, ExitError, Stop, format_reason
+from beamlike.extras import extra
 from beamlike.hot import scheduler
 from beamlike.hot.ids import Pid
-from beamlike.processes import extra, process_flag
+from beamlike.processes import process_flag
 from beamlike.records import record
 from beamlike.running import run as run_alone
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
-import caps
 from beamlike import reports
 from beamlike.behaviours.child import Kind, spec_of
 from beamlike.exits import format_reason
-from beamlike.hot import scheduler
 from beamlike.hot.calls import call
 from beamlike.hot.ids import Pid
 from beamlike.records import record
@@ -66,22 +63,12 @@ async def ask(supervisor: Any, *request: Any) -> Any:
             raise TypeError(f"{supervisor!r} is no supervisor: it answered {other!r}")
 
 
-def layers_of(caller: Pid, terms: Iterable[Any]) -> caps.Layers:
-    """The layers of who asks: of a process here what its record says, of another node's what the request says."""
-    if caller.process is not None:
-        return caller.process.layers  # type: ignore[no-any-return]
-    layers: caps.Layers = ()
-    for each in terms:
-        layers = caps.extend(layers, each)
-    return layers
-
-
 class Face:
     """What a supervisor of either kind can be asked, by pid or name.
 
     What asks waits for as long as it takes. Besides what is said of each, all raise CallError if the supervisor is not there or ends
-    meanwhile, and BadNameError if nobody has the name. While a supervisor starts or stops a child it answers nobody, as in OTP: an `init`
-    should be quick, and `handle_continue` do what takes long.
+    meanwhile, BadNameError if nobody has the name, and CapabilityError if an exclusion refuses the caller to send there. While a
+    supervisor starts or stops a child it answers nobody, as in OTP: an `init` should be quick, and `handle_continue` do what takes long.
     """
 
     child_type: Kind = "supervisor"
@@ -90,8 +77,7 @@ class Face:
     async def start_child(supervisor: Any, child: Any) -> Pid:
         """Add a child and start it. Returns its pid, or IGNORE if it declined.
 
-        The child is no stronger than who asked for it: it gets the caller's exclusions as well as the supervisor's (C8). That holds for
-        who asks by this function: nobody checks yet that the caller whom a `Call` made by hand names is its sender.
+        The child is no stronger than who asked for it: it gets the caller's exclusions as well as the supervisor's (C8).
 
         Raises:
             ChildError: the supervisor cannot have such a child (`bad_spec`), or has it (`("already_started", pid)`, `already_present`), or
@@ -99,8 +85,7 @@ class Face:
             ChildStartError: it did not start; the spec is not kept.
             TypeError, ValueError: it is no child, or its spec cannot be sent: `start` and `args` travel as a message.
         """
-        layers = scheduler.current_process().layers
-        return await ask(supervisor, "start_child", spec_of(child), tuple(layer.terms for layer in layers))  # type: ignore[no-any-return]
+        return await ask(supervisor, "start_child", spec_of(child))  # type: ignore[no-any-return]
 
     @staticmethod
     async def which_children(supervisor: Any) -> list[ChildInfo]:

@@ -17,11 +17,12 @@ The state of a server is its attributes. It does one thing at a time: while a ha
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 from beamlike.behaviours.behaviour import Behaviour
 from beamlike.behaviours.starting import IGNORE
 from beamlike.behaviours.system import Control, SystemRequest
+from beamlike.exclusions import Under
 from beamlike.exits import NOREPLY as NOREPLY
 from beamlike.exits import Exit, Stop
 from beamlike.hot import scheduler
@@ -47,7 +48,20 @@ class GenServer(Behaviour):
     In any of them `raise Stop(reason, reply)` ends the server, and answers the call being handled if `reply` is given, after `terminate`.
     Any other exception ends it as well, whatever kind of message it handled (G5); callers that wait learn the reason.
     `init` and the handlers may return `Continue(value)`.
+
+    `class Vault(GenServer, guarded=True)` handles each call and cast under its own exclusions and those of who made it (C8), so that a
+    limited process gains nothing by asking a strong one; what a handler spawns inherits both. Of any other message, which `handle_info`
+    gets, the sender is not known: a guarded server does nothing upon them that its callers may not do. Subclasses are guarded as well.
     """
+
+    guarded: ClassVar[bool] = False
+
+    def __init_subclass__(cls, *, guarded: bool | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if guarded is not None:
+            if type(guarded) is not bool or cls.guarded > guarded:
+                raise TypeError(f"{cls.__qualname__}: guarded is True, or left out to do as its base class does, not {guarded!r}")
+            cls.guarded = guarded
 
     async def handle_call(self, request: Any, caller: Caller) -> Any:
         """Answer a call by what is returned. After `return NOREPLY`, `reply(caller, value)` answers it, from any process (G2)."""
@@ -75,6 +89,7 @@ class GenServer(Behaviour):
     async def _serve(self, control: Control, outcome: Any) -> None:
         receive = scheduler.receive
         extra = control.extra
+        is_guarded = self.guarded
         if outcome is not None:
             await self._go_on(outcome, "init")
         while True:
@@ -86,6 +101,9 @@ class GenServer(Behaviour):
                 caller, request = message.caller, message.request
                 if type(request) is SystemRequest:
                     await control.handle(message)
+                    continue
+                if is_guarded and message.layers:
+                    await self._handle_limited(control, message)
                     continue
                 answer = await self.handle_call(request, caller)
                 if answer is NOREPLY:
@@ -99,6 +117,9 @@ class GenServer(Behaviour):
                     reply(caller, answer)
                 continue
             if kind is Cast:
+                if is_guarded and message.layers:
+                    await self._handle_limited(control, message)
+                    continue
                 outcome = await self.handle_cast(message.request)
             elif kind is Exit and message.sender == control.parent:
                 raise Stop(message.reason)
@@ -106,6 +127,18 @@ class GenServer(Behaviour):
                 outcome = await self.handle_info(message)
             if outcome is not None:
                 await self._go_on(outcome, "handle_cast" if kind is Cast else "handle_info")
+
+    async def _handle_limited(self, control: Control, message: Call | Cast) -> None:
+        """A request of a limited process, to a guarded server: all that comes of it is under the exclusions of both."""
+        with Under(control.process, message.layers):
+            if isinstance(message, Cast):
+                await self._go_on(await self.handle_cast(message.request), "handle_cast")
+                return
+            answer = await self.handle_call(message.request, message.caller)
+            is_more = type(answer) is Continue
+            control.reply(message.caller, answer.reply if is_more else answer)
+            if is_more:
+                await self._go_on(answer, "handle_call")
 
     async def _go_on(self, outcome: Any, handler: str) -> None:
         """A handler returned something."""

@@ -18,14 +18,16 @@ import trio
 from beamlike import signals
 from beamlike.behaviours.asyncness import check_function
 from beamlike.exits import CallError, ExitError, Stop, format_reason, unwrapped
+from beamlike.extras import extra
 from beamlike.hot import scheduler
 from beamlike.hot.calls import ANSWERED, BEGUN, make_wait
 from beamlike.hot.ids import Pid
 from beamlike.hot.process import INFINITY, Process
 from beamlike.hot.uninterrupted import forbid_preemption
 from beamlike.limits import Limits, Mailbox
-from beamlike.processes import extra, start
+from beamlike.privileged import function_name
 from beamlike.processes import initial_call as initial_call_of
+from beamlike.processes import start
 from beamlike.records import record
 
 Body = Callable[..., Coroutine[Any, Any, None]]  # (started, *args)
@@ -159,7 +161,7 @@ async def start_behaviour(
     Args:
         link: False starts it without a link, and so without a parent.
         timeout: seconds for its init; None waits for ever, as OTP does.
-        initial_call: what reports say it was started as; the default is the body's name.
+        initial_call: what reports and exclusions say it was started as, `module:qualname`; the default is the body's name.
 
     Returns: the pid, or `IGNORE` if the body called `started.ignore()` and returned.
 
@@ -168,17 +170,26 @@ async def start_behaviour(
         ExitError: it ended otherwise before it was ready, by `Stop` or an exit signal; `reason` says with what.
         TimeoutError: init took longer than `timeout`; the child has been killed.
         BadNameError: the name is taken.
+        CapabilityError: an exclusion of the caller's refuses it to start this (by `initial_call`), or to give the name.
         TypeError, ValueError: an argument is not what it should be.
     """
     check_function("start_behaviour", body)
     me = scheduler.caller("start")
     seconds = scheduler.check_timeout(timeout)
+    runs = initial_call or function_name(body)
     forbid_preemption(True)
     try:
         child = start(
-            _run, (body, Started(me.pid if link else None), args), parent=me, name=name, exclude=exclude, limits=limits, mailbox=mailbox
+            _run,
+            (body, Started(me.pid if link else None), args),
+            parent=me,
+            name=name,
+            exclude=exclude,
+            limits=limits,
+            mailbox=mailbox,
+            runs=runs,
         )
-        extra(child).initial_call = initial_call or f"{body.__module__}:{getattr(body, '__qualname__', body)}"
+        extra(child).initial_call = runs
         if link:
             signals.join(me, child)
         begun = _starting[child.pid] = _Start(me, child, INFINITY if seconds is None else seconds)

@@ -23,13 +23,18 @@ async def stop(pid: Pid, grace: float) -> Any:
         grace: seconds between `shutdown` and `kill`; 0: `kill` at once; INFINITY.
     """
     ref = signals.monitor(pid)
-    signals.exit(pid, "shutdown" if grace else "kill")
+    _end(pid, "shutdown" if grace else "kill")
     try:
         down = await _down(ref, grace or None)
     except TimeoutError:
-        signals.exit(pid, "kill")
+        _end(pid, "kill")
         down = await _down(ref, None)
     return flush_exit(pid, down.reason)
+
+
+def _end(pid: Pid, reason: str) -> None:
+    """A child is its supervisor's to end, whatever that is forbidden."""
+    signals.exit_own(scheduler.caller("exit"), pid, reason)
 
 
 async def _down(ref: Ref, timeout: float | None) -> Down:
@@ -60,7 +65,7 @@ async def stop_all(children: Iterable[tuple[Pid, float]]) -> list[tuple[Pid, Any
         waiting[ref] = pid
         if 0 < grace < INFINITY:
             deadlines.setdefault(now + grace, []).append(ref)
-        signals.exit(pid, "shutdown" if grace else "kill")
+        _end(pid, "shutdown" if grace else "kill")
     own: dict[Pid, Any] = {}  # reasons of those that ended before they were watched
     ended: list[tuple[Pid, Any]] = []
     while waiting:
@@ -70,7 +75,7 @@ async def stop_all(children: Iterable[tuple[Pid, float]]) -> list[tuple[Pid, Any
         except TimeoutError:
             for ref in deadlines.pop(deadline):
                 if ref in waiting:
-                    signals.exit(waiting[ref], "kill")
+                    _end(waiting[ref], "kill")
             continue
         if type(message) is Exit:
             own[message.sender] = message.reason

@@ -19,20 +19,23 @@ from typing import Any, Literal
 import caps
 from beamlike import clock, reports, signals
 from beamlike.behaviours import stopping
-from beamlike.behaviours.asking import HELD, RESTARTING, RUNNING, STOPPED, ChildError, ChildInfo, ChildStartError, Status, layers_of
+from beamlike.behaviours.asking import HELD, RESTARTING, RUNNING, STOPPED, ChildError, ChildInfo, ChildStartError, Status
 from beamlike.behaviours.child import ChildSpec, start_process
 from beamlike.behaviours.gen_server import GenServer
 from beamlike.behaviours.options import Options
 from beamlike.behaviours.restarts import RestartWindow, is_restarted
 from beamlike.behaviours.starting import IGNORE, Failed
 from beamlike.behaviours.system import sendable
+from beamlike.exclusions import Under, caller_layers
 from beamlike.exits import Exit, ExitError, Stop, error_text, is_quiet, reason_of
+from beamlike.extras import extra
 from beamlike.hot import scheduler
-from beamlike.hot.calls import Caller, Cast
+from beamlike.hot.calls import Caller, Cast, joined
 from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.timers import Timer
-from beamlike.processes import extra, process_flag
+from beamlike.processes import process_flag
 from beamlike.records import record
+from beamlike.tightening import tightened
 
 START_PATIENCE = 5.0  # seconds that a start function may take before it is reported
 
@@ -49,12 +52,13 @@ class Retry:
 class Child:
     """One child, as its supervisor keeps it."""
 
-    __slots__ = ("attempts", "key", "layers", "pid", "reason", "retry", "since", "spec", "status")
+    __slots__ = ("asked_by", "attempts", "key", "layers", "pid", "reason", "retry", "since", "spec", "status")
 
     def __init__(self, key: Any, spec: ChildSpec, layers: caps.Layers) -> None:
         self.key = key
         self.spec = spec
-        self.layers = layers  # of who asked for it: it gets them at each restart, besides the supervisor's and its spec's (C2, C8)
+        self.asked_by = layers  # the exclusions of who asked for it: it gets them at each restart, besides the supervisor's and its spec's
+        self.layers: caps.Layers = ()  # what it was forbidden since; so it is at each restart (C2, C8)
         self.pid: Pid | None = None
         self.status: Status = STOPPED
         self.retry: Ref | None = None  # of the `Retry` that its restart waits for
@@ -122,14 +126,13 @@ class Supervising(GenServer):
             case ("clear_hold",):
                 await self.clear_hold()
                 return None
-            case ("start_child", ChildSpec() as spec, tuple() as terms):
+            case ("start_child", ChildSpec() as spec):
                 try:
                     spec.check()
                     self.options.check_child(spec)
-                    layers = layers_of(caller.pid, terms)
                 except (TypeError, ValueError) as error:
                     raise ChildError(str(error), "bad_spec") from error
-                return await self.add(spec, layers)
+                return await self.add(spec, caller_layers())
         raise ChildError(f"a supervisor does not know the request {reports.shown(request)}", "unknown_request")
 
     async def handle_info(self, message: Any) -> None:
@@ -171,16 +174,14 @@ class Supervising(GenServer):
         """Start a child that is not running. Raises: ChildStartError."""
         spec, me = child.spec, scheduler.current_process()
         child.retry = None
-        own = me.layers
         watch = self.watch_start(child)
         try:
-            # The start runs under the child's exclusions, so whatever it spawns has them; nobody else runs as this process meanwhile.
-            me.layers = caps.extend(joined(own, child.layers), spec.exclude)
-            pid = await spec.start(*spec.args, **spec.options)
+            # The start runs under the exclusions of who asked for the child, and whatever it spawns has the child's as well.
+            with Under(me, child.asked_by, caps.extend(child.layers, spec.exclude)):
+                pid = await spec.start(*spec.args, **spec.options)
         except (Exception, SystemExit) as error:
             raise ChildStartError(spec.id, error.reason if isinstance(error, ExitError) else reason_of(error)) from error
         finally:
-            me.layers = own
             if watch is not None and watch.when > scheduler.now():
                 scheduler.drop_timer(watch)
         if pid is IGNORE:
@@ -190,7 +191,7 @@ class Supervising(GenServer):
             raise ChildStartError(spec.id, ("bad_start", f"{reports.shown(pid)} was returned, expected a Pid or IGNORE"))
         child.pid, child.status, child.since = pid, RUNNING, scheduler.now()
         self.running[pid] = child
-        signals.link(pid)  # most are already; one that is not, and has ended, answers `noproc`
+        signals.link_own(me, pid)  # most are already; one that is not, and has ended, answers `noproc`
         reports.progress(me.pid, me.name, child.report())
 
     def watch_start(self, child: Child) -> Timer | None:
@@ -309,8 +310,9 @@ class Supervising(GenServer):
             await self.stop(child)
 
     def forget(self, child: Child) -> None:
-        """It runs no longer."""
+        """It runs no longer. What it was forbidden meanwhile, it is when it is started again."""
         if child.pid is not None:
+            child.layers = joined(child.layers, tightened(scheduler.current_process(), child.pid))
             del self.running[child.pid]
             child.pid = None
 
@@ -332,8 +334,3 @@ class Supervising(GenServer):
         """To the log `beamlike.supervisor`."""
         me = scheduler.current_process()
         reports.supervisor(me.pid, me.name, error, reason, child.report())
-
-
-def joined(layers: caps.Layers, more: caps.Layers) -> caps.Layers:
-    """Both, none twice."""
-    return layers if not more else (*layers, *(layer for layer in more if layer not in layers))

@@ -11,13 +11,17 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import caps
+from beamlike.exclusions import Under
 from beamlike.exits import NOREPLY, CallError, Exit, Stop, error_text, reason_of, unwrapped
+from beamlike.extras import extra
 from beamlike.hot import scheduler
 from beamlike.hot.calls import DEFAULT_TIMEOUT, Call, Caller, call, release_caller, reply
+from beamlike.hot.guards import known_as
 from beamlike.hot.ids import Pid
 from beamlike.hot.process import EXITING, Process
 from beamlike.hot.values import copy_value
-from beamlike.processes import extra
+from beamlike.privileged import check_target
 from beamlike.records import record
 from beamlike.reports import shown
 
@@ -135,11 +139,17 @@ class Control:
 
     def _answer(self, message: Call) -> None:
         request: SystemRequest = message.request
-        if request.name == "terminate":
-            raise Stop(request.argument)
+        is_end = request.name == "terminate"
         try:
-            answer = _OPERATIONS[request.name](self, request.argument)
+            if message.layers:  # once more than in the functions below, for a request can be made by hand
+                caps.require(message.layers, *(("exit", *known_as(self.process.pid)) if is_end else ("system", request.name)))
+            if is_end:
+                raise Stop(request.argument)
+            with Under(self.process, message.layers):  # `fn` is the asker's
+                answer = _OPERATIONS[request.name](self, request.argument)
             reply(message.caller, ("ok", answer))
+        except Stop:
+            raise
         except Exception as error:  # noqa: BLE001 - the asker's `fn`, or a state of whatever kind: it fails him, not the server
             reply(message.caller, ("error", f"{type(error).__qualname__}: {error_text(error)}"))
 
@@ -213,6 +223,7 @@ def sendable(state: Any) -> Any:
 
 
 async def _ask(server: Any, name: str, argument: Any, timeout: float | None) -> Any:
+    caps.check("system", name)
     outcome, value = await call(server, SystemRequest(name, argument), timeout)
     if outcome == "error":
         raise RuntimeError(f"{name} of {server} failed: {value}")
@@ -220,7 +231,10 @@ async def _ask(server: Any, name: str, argument: Any, timeout: float | None) -> 
 
 
 async def suspend(server: Any, timeout: float | None = DEFAULT_TIMEOUT) -> None:
-    """Let a behaviour take no messages but system messages, and its parent's exit, until `resume`. Raises, as all of these: as `call`."""
+    """Let a behaviour take no messages but system messages, and its parent's exit, until `resume`.
+
+    Raises, as all of these: as `call`; CapabilityError also for an exclusion `("system", "suspend")`, and so on.
+    """
     await _ask(server, "suspend", None, timeout)
 
 
@@ -273,8 +287,10 @@ async def stop(server: Any, reason: Any = "normal", timeout: float | None = None
     Args:
         timeout: seconds; None waits for ever. After a timeout it may still stop.
 
-    Raises: CallError if it ended with another reason, or is not there (`noproc`); CallTimeoutError.
+    Raises: CallError if it ended with another reason, or is not there (`noproc`); CallTimeoutError; CapabilityError, if an exclusion
+    refuses the caller to send to it, or to end it.
     """
+    check_target("exit", server, "stop")
     try:
         await call(server, SystemRequest("terminate", reason), timeout)
     except CallError as error:

@@ -15,13 +15,15 @@ from beamlike.behaviours.asyncness import check_function
 from beamlike.behaviours.child import ChildSpec, start_process
 from beamlike.behaviours.dynamic_supervisor import DynamicSupervisor
 from beamlike.exits import CallError, CallTimeoutError, format_reason
+from beamlike.extras import extra
 from beamlike.hot import scheduler
 from beamlike.hot.calls import ANSWERED, BEGUN, DEFAULT_TIMEOUT, FAILED, Caller, Wait, reply
 from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.process import INFINITY
 from beamlike.hot.uninterrupted import forbid_preemption
 from beamlike.hot.values import copy_argument
-from beamlike.processes import extra, spawn_link
+from beamlike.privileged import function_name, permit_spawn
+from beamlike.processes import start
 from beamlike.records import record
 
 AsyncFunction = Callable[..., Coroutine[Any, Any, Any]]
@@ -52,11 +54,13 @@ class Task:
         which crashes if there is nothing to await.)
         """
         check_function("Task.async_", fn)
-        me = scheduler.current_process()
+        me = scheduler.caller("Task.async_")
         ref = scheduler.make_ref()
         forbid_preemption(True)  # the task must not answer before it is waited for
         try:
-            pid = spawn_link(_compute, me.pid, ref, _callers(), fn, args)
+            child = start(_compute, (me.pid, ref, _callers(), fn, args), parent=me, runs=function_name(fn))
+            signals.join(me, child)
+            pid = child.pid
             promises.promise(pid, ref)
         finally:
             forbid_preemption(False)
@@ -98,10 +102,11 @@ class Task:
         """
         wait = _wait_for(task)
         signals.unlink(task.pid)
-        signals.exit(task.pid, "shutdown")
+        me = scheduler.caller("Task.shutdown")
+        signals.exit_own(me, task.pid, "shutdown")
         await promises.until_one_is_over([wait], timeout)
         if wait.state == BEGUN:
-            signals.exit(task.pid, "kill")
+            signals.exit_own(me, task.pid, "kill")
             await promises.until_one_is_over([wait], None)
         return _outcome(wait)
 
@@ -188,14 +193,16 @@ class TaskSupervisor:
         """
         check_function("TaskSupervisor.async_nolink", fn)
         me = scheduler.current_process()
+        permit_spawn(me, fn)
         ref = scheduler.make_ref()
-        pid = await DynamicSupervisor.start_child(supervisor, _temporary(_compute_when_told, me.pid, ref, _callers()))
+        spec = ChildSpec("task", _start_told, (function_name(fn), me.pid, ref, _callers()), restart="temporary")
+        pid = await DynamicSupervisor.start_child(supervisor, spec)
         promises.promise(pid, ref)
         work = (fn, args)
         if pid.process is not None:
             scheduler.deliver(pid.process, ("compute", ref, copy_argument(work)))  # as `spawn`, what cannot be sent is handed over
         else:
-            scheduler.send(pid, ("compute", ref, work))
+            scheduler.tell(pid, ("compute", ref, work))
         return Task(pid, me.pid, ref)
 
     @staticmethod
@@ -205,11 +212,8 @@ class TaskSupervisor:
         `fn` and `args` travel as a message. Raises as `async_nolink`.
         """
         check_function("TaskSupervisor.start_child", fn)
-        return await DynamicSupervisor.start_child(supervisor, _temporary(fn, *args))
-
-
-def _temporary(fn: AsyncFunction, *args: Any) -> ChildSpec:
-    return ChildSpec("task", start_process, (fn, *args), restart="temporary")
+        permit_spawn(scheduler.current_process(), fn)
+        return await DynamicSupervisor.start_child(supervisor, ChildSpec("task", start_process, (fn, *args), restart="temporary"))
 
 
 def _callers() -> tuple[Pid, ...]:
@@ -226,6 +230,14 @@ async def _compute(owner: Pid, ref: Ref, callers: tuple[Pid, ...], fn: AsyncFunc
     value = await scheduler.start_coroutine(fn, args)
     reply(Caller(owner, ref), value)
     signals.unlink(owner)
+
+
+async def _start_told(runs: str, *args: Any) -> Pid:
+    """The `start` of a task under a supervisor, which runs a function of this name."""
+    me = scheduler.caller("spawn_link")
+    child = start(_compute_when_told, args, parent=me, runs=runs)
+    signals.join(me, child)
+    return child.pid
 
 
 async def _compute_when_told(owner: Pid, ref: Ref, callers: tuple[Pid, ...]) -> None:

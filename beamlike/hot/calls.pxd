@@ -1,4 +1,5 @@
 from beamlike.hot cimport scheduler
+from beamlike.hot.guards cimport require_target
 from beamlike.hot.ids cimport Pid, Ref
 from beamlike.hot.native cimport poll_type, set_pending
 from beamlike.hot.process cimport Process
@@ -16,15 +17,18 @@ cdef class Caller:
 cdef class Call:
     cdef public Caller caller
     cdef public object request
+    cdef public tuple layers
 
 cdef class Cast:
     cdef public object request
+    cdef public tuple layers
 
 cdef class Wait:
     cdef public Process process
     cdef public object server
     cdef public object request, value, event
     cdef public Ref ref
+    cdef public tuple layers
     cdef public int state
     cdef public bint is_over
     cdef public double timeout
@@ -38,5 +42,8 @@ cdef class Wait:
     cpdef void end(self) except *
 
 cpdef Wait make_wait(Process process, object server, object request, double timeout)
+cdef object _call(Process process, object server, object request, object timeout, bint is_permitted)
+cpdef void permit_call(Process process, tuple layers, object server) except *
+cpdef tuple joined(tuple layers, tuple more)
 cpdef void answer(Process process, Ref ref, object value) except *
 cdef object _poll_wait(object awaitable)

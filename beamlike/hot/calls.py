@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from beamlike.hot import scheduler
+from beamlike.hot.guards import require_target
 from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.portable import PARK
 from beamlike.hot.process import INFINITY, RUNNABLE, WAITING, Process
@@ -59,12 +60,14 @@ class Caller:
 class Call:
     """The message of a call. A process that is no GenServer may receive it, too, and `reply(call.caller, …)`."""
 
-    __slots__ = ("caller", "request")
+    # `layers` are those under which the caller acted (`caller_layers`): `()` of most. A process cannot send a call without its own.
+    __slots__ = ("caller", "layers", "request")
     __match_args__ = ("caller", "request")
 
-    def __init__(self, caller: Caller, request: Any) -> None:
+    def __init__(self, caller: Caller, request: Any, layers: tuple[Any, ...] = ()) -> None:
         self.caller = caller
         self.request = request
+        self.layers = layers
 
     def __eq__(self, other: object) -> bool:
         return type(other) is Call and self.caller == other.caller and bool(self.request == other.request)
@@ -82,11 +85,12 @@ class Call:
 class Cast:
     """The message of a cast."""
 
-    __slots__ = ("request",)
+    __slots__ = ("layers", "request")  # as those of Call
     __match_args__ = ("request",)
 
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: Any, layers: tuple[Any, ...] = ()) -> None:
         self.request = request
+        self.layers = layers
 
     def __eq__(self, other: object) -> bool:
         return type(other) is Cast and bool(self.request == other.request)
@@ -98,8 +102,26 @@ class Cast:
 
 
 register_record(Caller, ("pid", "ref"), frozen=True, slotted=True)
-register_record(Call, ("caller", "request"), frozen=True, slotted=True)
-register_record(Cast, ("request",), frozen=True, slotted=True)
+register_record(Call, ("caller", "request", "layers"), frozen=True, slotted=True)
+register_record(Cast, ("request", "layers"), frozen=True, slotted=True)
+
+
+def joined(layers: tuple[Any, ...], more: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Both, none twice; the same object if `more` adds nothing."""
+    added = [layer for layer in more if layer not in layers]
+    return (*layers, *added) if added else layers
+
+
+def _limited_call(call: Call, layers: tuple[Any, ...]) -> Call:
+    return Call(call.caller, call.request, joined(call.layers, layers))
+
+
+def _limited_cast(cast: Cast, layers: tuple[Any, ...]) -> Cast:
+    return Cast(cast.request, joined(cast.layers, layers))
+
+
+scheduler.stamp_by(Call, _limited_call)
+scheduler.stamp_by(Cast, _limited_cast)
 
 
 @cython.final
@@ -108,7 +130,7 @@ register_record(Cast, ("request",), frozen=True, slotted=True)
 class Wait:
     """One call in flight: what `call` gives to await. The request leaves when it is first awaited."""
 
-    __slots__ = ("event", "is_over", "process", "ref", "request", "server", "state", "timeout", "value")
+    __slots__ = ("event", "is_over", "layers", "process", "ref", "request", "server", "state", "timeout", "value")
 
     process: Process
     server: Any  # a Pid, or (name, node) of another node
@@ -118,6 +140,7 @@ class Wait:
     ref: Ref
     value: Any  # the answer, or the reason
     event: Any  # trio.Event in trio mode
+    layers: tuple[Any, ...]  # under which the caller acted when it made it
     is_over: bool  # it was awaited to its end
 
     def __await__(self) -> Any:
@@ -163,6 +186,7 @@ class Wait:
         message: Call = Call.__new__(Call)
         message.caller = caller
         message.request = self.request
+        message.layers = self.layers
         deliver(server, message)
 
     def local_server(self) -> Process | None:
@@ -279,6 +303,7 @@ def make_wait(process: Process, server: Any, request: Any, timeout: Any) -> Wait
     wait.server = server
     wait.request = request
     wait.timeout = timeout
+    wait.layers = process.layers if process is scheduler.stepped() else scheduler.layers_of(process)
     wait.state = 0
     wait.is_over = False
     wait.ref = wait.value = wait.event = None  # type: ignore[assignment]  # `begin` makes the ref
@@ -304,17 +329,38 @@ def call(server: Any, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> 
         CallTimeoutError,
             which is also a TimeoutError: `timeout`.
         BadNameError: nobody has that name.
+        CapabilityError: an exclusion of the caller's refuses it to send there.
         TypeError, ValueError: the request cannot be sent, or an argument is not what it should be.
         RuntimeError: outside a process.
     """
-    process = scheduler.caller("call")
+    return _call(scheduler.caller("call"), server, request, timeout, False)
+
+
+@cython.annotation_typing(False)
+def ask_service(service: Any, request: Any, timeout: float | None) -> Any:
+    """`call` of a service of the runtime's, whose face has checked already what the caller asks for: that it is done by a message is
+    not the caller's business."""
+    return _call(scheduler.caller("call"), service, request, timeout, True)
+
+
+def _call(process: Process, server: Any, request: Any, timeout: Any, is_permitted: bool) -> Any:
     seconds = check_timeout(timeout)
     if type(server) is not Pid:
         server = scheduler.hooks_or_error().resolve(server)
     wait = make_wait(process, server, copy_value(request), INFINITY if seconds is None else seconds)
+    if len(wait.layers) > 0 and not is_permitted:
+        permit_call(process, wait.layers, server)
     if process is scheduler.stepped():
         return wait
     return scheduler.hooks_or_error().call_in_trio(wait)
+
+
+def permit_call(process: Process, layers: tuple[Any, ...], server: Any) -> None:
+    """CapabilityError unless the process may call this server, a pid or `(name, node)`."""
+    if type(server) is not Pid:
+        scheduler.hooks_or_error().permit_send(process, layers, server)
+    elif server.process is not process:
+        require_target(layers, server)
 
 
 def cast(server: Any, request: Any) -> None:

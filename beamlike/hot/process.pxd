@@ -1,7 +1,7 @@
 from beamlike.hot.ids cimport Pid
 from beamlike.hot.messagequeue cimport MessageQueue
 
-cdef int MOST_ANCESTORS
+cdef int MOST_ANCESTORS, _dead
 cdef double _infinity
 
 cdef class Empty:
@@ -12,7 +12,7 @@ cdef class Process:
     cdef public object coro, context
     cdef public tuple layers
     cdef public int state
-    cdef public bint trap_exit
+    cdef public bint trap_exit, is_restrained
     cdef public long reductions
     cdef public object first
     cdef public MessageQueue mailbox
@@ -25,6 +25,9 @@ cdef class Process:
     cdef public dict monitors, monitored_by
     cdef public str name
     cdef public tuple ancestors, lineage
-    cdef public object extra
+    cdef public object extra, parent
 
 cpdef Process make_process(Pid pid, object coro, object context, tuple layers, Process parent)
+cpdef object living(object parent)
+cpdef void set_layers(Process process, tuple layers) except *
+cpdef void set_outbox(Process process, object outbox) except *

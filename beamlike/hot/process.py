@@ -28,7 +28,7 @@ DEAD = 6
 STATUS = ("runnable", "receiving", "waiting", "preempted", "in_trio", "exiting", "dead")
 
 INFINITY = float("inf")
-_infinity = INFINITY  # for this module; a C double when compiled
+_infinity, _dead = INFINITY, DEAD  # for this module; C numbers when compiled
 MOST_ANCESTORS = 8
 
 
@@ -65,6 +65,7 @@ class Process:
         "extra",
         "first",
         "greenlet",
+        "is_restrained",
         "layers",
         "lineage",
         "links",
@@ -76,6 +77,7 @@ class Process:
         "next",
         "older",
         "outbox",
+        "parent",
         "pid",
         "reductions",
         "state",
@@ -87,7 +89,8 @@ class Process:
     pid: Pid
     coro: Any
     context: Any
-    layers: tuple[Any, ...]  # caps.Layers, outermost first; append-only (C1)
+    layers: tuple[Any, ...]  # caps.Layers, outermost first; append-only (C1). Written by `set_layers`
+    is_restrained: bool  # has it layers, also for its children alone, or an outbox? What it sends and spawns goes the long way
     state: int
     trap_exit: bool
     reductions: int
@@ -105,7 +108,7 @@ class Process:
     timer_at: float
     task: Any  # trio_mode.Host while in trio mode, or the wait of a scheduler-mode process elsewhere
     greenlet: Any  # where it was pre-empted, or the exception to raise at its turn
-    outbox: Any  # scheduler.Outbox, while what it sends is held back
+    outbox: Any  # scheduler.Outbox, while what it sends is held back. Written by `set_outbox`
     calls: dict[Ref, Any] | None  # calls in flight: ref -> calls.Wait (M5: the reply address)
     calling: Process | None  # the local process whose answer this one waits for (G7)
     links: set[Pid] | None
@@ -114,6 +117,7 @@ class Process:
     name: str | None
     lineage: tuple[Pid, ...] | None  # the ancestors of its children, made for the first
     ancestors: tuple[Pid, ...]  # parent first, to MOST_ANCESTORS: a process that starts its successor for ever must not grow
+    parent: Any  # the record of who spawned it, dead or not; pids of all who lived above it, if it was spawned from another node; or None
     extra: Any  # processes.Extra: label, callers, initial call, last message
 
     def __await__(self) -> Any:
@@ -136,6 +140,7 @@ def make_process(pid: Pid, coro: Any, context: Any, layers: tuple[Any, ...], par
     process.coro = coro
     process.context = context
     process.layers = layers
+    process.is_restrained = len(layers) > 0
     process.state = 0
     process.trap_exit = False
     process.reductions = 0
@@ -146,10 +151,33 @@ def make_process(pid: Pid, coro: Any, context: Any, layers: tuple[Any, ...], par
         process.mailbox = process.bounds = process.task = process.greenlet = process.calls = process.calling = None
         process.outbox = None
         process.links = process.monitors = process.monitored_by = process.name = process.lineage = process.extra = None
+        process.parent = None
     if parent is None:
         process.ancestors = ()
     else:
         if parent.lineage is None:
             parent.lineage = (parent.pid, *parent.ancestors[: MOST_ANCESTORS - 1])
         process.ancestors = parent.lineage
+        process.parent = parent
+        if type(parent.parent) is Process and parent.parent.state == _dead:
+            parent.parent = living(parent.parent)  # or the records of the dead would be kept for as long as their offspring lives
     return process
+
+
+def living(parent: Any) -> Any:
+    """What stands above a process whose `parent` this is, leaving out the records of the dead."""
+    while type(parent) is Process and parent.state == _dead:
+        parent = parent.parent
+    return parent
+
+
+def set_layers(process: Process, layers: tuple[Any, ...]) -> None:
+    """These are the process's exclusions from here on."""
+    process.layers = layers
+    process.is_restrained = len(layers) > 0 or process.outbox is not None
+
+
+def set_outbox(process: Process, outbox: Any) -> None:
+    """What the process sends is held back there; None: no longer."""
+    process.outbox = outbox
+    process.is_restrained = outbox is not None or len(process.layers) > 0

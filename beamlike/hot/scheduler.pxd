@@ -1,3 +1,4 @@
+from beamlike.hot.guards cimport require_target
 from beamlike.hot.ids cimport NodeId, Pid, Ref, make_pid, make_ref_of
 from beamlike.hot.mailboxes cimport mailbox_length, take, take_matching
 from beamlike.hot.messagequeue cimport MessageQueue
@@ -27,6 +28,8 @@ cdef int messages_left
 cdef bint is_idle
 cdef long last_serial, steps
 cdef object watched, intake
+cdef dict stamps
+cdef object layers_elsewhere
 cdef long *stepped_word
 
 cpdef Process current_process()
@@ -38,7 +41,10 @@ cpdef void arm(Process process, double deadline) except *
 cpdef object check_timeout(object timeout)
 cpdef bint is_stepping() except -1
 cpdef object outbox()
-cdef bint _is_held(object destination, object message) except -1
+cdef object _restrained(Pid pid, object message)
+cpdef object current_layers()
+cpdef object layers_of(Process process)
+cpdef object stamped(object message, tuple layers)
 cpdef Pid self_pid()
 cpdef Ref make_ref()
 cpdef double now() except? -1

@@ -16,6 +16,7 @@ from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from beamlike.hot import process as process_module
+from beamlike.hot.guards import require_target
 from beamlike.hot.ids import NodeId, Pid, Ref, make_pid, make_ref_of
 from beamlike.hot.mailboxes import mailbox_length, matcher, take, take_matching
 from beamlike.hot.process import DEAD, EMPTY, EXITING, INFINITY, PREEMPTED, RECEIVING, RUNNABLE, WAITING, Process, make_process
@@ -78,6 +79,13 @@ class Hooks(Protocol):
     def current_elsewhere(self) -> Process | None:
         """The process on whose behalf this trio task or thread runs. Any thread."""
 
+    def layers_of(self, process: Process) -> tuple[Any, ...]:
+        """The exclusions under which this trio task or thread acts for the process. Any thread."""
+
+    def permit_send(self, process: Process, layers: tuple[Any, ...], destination: Any) -> Any:
+        """CapabilityError unless the process may, under these layers, send to what is no Pid; the pid that a local name stands for, as
+        what is checked is what is used. The TypeError or BadNameError of `send`. Any thread."""
+
     def check_destination(self, destination: Any) -> None:
         """The TypeError or BadNameError of `send`. Any thread."""
 
@@ -88,7 +96,7 @@ class Hooks(Protocol):
         """`receive` outside a step: an awaitable."""
 
     def spawn(self, parent: Process, fn: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Pid:
-        """`spawn` with options, or not from within a step."""
+        """`spawn` with options, of a limited process, or not from within a step."""
 
     def resolve(self, server: Any) -> Any:
         """The pid that the name given to `call` stands for, or `(name, node)` of another node."""
@@ -144,6 +152,8 @@ node_thread = 0
 messages_left = 0
 is_idle = False  # nobody looks at the queue until `became_ready` is called
 last_serial = 0
+layers_elsewhere: Any = None
+stamps: dict[Any, Any] = {}  # of requests, by type: makes one of (request, layers)
 intake: Any = None  # node.Intake, of a node among others
 watched: Any = None  # shared memory, for who watches this node from outside:
 stepped_word: Any = word_of(None)  # there the serial of the process being stepped is written
@@ -239,6 +249,11 @@ def is_stepping() -> bool:
 def current_node() -> NodeId | None:
     """The life of the node that is open here; None if none is."""
     return origin
+
+
+def current_hooks() -> Any:
+    """Those of the node that is open here: its `Node`; None if none is."""
+    return hooks
 
 
 def all_processes() -> list[Process]:
@@ -379,6 +394,7 @@ def spawn(
     Raises:
         TypeError: `fn` is no async function, or an option is not what it should be.
         BadNameError: the name is taken.
+        CapabilityError: an exclusion of the caller's refuses it to start `fn`, or to give the name.
         RuntimeError: outside a process.
     """
     parent = current
@@ -391,6 +407,7 @@ def spawn(
         or exclude is not NOTHING
         or parent.state != RUNNABLE
         or parent.bounds is not None
+        or parent.is_restrained
         or get_ident() != node_thread
     ):
         options = {"name": name, "exclude": exclude, "limits": limits, "io": io, "mailbox": mailbox}
@@ -426,12 +443,15 @@ def send(destination: Any, message: Any) -> None:
     Raises:
         TypeError: the message cannot be sent (M8; the error names the part), or `destination` is no destination.
         BadNameError: no process of this node has that name.
+        CapabilityError: an exclusion of the caller's refuses it to send there.
     """
     if type(destination) is not Pid or get_ident() != node_thread:
         _send_elsewhere(destination, message)
         return
-    if (current is None or current.outbox is not None) and _is_held(destination, message):
-        return
+    if current is None or current.is_restrained:
+        message = _restrained(destination, message)
+        if message is EMPTY:
+            return
     pid: Pid = destination
     process: Process = pid.process
     if process is None and pid.origin.peer is not None:
@@ -459,23 +479,77 @@ def outbox() -> Any:
     return None if process is None else process.outbox
 
 
-def _is_held(destination: Any, message: Any) -> bool:
-    """Is the message of a process that has an outbox? Then it is there now."""
-    held = outbox()
-    if held is None:
-        return False
-    held.send(destination, copy_value(message))
-    return True
+def _restrained(pid: Pid, message: Any) -> Any:
+    """The message of a process that may be limited, or may have an outbox: as it goes to `pid`; EMPTY if the outbox has it."""
+    sender = current_or_none()
+    if sender is None:
+        return message
+    layers = layers_of(sender)
+    if len(layers) > 0:
+        if pid.process is not sender:  # what a process tells itself is no access to anything
+            require_target(layers, pid)
+        message = stamped(message, layers)
+    if sender.outbox is None:
+        return message
+    sender.outbox.send(pid, copy_value(message))
+    return EMPTY
+
+
+def layers_of(process: Process) -> Any:
+    """The exclusions under which the caller, who is the process or acts for it, is now."""
+    if process is current and get_ident() == node_thread:
+        return process.layers
+    return hooks_or_error().layers_of(process)
+
+
+def layers_elsewhere_by(layers: Callable[[], tuple[Any, ...]]) -> None:
+    """Who says under which exclusions a trio task or thread is."""
+    global layers_elsewhere
+    layers_elsewhere = layers
+
+
+def current_layers() -> Any:
+    """The exclusions of whoever runs: a process, or a trio task or thread that acts for one; nobody's are `()`."""
+    if current is not None and get_ident() == node_thread:
+        return current.layers
+    return layers_elsewhere()
+
+
+def stamp_by(kind: type, make: Callable[[Any, tuple[Any, ...]], Any]) -> None:
+    """Messages of this type are requests: `make(request, layers)` is one with the layers of who makes it, too."""
+    stamps[kind] = make
+
+
+def stamped(message: Any, layers: tuple[Any, ...]) -> Any:
+    """The message, and if it is a request, with the layers of who makes it."""
+    stamp = stamps.get(type(message))
+    return message if stamp is None else stamp(message, layers)
 
 
 def _send_elsewhere(destination: Any, message: Any) -> None:
-    if outbox() is not None:
-        hooks.check_destination(destination)
-        _is_held(destination, message)
-    elif get_ident() == node_thread:
-        hooks.destination_elsewhere(destination, copy_value(message))
+    sender = current_or_none()
+    if sender is not None:
+        layers = layers_of(sender)
+        if len(layers) > 0:
+            if type(destination) is not Pid:
+                destination = hooks.permit_send(sender, layers, destination)
+            elif destination.process is not sender:
+                require_target(layers, destination)
+            message = stamped(message, layers)
+        if sender.outbox is not None:
+            hooks.check_destination(destination)
+            sender.outbox.send(destination, copy_value(message))
+            return
+    if get_ident() == node_thread:
+        hooks_or_error().destination_elsewhere(destination, copy_value(message))
     else:
         hooks_or_error().send_from_thread(destination, message)
+
+
+def tell(destination: Any, message: Any) -> None:
+    """`send` by the runtime, in the course of what a process was permitted to ask for: unchecked, and never held back. A pid, or
+    `(name, node)`."""
+    hooks_or_error().destination_elsewhere(destination, copy_value(message))
 
 
 def deliver(process: Process, message: Any) -> None:

@@ -8,6 +8,7 @@ cdef object heappush, heappop, heapify
 cdef class Timer:
     cdef public object ref, destination, message, owner
     cdef public double period, when
+    cdef public tuple layers
 
 cdef class Timers:
     cdef public list heap

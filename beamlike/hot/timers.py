@@ -27,7 +27,7 @@ STALE_MINIMUM = 1024  # below this a rebuild is not worth its while
 class Timer:
     """One `send_after` or `send_interval`: what it sends, to whom, how often."""
 
-    __slots__ = ("destination", "message", "owner", "period", "ref", "when")
+    __slots__ = ("destination", "layers", "message", "owner", "period", "ref", "when")
 
     def __init__(self, ref: Any, destination: Any, message: Any, period: float, owner: Any) -> None:
         self.ref = ref
@@ -36,6 +36,7 @@ class Timer:
         self.period = period  # 0.0: once
         self.owner = owner  # the pid that started it: an interval ends with it
         self.when = INFINITY  # INFINITY: not armed
+        self.layers: tuple[Any, ...] = ()  # under which it sends
 
 
 @cython.final

@@ -101,6 +101,11 @@ def register_record(kind: type, fields: tuple[str, ...], frozen: bool, slotted: 
     _shapes[kind] = Shape(kind, _claim(kind), fields, frozen, slotted)
 
 
+def register_atom(kind: type) -> None:
+    """Let values of `kind`, which are immutable, be sent as they are. For the runtime's own types."""
+    _atoms.add(kind)
+
+
 def register_enum(kind: type[Enum]) -> None:
     """Let members of `kind` be sent. Reloading and errors are as for `register_record`."""
     _claim(kind)

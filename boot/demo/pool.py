@@ -7,6 +7,7 @@ from hashlib import sha256
 from time import monotonic
 from typing import Any
 
+import caps
 from beamlike import Caller, CallError, CallTimeoutError, ChildSpec, GenServer, call, sleep
 from nodes import DistributedSupervisor, join, members
 
@@ -35,9 +36,9 @@ def digest(text: str) -> str:
 
 async def start_pool(workers: int) -> None:
     """Spread them over the nodes."""
-    await DistributedSupervisor.start(
-        "demo.pool", [ChildSpec.of(Worker, id=f"worker-{number}") for number in range(1, workers + 1)], intensity=1000, period=1.0
-    )
+    may = caps.all_but("register")
+    specs = [ChildSpec.of(Worker, id=f"worker-{number}", exclude=may) for number in range(1, workers + 1)]
+    await DistributedSupervisor.start("demo.pool", specs, intensity=1000, period=1.0)
 
 
 async def work(text: str, patience: float) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any
 
 import beamlike
+import caps
 from beamlike import (
     BadNameError,
     Caller,
@@ -84,13 +85,16 @@ async def _set_up(address: tuple[Any, ...], plan: Plan, roster: tuple[str, ...])
         await spawn_at(roster[pair % len(roster)], _start_store, self_pid(), name_of(pair))
         await receive(Pair)
     await start_pool(plan.workers)
-    await start_partitioned(Resident, address, plan, roster, name=Resident.NAME)
-    killer = ChildSpec.of(kill_all_the_time, address, roster, plan.seed, plan.every, plan.pairs, id="killer")
+    may = caps.all_but("spawn", "register", "process_info", "send")
+    await start_partitioned(Resident, address, plan, roster, name=Resident.NAME, exclude=may)
+    killer = ChildSpec.of(
+        kill_all_the_time, address, roster, plan.seed, plan.every, plan.pairs, id="killer", exclude=caps.all_but("node", "system")
+    )
     await DistributedSupervisor.start("demo.killer", [killer])
 
 
 async def _start_store(asker: Pid, name: str) -> None:
-    send(asker, await start_pair(Store, name=name))
+    send(asker, await start_pair(Store, name=name, exclude=caps.all_but()))
 
 
 def _is_whole(pair: str) -> bool:
@@ -118,7 +122,7 @@ class Resident(GenServer):
         Journal.open(address).tell("up", node=self_pid().node)
         first = roster.index(self_pid().node) * plan.clients
         for slot in range(first, first + plan.clients):
-            spawn_link(write_all_the_time, address, slot, plan.pairs)
+            spawn_link(write_all_the_time, address, slot, plan.pairs, exclude=caps.all_but("send"))
 
     async def handle_call(self, request: str, caller: Caller) -> dict[str, int]:
         return dict(Counter(str(info.initial_call) for info in map(process_info, beamlike.processes()) if info is not None))

@@ -1,6 +1,7 @@
 cimport cython
 from beamlike.hot.codec cimport unpack as unpack_quickly
 from beamlike.hot.ids cimport Pid
+from beamlike.hot.process cimport Process
 from beamlike.hot.scheduler cimport deliver, has_runnable
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
@@ -27,11 +28,13 @@ cdef extern from "ends.h":
     bl_writer *writer_at "bl_writer_at" (size_t address)
     bl_reader *reader_at "bl_reader_at" (size_t address)
     bl_set *set_at "bl_set_at" (size_t address)
+    object new_room "bl_record_room" (Py_ssize_t length)
     bl_record *record_in "bl_record_in" (object room)
     uint8_t *payload_in "bl_payload_in" (object room)
     uint64_t from_of "bl_from" (bl_record *record)
     const uint8_t *bytes_at "bl_bytes" (object data)
     bytes make_bytes "bl_make_bytes" (uint8_t *data, int64_t length)
+    bint may_extend "bl_may_extend" (const uint8_t *data, int64_t length)
     void ring_bell "bl_ring" (int bell)
     double seconds_now "bl_seconds" ()
 
@@ -39,6 +42,8 @@ cdef double POLL
 cdef int SPINS, SEND, CALL, REPLY, BATCH
 cdef size_t LARGEST
 cdef dict _left
+
+cpdef bint may_hold_pid(bytes payload)
 
 cdef class Outlet:
     cdef readonly object end
@@ -56,12 +61,19 @@ cdef class Inlet:
     cdef object room
     cdef object arrived, peer
     cdef object broke
+    cdef int batch
+    cdef public list handed
+    cdef public Process process
+    cdef public object free
+    cdef public long quota, longest
     cdef bl_reader *reader
     cdef bl_record *record
     cdef uint8_t *payload
 
     cpdef bint take(self) except -1
     cdef bint take_batch(self) except -1
+    @cython.locals(to=uint64_t, pid=Pid)
+    cdef bint take_handed(self, bytes payload) except -1
 
 cdef class Looks:
     cdef readonly object readers

@@ -35,6 +35,8 @@ if not cython.compiled:
         bytes_at,
         from_of,
         make_bytes,
+        may_extend,
+        new_room,
         payload_in,
         reader_at,
         record_in,
@@ -46,10 +48,15 @@ if not cython.compiled:
 
 POLL = 0.0002  # seconds: a few times what it costs to be woken
 SPINS = 200  # looks between two at the clock
-BATCH = 256  # records of one mailbox before the others have their turn
+BATCH = 256  # records of a node's mailbox before the others have their turn
 SEND, CALL, REPLY = 1, 3, 5  # nodes.kinds.Kind
 LARGEST = 64 * 1024  # bytes of a payload: larger ones have a segment
 _left = left
+
+
+def may_hold_pid(payload: bytes) -> bool:
+    """Whether a packed message may hold a pid, or anything else that msgpack has no word for."""
+    return may_extend(bytes_at(payload), len(payload))
 
 
 @cython.final
@@ -95,31 +102,39 @@ class Inlet:
 
     Args:
         bell: the writer's.
-        peer: the writer.
+        peer: the writer; None: a stranger, see `take_handed`.
         arrived: called with (kind, flags, to, from, ref, payload) of what is more than a message to a live process.
         broke: called with the BrokenRingError that it raises or that reading does.
+        batch: records that are taken before the others have their turn.
     """
 
     def __init__(
         self,
         end: PairEnd,
         bell: int,
-        peer: Peer,
+        peer: Peer | None,
         arrived: Callable[[int, int, int, int, int, bytes], None],
         broke: Callable[[BrokenRingError], None],
+        batch: int = BATCH,
     ) -> None:
+        self.batch = batch
         self.end = end  # which keeps the memory
         self.bell = bell
         self.peer = peer
         self.arrived = arrived
         self.broke = broke
         self.reader = reader_at(end.reader_address)
-        self.room = bytearray(64 + 64 * 1024)
+        self.room = new_room(LARGEST)  # not touched before it is used
         self.record = record_in(self.room)
         self.payload = payload_in(self.room)
+        self.handed: list[Any] = []  # of a stranger: the pids that it may write to, by their numbers from 1 on
+        self.process: Any = None  # that stands for it here
+        self.free: Any = None  # its layers, as long as they exclude nobody from what it sends
+        self.quota = 0  # messages that go the shorter way,
+        self.longest = 0  # and bytes of such a one
 
     def take(self) -> bool:
-        """Act upon at most BATCH records. False: there are no more, or never will be."""
+        """Act upon at most `batch` records. False: there are no more, or never will be."""
         try:
             return self.take_batch()
         except BrokenRingError as fault:
@@ -127,7 +142,7 @@ class Inlet:
             return False
 
     def take_batch(self) -> bool:
-        for _ in range(BATCH):
+        for _ in range(self.batch):
             length = bl_read(self.reader, self.record, self.payload, LARGEST)
             if length < 0:
                 if length != -BL_EAGAIN:
@@ -136,12 +151,27 @@ class Inlet:
                     ring_bell(self.bell)
                 return False
             payload = make_bytes(self.payload, length)
-            if self.record.flags == 0 and self.take_quickly(payload):
+            if self.record.flags == 0 and (self.take_handed(payload) if self.peer is None else self.take_quickly(payload)):
                 continue
             is_large = self.record.flags != 0
             self.arrived(self.record.kind, self.record.flags, self.record.to, from_of(self.record), self.record.ref, payload)
             if is_large:  # whom it is for has a turn before the next comes: so its memory is used again, and not as much at a time
                 return True
+        return True
+
+    def take_handed(self, payload: bytes) -> bool:
+        """Act upon the record of a stranger if it is the commonest: a message without extensions to a live process that it was given."""
+        to = self.record.to
+        if self.record.kind != SEND or self.quota <= 0 or to == 0 or to > len(self.handed) or self.process.layers is not self.free:
+            return False
+        pid = self.handed[to - 1]
+        if pid.process is None or len(payload) > self.longest or may_extend(bytes_at(payload), len(payload)):
+            return False
+        value = unpack_quickly(payload)
+        if value is ELSEWHERE:
+            return False
+        self.quota -= 1
+        deliver(pid.process, value)
         return True
 
     def take_quickly(self, payload: bytes) -> bool:

@@ -34,7 +34,7 @@ cdef class Peer:
     cdef bint write(self, int kind, uint64_t to, uint64_t from_, uint64_t ref, bytes payload) except -1
     cdef void _queue(self, int kind, uint64_t to, uint64_t from_, uint64_t ref, bytes payload) except *
     cdef void _hold_sender(self) except *
-    cpdef void call_came(self, Process process, long from_, long ref, object request) except *
+    cpdef void call_came(self, Process process, long from_, long ref, object request, tuple layers=*) except *
     cpdef void reply_came(self, Process process, long ref, object value) except *
     cpdef Process not_watched(self, long ref)
 

@@ -87,6 +87,9 @@ class Peer:
     def call(self, wait: Wait) -> None:
         """A call of the calling process to a process there begins."""
         caller, server = wait.process.pid, wait.server
+        if len(wait.layers) > 0:
+            self.router.call_limited(self, wait)
+            return
         payload = _packed(wait.request)
         if caller.serial not in _left:
             leaves(caller)
@@ -148,14 +151,14 @@ class Peer:
 
     # --- what comes from there ---
 
-    def call_came(self, process: Process, from_: int, ref: int, request: Any) -> None:
+    def call_came(self, process: Process, from_: int, ref: int, request: Any, layers: tuple[Any, ...] = ()) -> None:
         """A call to a process here, which is watched on the caller's behalf."""
         watcher, name = make_pid(self.id, from_), make_ref_of(self.id, ref)
         self.watched[ref] = process
         if process.monitored_by is None:
             process.monitored_by = {}
         process.monitored_by[name] = watcher
-        deliver(process, Call(Caller(watcher, name), request))
+        deliver(process, Call(Caller(watcher, name), request, layers))
 
     def reply_came(self, process: Process, ref: int, value: Any) -> None:
         """The answer to a call of a process here."""

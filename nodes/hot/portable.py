@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from time import perf_counter as seconds_now
 from typing import Any
@@ -11,6 +12,7 @@ from nodes._ring import ffi, lib
 
 BL_EAGAIN = lib.BL_EAGAIN
 HEADER_ROOM = 64
+_extension = re.compile(rb"[\xc7-\xc9\xd4-\xd8]").search
 
 bl_write = lib.bl_write
 bl_read = lib.bl_read
@@ -28,6 +30,10 @@ def reader_at(address: int) -> Any:
 
 def set_at(address: int) -> Any:
     return ffi.cast("bl_set *", address)
+
+
+def new_room(length: int) -> bytearray:
+    return bytearray(HEADER_ROOM + length)
 
 
 def record_in(room: bytearray) -> Any:
@@ -50,6 +56,10 @@ def make_bytes(data: Any, length: int) -> bytes:
     return bytes(ffi.buffer(data, length))
 
 
+def may_extend(data: bytes, length: int) -> bool:
+    return _extension(data) is not None
+
+
 def ring_bell(bell: int) -> None:
     with suppress(BlockingIOError):  # it was rung 2**64 - 2 times: it will ring
         os.eventfd_write(bell, 1)
@@ -64,6 +74,8 @@ __all__ = [
     "bytes_at",
     "from_of",
     "make_bytes",
+    "may_extend",
+    "new_room",
     "payload_in",
     "reader_at",
     "record_in",

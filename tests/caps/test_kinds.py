@@ -32,12 +32,15 @@ PID, OTHER_PID = object(), object()
 RANGE_TERMS = ((), (1,), (1, 2, 3), (5, 5), (6, 5), (-1, 5), (0, 2**64 + 1), ("a", "b"), (True, 5), (0.0, 5), (None, 5), ("none",))
 RANGE_ACCESSES = ((), (1,), (1, 2, 3), (5, 0), (5, -1), (-1, 1), (2**64, 1), ("a", 1), (True, 1), (1.0, 1), ("all",))
 NAMES = ((), ("",), ("a", "b"), (1,), (None,), (b"a",))
+TARGETS = Row((PID,), (PID,), (OTHER_PID,), ((), (PID, PID), (True,), (1.0,), ([],), ((1, True),), (Pid(1),)), ((), ([],)))
 
 ROWS = {
     "port_io": Row((0x60, 0x65), (0x60, 1), (0x65, 1), (*RANGE_TERMS, (0, 65537)), (*RANGE_ACCESSES, (65535, 2))),
     "raw_memory": Row((0, 0x200000), (0x1FFFFF, 4), (0x200000, 4), RANGE_TERMS, (*RANGE_ACCESSES, (2**64 - 1, 2))),
     "spawn": Row(("shop:clerk",), ("shop:clerk",), ("shop:cook",), (*NAMES, ("shop",), ("shop:",), (":clerk",)), (*NAMES, ("shop",))),
-    "send": Row((PID,), (PID,), (OTHER_PID,), ((), (PID, PID), (True,), (1.0,), ([],), ((1, True),), (Pid(1),)), ((), ([],))),
+    "send": TARGETS,
+    "exit": TARGETS,
+    "process_info": TARGETS,
     "register": Row(("logger",), ("logger",), ("log",), NAMES, NAMES),
     "file": Row(
         ("/tmp", "w"),
@@ -51,7 +54,7 @@ ROWS = {
         ("example.org", 80),
         ("example.com", 80),
         ((), ("a",), ("a", 65536), ("a", -1), ("a", "80"), ("a", True), (1, 80), ("", 80), (".", 80), (b"a", 80)),
-        ((), ("a",), ("a", 65536), ("a", "80"), (1, 80)),
+        ((), ("a",), ("a", 65536), ("a", "80"), (1, 80), ("a", 80, 1), ("a", 80, "")),
     ),
     "device": Row(("disk0",), ("disk0",), ("disk1",), NAMES, NAMES),
     "node": Row(("n1@here",), ("n1@here",), ("n2@here",), NAMES, NAMES),

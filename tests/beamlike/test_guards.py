@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 import caps
-from caps.decisions import MOST_ACCESSES, MOST_STACKS, decisions
+from beamlike.hot import guards
+from beamlike.hot.guards import MOST_GUARDS, MOST_PERMITS, guard_of
+from beamlike.hot.ids import NodeId, Pid
+from beamlike.hot.process import Process, make_process
 from caps.kinds import BUILT_IN, BUILT_IN_NAMES, kinds
-from caps.layers import refusal
 
 Term = tuple[Any, ...]
 
@@ -31,6 +33,8 @@ ONE_OF_EACH = {
     "raw_memory": ((0x1000, 8), (0, 0x1000)),
     "spawn": (("shop:clerk",), ("shop:boss",)),
     "send": (("clerk", "n1@m"), ("boss",)),
+    "exit": (("clerk", "n1@m"), ("boss",)),
+    "process_info": (("clerk", "n1@m"), ("boss",)),
     "register": (("clerk",), ("boss",)),
     "file": (("/tmp/x", "rw"), ("/etc", "rw")),
     "net": (("a.org", 80), ("b.org", None)),
@@ -50,20 +54,20 @@ def restored() -> Iterator[None]:
 
 
 def run_with(layers: caps.Layers) -> None:
-    caps.set_current_layers(lambda: layers)
+    caps.set_current_layers(lambda: layers, guards.require)
 
 
 @pytest.fixture
 def decided(monkeypatch: pytest.MonkeyPatch) -> list[Term]:
     """The accesses that were looked at, and not looked up."""
     seen: list[Term] = []
+    require = caps.require
 
-    def counting(layers: caps.Layers, kind: str, what: Any) -> Any:
+    def counting(layers: caps.Layers, kind: str, *what: Any) -> None:
         seen.append((kind, *what))
-        return refusal(layers, kind, what)
+        require(layers, kind, *what)
 
-    monkeypatch.setattr("caps.layers.refusal", counting)
-    monkeypatch.setattr("caps.decisions.refusal", counting)
+    monkeypatch.setattr("caps.require", counting)
     return seen
 
 
@@ -162,17 +166,42 @@ def test_an_applications_matcher_is_asked_each_time() -> None:
     assert asked == ["orders", "orders", "closing time", "orders"]
 
 
-def test_no_more_than_so_many_decisions_are_kept() -> None:
+def test_no_more_than_so_many_permits_are_kept() -> None:
     layers = caps.extend((), [("device", "of the bounds")])
     run_with(layers)
-    for port in range(2 * MOST_ACCESSES):
+    for port in range(2 * MOST_PERMITS + 1):
         caps.check("port_io", port, 1)
-    kept: Any = decisions(layers, "port_io")
-    assert kept.cache_info().currsize == MOST_ACCESSES
-    for number in range(2 * MOST_STACKS):
+        assert len(guard_of(layers).accesses) <= MOST_PERMITS
+    for number in range(2 * MOST_GUARDS):
         run_with(caps.extend((), [("device", f"of the bounds {number}")]))
         caps.check("ffi")
-    assert decisions.cache_info().currsize == MOST_STACKS
+    assert guard_of(layers).accesses == set()  # it was dropped meanwhile
+
+
+def test_what_was_permitted_to_send_to_is_looked_at_once(decided: list[Term]) -> None:
+    layers = caps.extend((), [("send", "of the targets")])
+    pid = Pid(NodeId("n1@m", 1), 5)
+    for _ in range(3):
+        guards.require_target(layers, pid)
+    assert decided == [("send", pid, "n1@m")]
+
+
+def test_a_target_is_looked_at_anew_when_it_goes_by_another_name() -> None:
+    layers = caps.extend((), [("send", "boss")])
+    pid = Pid(NodeId("n1@m", 1), 6)
+    pid.process = process = named(pid, None)
+    guards.require_target(layers, pid)
+    process.name = "boss"
+    with pytest.raises(caps.CapabilityError):
+        guards.require_target(layers, pid)
+    process.name = "clerk"
+    guards.require_target(layers, pid)
+
+
+def named(pid: Pid, name: str | None) -> Process:
+    process = make_process(pid, None, None, (), None)
+    process.name = name
+    return process
 
 
 def test_an_unknown_kind_is_named_each_time() -> None:

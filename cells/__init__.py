@@ -1,0 +1,19 @@
+# Cells: untrusted programs, each in an OS process of its own behind walls, with a pid like any other.
+#
+#   cell.py          spawn_cell
+#   gateway.py       the process that a cell is to everybody else, and all that it can reach
+#   connection.py    its OS process and the ring to it;  zygotes.py  who forks it;  inside/  what runs in it
+#   translation.py   messages, with handles for pids;  handles.py;  kinds.py  what crosses the ring
+#   served.py        files and connections, opened on the trusted side
+#   limits.py        what a cell may use
+#   walls.py         which walls this machine gives;  canary.py  whether they stand
+#   lockdown.py      the lock;  seccomp.py, bpf.py, syscalls.py, landlock.py, namespaces.py  its parts
+#   errors.py        CellUnavailable
+
+from cells.cell import Cell, spawn_cell
+from cells.errors import CellUnavailable
+from cells.gateway import CellEnded, CellOutput
+from cells.limits import Limits
+from cells.walls import Found, demand, probe
+
+__all__ = ["Cell", "CellEnded", "CellOutput", "CellUnavailable", "Found", "Limits", "demand", "probe", "spawn_cell"]

@@ -1,0 +1,16 @@
+"""What build_walls.py compiles. `ffi` and C pointers are `Any`: types-cffi has no word for what a pointer points to."""
+
+from typing import Any
+
+ffi: Any
+
+class _Library:
+    BL_RESULT: int
+
+    def bl_syscall(self, number: int, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, /) -> int: ...
+    def bl_trap(self, numbers: Any, count: int, first_status: int, /) -> int: ...
+    def bl_make(self, calls: Any, count: int, error: Any, /) -> int: ...
+    def bl_address_space(self) -> int: ...
+    def fork(self) -> int: ...
+
+lib: _Library

@@ -1,0 +1,131 @@
+"""Cells: untrusted programs as processes like any other."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+from typing import Any, Literal
+
+from beamlike import Pid, pack
+from beamlike.seam import start_behaviour
+from cells.gateway import be_gateway
+from cells.inside.program import Start
+from cells.limits import Limits
+
+KINDS = ("process", "wasm")
+OPENED = frozenset({"file", "net", "exit"})  # what may be opened to a cell
+DEFAULT_LIMITS = Limits()
+
+
+class Cell:
+    """Starts cells; never made. For a supervisor: `ChildSpec.of(Cell, source, "main", id="guest", limits=…)`."""
+
+    child_type = "worker"
+
+    @staticmethod
+    async def start(source: str | ModuleType, fn: str | None = None, *args: Any, **options: Any) -> Pid:
+        """`spawn_cell`."""
+        return await _start(False, source, fn, args, **options)
+
+    @staticmethod
+    async def start_link(source: str | ModuleType, fn: str | None = None, *args: Any, **options: Any) -> Pid:
+        """`spawn_cell`, linked to the caller from the start."""
+        return await _start(True, source, fn, args, **options)
+
+
+async def spawn_cell(source: str | ModuleType | bytes, fn: str | None = None, *args: Any, **options: Any) -> Pid:
+    """Run an untrusted program in an OS process of its own, behind walls, and return its pid when it is locked in.
+
+    The pid is one like any other: send, call, link, monitor, kill it. It ends with the reason its first process has, or one that says what
+    happened: `("limit", "memory" | "cpu" | "output" | "pids")`, `("capability_violation", "os", system call)`,
+    `("capability_violation", "mailbox")`, `("signal", name)`, `("exit", status)`, `killed`.
+
+    Inside there is the same face: `from beamlike import receive, send, self_pid, spawn, call, GenServer, …`. It reaches the pids that it is
+    handed, in arguments and messages, and no others. Values pass in both directions, instances of the program's own classes only inwards
+    and if the cell has their class.
+
+    Args:
+        source: Python source, or a module whose source is taken; for `wasm` the bytes of a module.
+        fn: the function to call, async or not, as its first process; None: it is a script, and its `main`, if that is async, is run too.
+            What a script raises is shown on its stderr as well, and `sys.exit(status)` ends it with `("exit", status)`, or `normal` for 0.
+        args: values for the function; for a script the rest of its `sys.argv`.
+        exclude: added to the caller's exclusions.
+        opens: of `file`, `net` and `exit`, the kinds that the exclusions decide upon. The others are closed to the cell altogether. To let
+            it read one folder: `opens=["file"], exclude=[("only", ("file", "/srv/data", "r"))]`.
+        limits: a `Limits`.
+        kind: `process` or `wasm`.
+        strict: every wall that is optional is required.
+        name: a local name.
+        modules: sources that it may import, by name.
+        stdin: bytes.
+        output: who gets what it writes to stdout and stderr, as `CellOutput`, and at last `CellEnded`. None: it is dropped.
+        timeout: seconds until it must be locked in.
+
+    Raises:
+        CellUnavailable: this machine lacks a wall. Never is a program run without.
+        TypeError, ValueError: an argument is not what it should be.
+        BadNameError: the name is taken.
+    """
+    return await _start(False, source, fn, args, **options)
+
+
+async def _start(
+    link: bool,
+    source: str | ModuleType | bytes,
+    fn: str | None,
+    args: tuple[Any, ...],
+    *,
+    exclude: Iterable[Any] = (),
+    opens: Iterable[str] = (),
+    limits: Limits = DEFAULT_LIMITS,
+    kind: Literal["process", "wasm"] = "process",
+    strict: bool = False,
+    name: str | None = None,
+    modules: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+    output: Pid | None = None,
+    timeout: float | None = 30.0,
+) -> Pid:
+    if type(limits) is not Limits:
+        raise TypeError(f"spawn_cell: limits is a cells.Limits, not {limits!r}")
+    limits.check()
+    if kind not in KINDS:
+        raise ValueError(f"spawn_cell: kind is 'process' or 'wasm', not {kind!r}")
+    if (kind == "wasm") is not (type(source) is bytes):
+        expected = "the bytes of a module" if kind == "wasm" else "Python source or a module"
+        raise TypeError(f"spawn_cell: the source of a cell of the kind {kind} is {expected}, not {source!r:.80}")
+    if fn is not None and type(fn) is not str:
+        raise TypeError(f"spawn_cell: fn is the name of a function, or None for a script, not {fn!r}")
+    if output is not None and type(output) is not Pid:
+        raise TypeError(f"spawn_cell: output is a Pid or None, not {output!r}")
+    if kind == "process" and fn is None and not all(type(each) is str for each in args):
+        raise TypeError(f"spawn_cell: the arguments of a script are str, not {args!r}")
+    opened = frozenset(opens)
+    if isinstance(opens, str) or not opened <= OPENED:
+        raise ValueError(f"spawn_cell: opens is some of {', '.join(sorted(OPENED))}, not {opens!r}")
+    title, text = _source(source, name)
+    begin = Start(title, text, fn, args, dict(modules or {}), stdin)
+    pack(tuple(begin))  # what cannot be sent is refused here and now
+    return await start_behaviour(
+        be_gateway,
+        kind,
+        strict,
+        begin,
+        limits,
+        opened,
+        output,
+        name=name,
+        link=link,
+        exclude=exclude,
+        timeout=timeout,
+        initial_call=f"cell:{title}",
+    )
+
+
+def _source(source: Any, name: str | None) -> tuple[str, Any]:
+    if isinstance(source, ModuleType):
+        return source.__name__, inspect.getsource(source)
+    if type(source) in (str, bytes):
+        return name or "program", source
+    raise TypeError(f"spawn_cell: source is Python source, a module, or the bytes of a wasm module, not {source!r:.80}")

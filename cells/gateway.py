@@ -1,0 +1,464 @@
+"""The gateway: the process that a cell is to everybody else, and all that a cell can reach.
+
+Theory of operation. Whoever sends to, links, monitors, kills or supervises a cell does it to its gateway, a process like any other; when
+that ends the cell is killed, and when the cell ends it ends with a reason that says why. Each further process of the cell whose pid gets
+out has a process here too, a *proxy*, so it is a pid like any other as well.
+
+Nothing that comes from the cell is believed: a record has a kind of the table `ACTS`, names whom it is for by a handle that the cell was
+given (`handles`), and carries plain values. Exclusions are asked here, on the trusted side, for each request that leaves the cell. A cell
+that writes what its runtime never would is killed: `("capability_violation", "mailbox")`. Of what it sends so much is taken in a turn, and
+so many records in a second; the rest waits in its own ring, and whoever sends in the cell with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable
+from typing import Any, Final
+
+import caps
+from beamlike import CallError, Pid, Stop, WireError, call, monitor, pack, receive, record, reply, send
+from beamlike.seam import (
+    Call,
+    Caller,
+    Failed,
+    Process,
+    Started,
+    count_dead_letter,
+    current_process,
+    current_router,
+    deliver,
+    end,
+    error_reason,
+    exit_from_afar,
+    extra,
+    format_reason,
+    log,
+    on_release,
+    pack_quickly,
+    release_caller,
+    start,
+)
+from cells import seccomp, spares
+from cells.errors import CellUnavailable
+from cells.handles import Handles, TooManyError
+from cells.inside.program import Start
+from cells.kinds import OUT_OF_MEMORY, CellKind
+from cells.limits import Limits
+from cells.served import Served
+from cells.translation import ForgedError, from_cell, to_cell
+from cells.zygotes import Ended, Zygote, zygote
+from nodes.seam import BrokenRingError, Kind, may_hold_pid
+
+SEND: Final = int(Kind.SEND)  # plain: a member costs a look-up
+NOBODY: Final = 0  # the handle of who calls: a cell learns of nobody but those whom it is handed
+PART: Final = 32 * 1024  # bytes of the start that are sent at a time
+MOST_PENDING: Final = 1000  # of what a cell asked for and waits for, of calls to it that it has not answered, and of its proxies
+STREAMS: Final = {1: "stdout", 2: "stderr"}
+
+
+logger = logging.getLogger("beamlike.cells")
+
+
+@record
+class CellOutput:
+    """What the program of a cell has written to `stream`, `stdout` or `stderr`: the message to who was given as `output`."""
+
+    cell: Pid
+    stream: str
+    data: bytes
+
+
+@record
+class CellEnded:
+    """The last message to who was given as `output`: the OS process of a cell has ended. `cpu` in seconds, `memory` the most bytes that
+    were resident, the interpreter's own included."""
+
+    cell: Pid
+    reason: Any
+    cpu: float
+    memory: int
+
+
+class NotReady:
+    """To a gateway: the cell has ended before it was locked."""
+
+    def __init__(self, reason: Any) -> None:
+        self.reason = reason
+
+
+class ViolationError(BrokenRingError):
+    """The cell has written what its runtime never would."""
+
+
+class Gateway:
+    """One cell, from this side. `process` is who stands for its first process."""
+
+    def __init__(self, process: Process, zygote: Zygote, limits: Limits, begin: Start, opened: frozenset[str], output: Pid | None) -> None:
+        self.process = process
+        self.limits = limits
+        self.begin = begin
+        self.output = output
+        self.output_left = limits.output_bytes
+        self.reason: Any = None  # why the cell ended, once that is known
+        self.handles = Handles()
+        self.opened = opened
+        self.served = Served(opened)
+        self.proxies: dict[int, Pid] = {}  # the cell's processes that are known here, by their serials there
+        self.own: dict[Pid, int] = {}  # the other way round
+        self.calls: dict[int, Caller] = {}  # to the cell, which it has not answered
+        self.last_call = 0
+        self.pending: dict[int, Process] = {}  # who does what the cell asked for, by its number there
+        self.connection = spares.take(zygote, limits)
+        self.put = self.connection.peer.put
+        inlet = self.connection.inlet
+        inlet.process, inlet.handed = process, self.handles.pids
+        self.connection.belong_to(self, limits)
+
+    # --- to the cell ---
+
+    async def relay(self, serial: int) -> None:
+        """The body of a gateway or a proxy: pass on all that comes."""
+        put, most = self.connection.peer.put_for_caller, self.limits.message_bytes
+        while True:
+            message = await receive()
+            if type(message) is Call:
+                self._pass_call(serial, message)
+                continue
+            payload = pack_quickly(message)  # the commonest: plain, and short
+            if payload is None or may_hold_pid(payload) or len(payload) > most:
+                self._pass(serial, message)
+            else:
+                put(SEND, serial, 0, 0, payload)
+
+    def _pass(self, serial: int, message: Any) -> None:
+        payload = self._packed(message)
+        if payload is None:
+            count_dead_letter(self.process.pid, message, "undeliverable")
+        else:
+            self.connection.peer.put_for_caller(Kind.SEND, serial, 0, 0, payload)
+
+    def _pass_call(self, serial: int, message: Call) -> None:
+        payload = self._packed(message.request)
+        if payload is None:
+            count_dead_letter(self.process.pid, message, "undeliverable")
+            return
+        if len(self.calls) == MOST_PENDING:
+            del self.calls[next(iter(self.calls))]  # the oldest is not answered
+        self.last_call += 1
+        self.calls[self.last_call] = message.caller
+        release_caller(message.caller)
+        self.connection.peer.put_for_caller(Kind.CALL, serial, NOBODY, self.last_call, payload)
+
+    def _packed(self, message: Any) -> bytes | None:
+        """The bytes of a message to the cell; None if it cannot have it: too long, or no value."""
+        try:
+            payload = to_cell(message, self.handles.number, self.own)
+        except (TypeError, ValueError):
+            return None
+        except TooManyError:
+            raise Stop(("limit", "pids")) from None
+        return payload if len(payload) <= self.limits.message_bytes else None
+
+    def send_start(self) -> None:
+        """The program, in parts: the first messages of all."""
+        payload = to_cell(tuple(self.begin), self.handles.number, self.own)
+        parts = [payload[at : at + PART] for at in range(0, len(payload), PART)]
+        for part in (len(parts), *parts):
+            self.connection.peer.put(Kind.SEND, self.own[self.process.pid], 0, 0, pack(part))
+
+    # --- from the cell ---
+
+    def arrived(self, kind: int, flags: int, to: int, from_: int, ref: int, payload: bytes) -> None:
+        act = ACTS.get(kind)
+        if act is None or flags:
+            raise ViolationError(f"a record of the kind {kind}")
+        if len(payload) > self.limits.message_bytes and kind < CellKind.START:
+            raise ViolationError(f"a message of {len(payload)} bytes")
+        try:
+            act(self, to, from_, ref, payload)
+        except ForgedError as error:
+            raise ViolationError("a pid that it was not given") from error
+        except BrokenRingError:
+            raise
+        except Exception as error:  # whatever it found in here, it costs the cell and nobody else
+            log(logger, logging.ERROR, "a record of the kind %s of a cell: %s", kind, format_reason(error_reason(error)))
+            raise ViolationError(repr(error)) from error
+
+    def _target(self, handle: int) -> Pid:
+        pid = self.handles.pid(handle)
+        if pid is None:
+            raise ForgedError
+        return pid
+
+    def _value(self, payload: bytes) -> Any:
+        return from_cell(payload, self.handles.pid, self._proxy)
+
+    def _proxy(self, serial: int) -> Pid:
+        """The pid here of a process of the cell."""
+        pid = self.proxies.get(serial)
+        if pid is None:
+            if len(self.proxies) >= MOST_PENDING:
+                raise ViolationError("more of its own pids than a cell may hand out")
+            proxy = start(self.relay, (serial,), parent=self.process)
+            extra(proxy).label = "process of a cell"
+            pid = self._is_known(serial, proxy.pid)
+            self.put(Kind.MONITOR, serial, 0, serial, b"")
+        return pid
+
+    def _is_known(self, serial: int, pid: Pid) -> Pid:
+        self.proxies[serial] = pid
+        self.own[pid] = serial
+        return pid
+
+    def _do(self, ref: int, fn: Callable[..., Any], *args: Any, io: bool = False) -> None:
+        """Let a process of its own do what the cell has asked for under this number."""
+        if ref in self.pending:
+            raise ViolationError("two requests under one number")
+        if len(self.pending) >= MOST_PENDING:
+            raise ViolationError("more requests than a cell may have unanswered")
+        helper = start(self._done, (ref, fn, args), parent=self.process, io=io)
+        extra(helper).label = "request of a cell"
+        self.pending[ref] = helper
+
+    async def _done(self, ref: int, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        try:
+            await fn(ref, *args)
+        finally:
+            self.pending.pop(ref, None)
+
+    def ready(self, first: int) -> None:
+        self._is_known(first, self.process.pid)
+        deliver(self.process, READY)
+
+    def _send(self, to: int, from_: int, ref: int, payload: bytes) -> None:
+        if to == NOBODY:
+            return
+        pid = self._target(to)
+        try:
+            message = self._value(payload)
+        except WireError:
+            count_dead_letter(pid, None, "undecodable")
+            return
+        layers = self.process.layers
+        if any(term[0] in ("send", "only") for layer in layers for term in layer.terms):
+            if not caps.permits(layers, "send", pid):
+                count_dead_letter(pid, message, "excluded")
+                return
+        else:
+            self.connection.inlet.free = layers  # as long as they are the same, plain messages need not come this way
+        if pid.process is not None:
+            deliver(pid.process, message)
+        else:
+            send(pid, message)
+
+    def _call(self, to: int, from_: int, ref: int, payload: bytes) -> None:
+        pid = self._target(to)
+        try:
+            request = self._value(payload)
+        except WireError as error:
+            self._put_down(from_, ref, ("undecodable", str(error)))
+        else:
+            self._do(ref, self._answer_call, pid, from_, request)
+
+    async def _answer_call(self, ref: int, pid: Pid, from_: int, request: Any) -> None:
+        try:
+            value = await call(pid, request, timeout=None)
+        except (CallError, PermissionError) as error:
+            self._put_down(from_, ref, getattr(error, "reason", str(error)))
+            return
+        payload = self._packed(value)
+        if payload is None:
+            self._put_down(from_, ref, ("undeliverable", "the answer"))
+        else:
+            self.connection.peer.put_for_caller(Kind.REPLY, from_, 1, ref, payload)
+
+    def _put_down(self, watcher: int, ref: int, reason: Any) -> None:
+        self.put(Kind.DOWN, watcher, 0, ref, self._packed(reason) or pack(repr(reason)[:1000]))
+
+    def _reply(self, to: int, from_: int, ref: int, payload: bytes) -> None:
+        caller = self.calls.pop(ref, None)
+        if caller is not None:
+            try:
+                reply(caller, self._value(payload))
+            except WireError:
+                self.calls[ref] = caller  # whoever asked waits on, as for one that never answers
+                count_dead_letter(caller.pid, None, "undecodable")
+
+    def _monitor(self, to: int, from_: int, ref: int, payload: bytes) -> None:
+        self._do(ref, self._answer_monitor, self._target(to), from_)
+
+    async def _answer_monitor(self, ref: int, pid: Pid, from_: int) -> None:
+        monitor(pid)
+        self._put_down(from_, ref, (await receive()).reason)
+
+    def _demonitor(self, to: int, from_: int, ref: int, payload: bytes) -> None:
+        helper = self.pending.pop(ref, None)
+        if helper is not None:
+            end(helper, "normal")
+
+    def _down(self, to: int, from_: int, ref: int, payload: bytes) -> None:
+        """A process of the cell has ended: we watch those that have a proxy, under their serials."""
+        proxy = self.proxies.get(ref)
+        if proxy is not None and proxy.process is not None and proxy.process is not self.process:
+            end(proxy.process, self._reason(payload))
+
+    def _exit(self, to: int, from_: int, ref: int, payload: bytes) -> None:
+        pid, reason = self._target(to), self._reason(payload)
+        if "exit" in self.opened and caps.permits(self.process.layers, "exit", pid):
+            if pid.process is not None:
+                exit_from_afar(self.process.pid, pid, reason, link=False)
+            else:
+                current_router().exit(self.process.pid, pid, reason)
+
+    def _link(self, to: int, from_: int, ref: int, payload: bytes) -> None:
+        """A cell is linked from outside only: it could not be told apart who of it has ended."""
+        self.put(Kind.EXIT_LINKED, from_, to, 0, pack("noconnection"))
+
+    def _nothing(self, to: int, from_: int, ref: int, payload: bytes) -> None:
+        """It asks for nothing that there is."""
+
+    def _nobody(self, to: int, from_: int, ref: int, payload: bytes) -> None:
+        """It asks for somebody by a name, and was given none."""
+        self._put_down(from_, ref, "noproc")
+
+    def _no_info(self, to: int, from_: int, ref: int, payload: bytes) -> None:
+        self.put(Kind.REPLY, from_, 1, ref, pack(None))
+
+    def _no_spawn(self, to: int, from_: int, ref: int, payload: bytes) -> None:
+        refused = ("error", "PermissionError", "a cell starts processes in itself only")
+        self.put(Kind.SPAWNED, from_, 0, ref, pack((False, False, refused)))
+
+    def _wrote(self, to: int, from_: int, ref: int, payload: bytes) -> None:
+        stream = STREAMS.get(ref)
+        if stream is None:
+            raise ViolationError("output to another stream")
+        self.output_left -= len(payload)
+        if self.output_left < 0:
+            self._is_over(("limit", "output"))
+            payload = payload[: self.output_left]
+        if self.output is not None and payload:
+            send(self.output, CellOutput(self.process.pid, stream, payload))
+
+    def _request(self, to: int, from_: int, ref: int, payload: bytes) -> None:
+        self._do(-ref, self._answer_request, ref, self._reason(payload), io=True)
+
+    async def _answer_request(self, number: int, ref: int, request: Any) -> None:
+        answer = await self.served.answer(request)
+        self.connection.peer.put(CellKind.ANSWER, 0, 0, ref, pack(answer))
+
+    def _program_ended(self, to: int, from_: int, ref: int, payload: bytes) -> None:
+        if self.proxies.get(from_) is not self.process.pid:
+            raise ViolationError("the end of a process that was none")
+        match self._reason(payload):
+            case (("MemoryError", _), _):
+                self._is_over(("limit", "memory"))
+            case reason:
+                self._is_over(reason)
+
+    def _reason(self, payload: bytes) -> Any:
+        try:
+            return self._value(payload)
+        except WireError as error:
+            return ("undecodable", str(error))
+
+    # --- the end ---
+
+    def broke(self, fault: BrokenRingError) -> None:
+        self.violation = str(fault)
+        self._is_over(("capability_violation", "mailbox"))
+
+    violation = ""  # what it wrote
+
+    def _is_over(self, reason: Any) -> None:
+        """The first reason is the one."""
+        if self.reason is None:
+            self.reason = (reason,)
+        self.connection.is_mute = True
+        self.connection.kill()
+
+    def ended(self, ended: Ended) -> None:
+        """The OS process has ended, and all that it wrote was taken."""
+        if self.reason is None:
+            self.reason = (self._reason_of(ended),)
+        (reason,) = self.reason
+        self.served.close()
+        if self.output is not None:
+            send(self.output, CellEnded(self.process.pid, reason, ended.cpu, ended.memory))
+        if not self.proxies:
+            deliver(self.process, NotReady(reason))
+        for pid in self.proxies.values():
+            if pid.process is not None:
+                end(pid.process, reason)
+
+    def _reason_of(self, ended: Ended) -> Any:
+        status = ended.status
+        if self.connection.is_over_cpu or status == -signal.SIGXCPU:
+            return ("limit", "cpu")
+        if status is None:
+            return ("cell_lost", "its zygote has died")
+        if status == OUT_OF_MEMORY:
+            return ("limit", "memory")
+        if status == -signal.SIGSYS:
+            return ("capability_violation", "os")
+        if status == -signal.SIGKILL:
+            return "killed"
+        if status < 0:
+            return ("signal", signal.Signals(-status).name)
+        violation = seccomp.violation_of(status)
+        return ("exit", status) if violation is None else ("capability_violation", "os", violation)
+
+
+READY: Final = object()
+Act = Callable[[Gateway, int, int, int, bytes], None]  # to, from, ref, payload
+
+ACTS: Final[dict[int, Act]] = {
+    Kind.SEND: Gateway._send,
+    Kind.SEND_NAMED: Gateway._nothing,
+    Kind.CALL: Gateway._call,
+    Kind.CALL_NAMED: Gateway._nobody,
+    Kind.REPLY: Gateway._reply,
+    Kind.EXIT: Gateway._exit,
+    Kind.EXIT_LINKED: Gateway._nothing,
+    Kind.LINK: Gateway._link,
+    Kind.UNLINK: Gateway._nothing,
+    Kind.MONITOR: Gateway._monitor,
+    Kind.MONITOR_NAMED: Gateway._nobody,
+    Kind.DEMONITOR: Gateway._demonitor,
+    Kind.DOWN: Gateway._down,
+    Kind.SPAWN: Gateway._no_spawn,
+    Kind.INFO: Gateway._no_info,
+    Kind.PROBE: Gateway._nothing,
+    CellKind.ENDED: Gateway._program_ended,
+    CellKind.OUTPUT: Gateway._wrote,
+    CellKind.REQUEST: Gateway._request,
+}
+
+_gateways: dict[Process, Gateway] = {}
+
+
+def _released(process: Process, reason: Any) -> None:
+    """A process has ended: if it was a cell, its OS process does, too."""
+    gateway = _gateways.pop(process, None)
+    if gateway is not None:
+        gateway._is_over(reason)
+
+
+on_release.append(_released)
+
+
+async def be_gateway(
+    started: Started, kind: str, strict: bool, begin: Start, limits: Limits, opened: frozenset[str], output: Pid | None
+) -> None:
+    """The body of a cell's process."""
+    me = current_process()
+    source = zygote(kind, strict=strict)
+    gateway = _gateways[me] = Gateway(me, source, limits, begin, opened, output)
+    first = await receive(lambda message: message is READY or type(message) is NotReady)
+    if first is not READY:
+        error = CellUnavailable(source.error or f"the cell could not be locked: it ended with {first.reason!r}")
+        raise Failed(error, "unavailable")  # whoever starts it is told
+    started.ok()
+    gateway.send_start()
+    await gateway.relay(gateway.own[me.pid])

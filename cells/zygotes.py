@@ -1,0 +1,117 @@
+"""The zygotes of this node, one for each kind of cell, and how each of their cells ended.
+
+A zygote is started for the first cell, and again if it has died; all its cells die with it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+from typing import Any, NamedTuple
+
+import trio
+
+from cells.errors import CellUnavailable
+from cells.inside.zygote import command
+from nodes.seam import Channel, ChannelClosed, socket_pair
+
+
+class Ended(NamedTuple):
+    """How the OS process of a cell ended. `status`: as `subprocess`; None if nobody knows, for its zygote died."""
+
+    status: int | None
+    cpu: float  # seconds
+    memory: int  # bytes, the most that were resident
+
+
+class Zygote:
+    """One zygote, from this side. Not for more than one trio loop.
+
+    Raises: OSError if it cannot be executed.
+    """
+
+    def __init__(self, modules: list[str], *, executable: bool, strict: bool) -> None:
+        ours, theirs = socket_pair()
+        with theirs:
+            os.set_inheritable(theirs.fileno(), True)
+            self._process = subprocess.Popen(
+                command(theirs.fileno(), modules, executable=executable, strict=strict),
+                stdin=subprocess.DEVNULL,
+                env={name: os.environ[name] for name in ("BEAMLIKE_PURE",) if name in os.environ},
+                pass_fds=[theirs.fileno()],
+                cwd="/",
+                start_new_session=True,
+            )
+        self.channel = Channel(ours)
+        self.error: str | None = None  # why it serves nobody
+        self.namespaces: tuple[str, ...] = ()
+        self._numbers = count(1)
+        self._cells: dict[int, tuple[Callable[[int], None], Callable[[Ended], None]]] = {}
+        trio.lowlevel.spawn_system_task(self._listen)
+
+    def fork(self, limits: dict[str, Any], fds: list[int], forked: Callable[[int], None], ended: Callable[[Ended], None]) -> None:
+        """Make a cell. In trio's loop, `forked` is called with its pidfd, which is the callee's; `ended` once, whatever happens.
+
+        Raises: CellUnavailable.
+        """
+        if self.error is not None:
+            raise CellUnavailable(self.error)
+        number = next(self._numbers)
+        self._cells[number] = forked, ended
+        self.channel.send("fork", number, limits, fds=fds)
+
+    async def _listen(self) -> None:
+        """A system task: what the zygote says, until it dies."""
+        try:
+            while True:
+                try:
+                    packet = self.channel.receive()
+                except ChannelClosed:
+                    break
+                if packet is None:
+                    await trio.lowlevel.wait_readable(self.channel)
+                    continue
+                match packet:
+                    case (("ready", namespaces), []):
+                        self.namespaces = namespaces
+                    case (("unavailable", str(text), str(_)), []):
+                        self.error = text
+                    case (("forked", int(number)), [pidfd]):
+                        self._cells[number][0](pidfd)
+                    case (("failed", int(number), str(text)), []):
+                        self.error = self.error or text
+                        self._cells.pop(number)[1](Ended(None, 0.0, 0))
+                        self.error = None
+                    case (("ended", int(number), int(status), float(cpu), int(memory)), []):
+                        self._cells.pop(number)[1](Ended(status, cpu, memory))
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End it, and with it all its cells."""
+        if self.channel.is_closed:
+            return
+        self.error = self.error or "the zygote of the cells has died"
+        self.channel.close()
+        self._process.kill()
+        self._process.wait()
+        cells, self._cells = self._cells, {}
+        for _, ended in cells.values():
+            with suppress(Exception):
+                ended(Ended(None, 0.0, 0))
+
+
+MODULES: dict[str, list[str]] = {"process": [], "wasm": ["cells.inside.wasm"]}  # that a kind of cell needs besides
+
+_zygotes: dict[tuple[str, bool], Zygote] = {}
+
+
+def zygote(kind: str, *, strict: bool) -> Zygote:
+    """The zygote of a kind of cell; `strict` requires all walls."""
+    known = _zygotes.get((kind, strict))
+    if known is None or known.channel.is_closed:
+        known = _zygotes[kind, strict] = Zygote(MODULES[kind], executable=kind == "wasm", strict=strict)
+    return known

@@ -1,0 +1,34 @@
+"""The face for packages whose programs join the mailboxes without being nodes (cells, unikernels). Programs need none of it."""
+
+from nodes.arrivals import ARRIVALS
+from nodes.control import Channel, ChannelClosed, close_all, socket_pair
+from nodes.here import joined_or_none
+from nodes.hot.ends import Inlet, Outlet, may_hold_pid
+from nodes.hot.peer import Peer
+from nodes.intake import Intake
+from nodes.kinds import Kind
+from nodes.member import send_all
+from nodes.rings import BrokenRingError, PairEnd, Written, attach, create
+from nodes.router import Router
+
+__all__ = [
+    "ARRIVALS",
+    "BrokenRingError",
+    "Channel",
+    "ChannelClosed",
+    "Inlet",
+    "Intake",
+    "Kind",
+    "Outlet",
+    "PairEnd",
+    "Peer",
+    "Router",
+    "Written",
+    "may_hold_pid",
+    "attach",
+    "close_all",
+    "create",
+    "joined_or_none",
+    "send_all",
+    "socket_pair",
+]

@@ -1,0 +1,461 @@
+"""Cells as processes: the face inside, pids in both directions, how they end."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+from hosting import Host, answer, cell
+
+from beamlike import (
+    CallError,
+    ChildSpec,
+    Down,
+    Exit,
+    GenServer,
+    Supervisor,
+    call,
+    exit,
+    link,
+    monitor,
+    process_flag,
+    receive,
+    self_pid,
+    send,
+    sleep,
+    unlink,
+)
+from cells import Cell, CellEnded, CellOutput, Limits, spawn_cell
+
+# ruff: noqa: F821 - programs of cells use the face, which is imported there
+
+
+async def echo(parent, *values):
+    send(parent, ("args", values))
+    while (message := await receive()) != "stop":
+        send(parent, message)
+
+
+VALUES = (
+    None,
+    True,
+    1,
+    -(2**63),
+    2**70,
+    1.5,
+    "ä\ud800",
+    b"\xc7\x13",
+    (1, (2,)),
+    [1, [2]],
+    {"a": [1]},
+    {(1, 2): 3},
+    {1, 2},
+    frozenset({3}),
+    bytearray(b"x"),
+    1j,
+)
+
+
+def test_values_pass_in_both_directions(host: Host) -> None:
+    async def check() -> None:
+        pid = await cell(echo, *VALUES)
+        assert await answer() == ("args", VALUES)
+        for value in VALUES:
+            send(pid, value)
+            assert (await answer(), type(value)) == (value, type(value))
+
+    host.run(check)
+
+
+def test_a_pid_comes_back_as_itself(host: Host) -> None:
+    async def check() -> None:
+        pid = await cell(echo, 1)
+        await answer()
+        for pids in (self_pid(), [self_pid()], {"me": self_pid()}, (pid, self_pid()), {pid}):
+            send(pid, pids)
+            assert await answer() == pids
+
+    host.run(check)
+
+
+async def doubler(parent):
+    class Doubler(GenServer):
+        async def init(self):
+            return None
+
+        async def handle_call(self, request, caller, state):
+            return request * 2, state
+
+    send(parent, await Doubler.start_link())
+    await receive()
+
+
+async def replier(parent):
+    while True:
+        asked = await receive()
+        reply(asked.caller, asked.request + 1)
+
+
+def test_it_answers_calls(host: Host) -> None:
+    async def check() -> None:
+        pid = await cell(replier)
+        assert [await call(pid, n) for n in range(5)] == [1, 2, 3, 4, 5]
+
+    host.run(check)
+
+
+async def asker(parent, server):
+    send(parent, await call(server, 20))
+    try:
+        await call(server, "crash")
+    except CallError as error:
+        send(parent, error.reason)
+    try:
+        await call(server, "never", timeout=0.05)
+    except CallTimeoutError:
+        send(parent, "timeout")
+
+
+class Server(GenServer):
+    async def init(self) -> None:
+        self.asked = 0
+
+    async def handle_call(self, request: Any, caller: Any) -> Any:
+        match request:
+            case int():
+                return request + 1
+            case "never":
+                await sleep(30)
+        raise ValueError("crash")
+
+
+def test_it_calls_whom_it_was_handed(host: Host) -> None:
+    async def check() -> None:
+        server = await Server.start()
+        await cell(asker, server)
+        assert await answer() == 21
+        (kind, _), _ = await answer()
+        assert kind == "ValueError"
+
+    host.run(check)
+
+
+async def family(parent):
+    async def child(n):
+        send(parent, (n, self_pid()))
+        while True:
+            message = await receive()
+            if message == "end":
+                return
+            send(parent, (n, message))
+
+    for n in range(3):
+        spawn(child, n)
+    await receive()
+
+
+def test_each_of_its_processes_is_a_pid(host: Host) -> None:
+    async def check() -> None:
+        main = await cell(family)
+        children = dict([await answer() for _ in range(3)])
+        assert len({main, *children.values()}) == 4
+        for n, pid in children.items():
+            send(pid, "hello")
+            assert await answer() == (n, "hello")
+        ref = monitor(children[1])
+        send(children[1], "end")
+        assert await answer() == Down(ref, children[1], "normal")
+        others = [monitor(children[n]) for n in (0, 2)]
+        exit(main, "kill")
+        assert {(await answer()).ref for _ in others} == set(others)
+
+    host.run(check)
+
+
+async def watcher(parent, target):
+    ref = monitor(target)
+    send(parent, "watching")
+    down = await receive(Down)
+    send(parent, (down.reason, down.object == target, down.ref == ref))
+
+
+def test_it_monitors_whom_it_was_handed(host: Host) -> None:
+    async def check() -> None:
+        target = await cell(echo)
+        await answer()
+        await cell(watcher, target)
+        assert await answer() == "watching"
+        send(target, "stop")
+        assert await answer() == ("normal", True, True)
+
+    host.run(check)
+
+
+async def linker(parent, target):
+    process_flag("trap_exit", True)
+    link(target)
+    send(parent, (await receive()).reason)
+    exit(target, "kill")
+    send(parent, "tried")
+    await receive()
+
+
+def test_it_cannot_link_to_or_end_whom_it_was_handed(host: Host) -> None:
+    async def check() -> None:
+        target = await cell(echo)
+        await answer()
+        await cell(linker, target)
+        assert await answer() == "noconnection"
+        assert await answer() == "tried"
+        send(target, "alive")
+        assert await answer() == "alive"
+
+    host.run(check)
+
+
+async def killer(parent, target):
+    exit(target, "enough")
+
+
+def test_exit_can_be_opened(host: Host) -> None:
+    async def check() -> None:
+        target = await cell(echo)
+        await answer()
+        ref = monitor(target)
+        await cell(killer, target, opens=["exit"], exclude=[("only", ("exit", target))])
+        assert await answer() == Down(ref, target, "enough")
+
+    host.run(check)
+
+
+async def teller(parent, other):
+    send(other, "psst")
+    send(parent, "told")
+
+
+def test_c3_a_send_that_is_excluded_goes_nowhere(host: Host) -> None:
+    async def check() -> None:
+        other = await cell(echo)
+        await answer()
+        await cell(teller, other, exclude=[("send", other)])
+        assert await answer() == "told"
+        with pytest.raises(TimeoutError):
+            await receive(timeout=0.1)
+        await cell(teller, other)
+        assert {await answer(), await answer()} == {"told", "psst"}
+
+    host.run(check)
+
+
+ENDS = {
+    "return": ("return", "normal"),
+    "stop": ("raise Stop('shutdown')", "shutdown"),
+    "exit": ("import os; os._exit(3)", ("exit", 3)),
+    "execve": ("import os; os.execv('/bin/true', ['true'])", ("capability_violation", "os", "execve")),
+    "memory": ("x = bytearray(1 << 30)", ("limit", "memory")),
+    "many small": ("x = [bytearray(10000) for _ in range(1_000_000)]", ("limit", "memory")),
+    "loop": ("while True: pass", ("limit", "cpu")),
+    "loop that swallows": ("while True:\n  try:\n   while True: pass\n  except BaseException: pass", ("limit", "cpu")),
+    "wild pointer": ("from _cffi_backend import FFI\nf = FFI()\nf.string(f.cast('char *', 1))", ("signal", "SIGSEGV")),
+    "output": ("while True: print('x' * 1000)", ("limit", "output")),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_the_reason_says_how_it_ended(host: Host, name: str) -> None:
+    program, reason = ENDS[name]
+
+    async def check() -> None:
+        source = "async def main(parent):\n" + "\n".join(f" {line}" for line in program.splitlines())
+        pid = await cell(source, limits=Limits(cpu=0.2, output_bytes=10_000))
+        ref = monitor(pid)
+        assert await answer() == Down(ref, pid, reason)
+
+    host.run(check)
+
+
+def test_an_exception_has_its_stack(host: Host) -> None:
+    async def check() -> None:
+        pid = await cell("async def main(parent):\n  f()\ndef f():\n  raise ValueError('no')")
+        ref = monitor(pid)
+        down = await answer()
+        assert (down.ref, down.reason) == (ref, (("ValueError", "no"), (("<cell program>", 3, "main"), ("<cell program>", 5, "f"))))
+
+    host.run(check)
+
+
+SOURCES = {
+    "it is no Python": ("async def main(parent", "SyntaxError"),
+    "there is no such function": ("x = 1", "AttributeError"),
+    "what it imports is not there": ("import numpy", "ModuleNotFoundError"),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_program_that_cannot_run(host: Host, name: str) -> None:
+    source, error = SOURCES[name]
+
+    async def check() -> None:
+        ref = monitor(await cell(source))
+        down = await answer()
+        assert down.ref == ref
+        assert down.reason[0][0] == error
+
+    host.run(check)
+
+
+def test_a_script_and_its_output(host: Host) -> None:
+    async def check() -> None:
+        source = "import sys\nname = input()\nprint('hello', name)\nprint('oops', file=sys.stderr)"
+        pid = await spawn_cell(source, stdin=b"world\n", output=self_pid())
+        written = {"stdout": b"", "stderr": b""}
+        while type(message := await answer()) is CellOutput:
+            written[message.stream] += message.data
+        assert written == {"stdout": b"hello world\n", "stderr": b"oops\n"}
+        assert type(message) is CellEnded
+        assert (message.cell, message.reason) == (pid, "normal")
+        assert 0 < message.cpu < 5
+        assert 1 << 20 < message.memory < 1 << 28
+
+    host.run(check)
+
+
+def test_a_script_whose_main_is_async(host: Host) -> None:
+    async def check() -> None:
+        await spawn_cell("async def main():\n  print('ran')", output=self_pid())
+        assert (await answer()).data == b"ran\n"
+        assert (await answer()).reason == "normal"
+
+    host.run(check)
+
+
+def test_modules_are_shipped(host: Host) -> None:
+    async def check() -> None:
+        await cell("import tools\nasync def main(parent):\n  send(parent, tools.twice(4))", modules={"tools": "def twice(x): return 2 * x"})
+        assert await answer() == 8
+
+    host.run(check)
+
+
+def test_a_long_program_and_long_arguments(host: Host) -> None:
+    async def check() -> None:
+        filling = "# " + "x" * 100 + "\n"
+        await cell(filling * 5000 + "async def main(parent, data):\n  send(parent, len(data))", b"x" * 2_000_000)
+        assert await answer() == 2_000_000
+
+    host.run(check)
+
+
+def test_a_message_that_is_too_long(host: Host) -> None:
+    async def check() -> None:
+        program = """
+        async def main(parent):
+            try: send(parent, b"x" * 2000)
+            except ValueError as error: send(parent, str(error))
+            send(parent, await receive())
+        """
+        pid = await cell(program, limits=Limits(message_bytes=1000))
+        assert "2003 bytes" in await answer()
+        send(pid, b"x" * 2000)  # it goes nowhere
+        send(pid, "short")
+        assert await answer() == "short"
+
+    host.run(check)
+
+
+def test_links_work_as_with_any_process(host: Host) -> None:
+    async def check() -> None:
+        process_flag("trap_exit", True)
+        pid = await cell(echo)
+        await answer()
+        link(pid)
+        send(pid, "stop")
+        assert await answer() == Exit(pid, "normal")
+
+    host.run(check)
+
+
+def test_a_supervisor_restarts_it(host: Host) -> None:
+    async def check() -> None:
+        source = "from beamlike import *\nasync def main(parent):\n  send(parent, self_pid())\n  while True: pass"
+        child = ChildSpec.of(Cell, source, "main", self_pid(), id="guest", limits=Limits(cpu=0.1))
+        supervisor = await Supervisor.start_link([child], intensity=100)
+        pids = {await answer() for _ in range(3)}
+        assert len(pids) == 3
+        unlink(supervisor)
+        exit(supervisor, "shutdown")
+
+    host.run(check)
+
+
+def test_when_its_pid_is_killed_the_os_process_is(host: Host) -> None:
+    async def check() -> None:
+        pid = await cell("async def main(parent):\n  send(parent, 1)\n  while True: pass", output=self_pid())
+        await answer()
+        exit(pid, "kill")
+        assert (await answer()).reason == "killed"  # of CellEnded, which is sent when the OS process has ended
+
+    host.run(check)
+
+
+def test_when_the_zygote_dies_its_cells_do_and_the_next_is_there(host: Host) -> None:
+    async def check() -> None:
+        from cells.zygotes import zygote
+
+        pids = [await cell(echo) for _ in range(3)]
+        for pid in pids:
+            await answer()
+            monitor(pid)
+        os.kill(zygote("process", strict=False)._process.pid, signal.SIGKILL)
+        assert [(await answer()).reason for _ in pids] == [("cell_lost", "its zygote has died")] * 3
+        await cell(echo)
+        assert await answer() == ("args", ())
+
+    host.run(check)
+
+
+BAD = {
+    "source": ((1,), {}, "source is"),
+    "fn": (("x", 1), {}, "fn is"),
+    "limits": (("x",), {"limits": 1}, "limits is"),
+    "kind": (("x",), {"kind": "vm"}, "kind is"),
+    "output": (("x",), {"output": "me"}, "output is"),
+    "exclude": (("x",), {"exclude": [("fly",)]}, "unknown kind"),
+    "an argument": (("x", "main", object()), {}, "cannot send"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_arguments(host: Host, name: str) -> None:
+    args, options, text = BAD[name]
+
+    async def check() -> None:
+        with pytest.raises((TypeError, ValueError), match=text):
+            await spawn_cell(*args, **options)
+
+    host.run(check)
+
+
+def test_descriptors_and_processes_come_back(host: Host) -> None:
+    async def check() -> None:
+        async def start_and_kill() -> None:
+            pid = await cell(echo)
+            await answer()
+            ref = monitor(pid)
+            exit(pid, "kill")
+            assert (await answer()).ref == ref
+
+        await start_and_kill()
+        await sleep(0.1)
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(30):
+            await start_and_kill()
+        for _ in range(100):
+            if len(os.listdir("/proc/self/fd")) <= before:
+                break
+            await sleep(0.02)
+        assert len(os.listdir("/proc/self/fd")) <= before
+
+    host.run(check)
