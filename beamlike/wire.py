@@ -299,10 +299,19 @@ class _Decoder:
         return decode(data)
 
     def _layer(self, data: bytes) -> caps.Layer:
+        is_plain = self.intern_pid is abroad.arrives
+        if is_plain and data in _layers:
+            return _layers[data]
         terms = unpack(data, intern_pid=self.intern_pid)
-        if not self.functions and any(":" in kind for kind in _kinds_in(terms)):
+        is_built_in = all(":" not in kind for kind in _kinds_in(terms))
+        if not (self.functions or is_built_in):
             raise WireError("an exclusion of an application's kind is not accepted from this sender: its module would be imported")
-        return caps.layer(terms)
+        layer = caps.layer(terms)
+        if is_plain and is_built_in:
+            if len(_layers) == MOST_LAYERS:
+                _layers.clear()
+            _layers[data] = layer
+        return layer
 
     def _function(self, name: str) -> Any:
         if not self.functions:
@@ -317,6 +326,10 @@ class _Decoder:
         if values.importable_name(found) != name:
             raise WireError(f"{name!r} is no function or class of that name on this node")
         return found
+
+
+MOST_LAYERS: Final = 256
+_layers: Final[dict[bytes, caps.Layer]] = {}  # of built-in kinds, as they came: a cast of a limited process has them
 
 
 def _kinds_in(terms: Any) -> list[str]:

@@ -1,6 +1,6 @@
 # Cells: untrusted programs, each in an OS process of its own behind walls, with a pid like any other.
 #
-#   cell.py          spawn_cell
+#   cell.py          spawn_cell, compile_component;  compiled.py  what that gives
 #   gateway.py       the process that a cell is to everybody else, and all that it can reach
 #   connection.py    its OS process and the ring to it;  zygotes.py  who forks it;  inside/  what runs in it
 #   translation.py   messages, with handles for pids;  handles.py;  kinds.py  what crosses the ring
@@ -10,10 +10,13 @@
 #   lockdown.py      the lock;  seccomp.py, bpf.py, syscalls.py, landlock.py, namespaces.py  its parts
 #   errors.py        CellUnavailable
 
-from cells.cell import Cell, spawn_cell
+from cells.cell import Cell, compile_component, spawn_cell
+from cells.compiled import Compiled
 from cells.errors import CellUnavailable
 from cells.gateway import CellEnded, CellOutput
 from cells.limits import Limits
 from cells.walls import Found, demand, probe
 
-__all__ = ["Cell", "CellEnded", "CellOutput", "CellUnavailable", "Found", "Limits", "demand", "probe", "spawn_cell"]
+__all__ = [
+    "Cell", "CellEnded", "CellOutput", "CellUnavailable", "Compiled", "Found", "Limits", "compile_component", "demand", "probe", "spawn_cell",
+]  # fmt: skip

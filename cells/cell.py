@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import Any, Literal
 
-from beamlike import Pid, pack
+from beamlike import Pid, call, pack
 from beamlike.seam import start_behaviour
+from cells.compiled import MOST_CODE, Compiled
 from cells.gateway import be_gateway
 from cells.inside.program import Start
+from cells.kinds import COMPILE, COMPILED
 from cells.limits import Limits
 
 KINDS = ("process", "wasm")
 OPENED = frozenset({"file", "net", "exit"})  # what may be opened to a cell
 DEFAULT_LIMITS = Limits()
+COMPILER = Limits(memory=1024 * 1024 * 1024, cpu=300.0)
 
 
 class Cell:
@@ -34,7 +38,7 @@ class Cell:
         return await _start(True, source, fn, args, **options)
 
 
-async def spawn_cell(source: str | ModuleType | bytes, fn: str | None = None, *args: Any, **options: Any) -> Pid:
+async def spawn_cell(source: str | ModuleType | bytes | Compiled, fn: str | None = None, *args: Any, **options: Any) -> Pid:
     """Run an untrusted program in an OS process of its own, behind walls, and return its pid when it is locked in.
 
     The pid is one like any other: send, call, link, monitor, kill it. It ends with the reason its first process has, or one that says what
@@ -46,7 +50,8 @@ async def spawn_cell(source: str | ModuleType | bytes, fn: str | None = None, *a
     and if the cell has their class.
 
     Args:
-        source: Python source, or a module whose source is taken; for `wasm` the bytes of a module.
+        source: Python source, or a module whose source is taken; for `wasm` the bytes of a module or a component, or a component that is
+            `Compiled`.
         fn: the function to call, async or not, as its first process; None: it is a script, and its `main`, if that is async, is run too.
             What a script raises is shown on its stderr as well, and `sys.exit(status)` ends it with `("exit", status)`, or `normal` for 0.
         args: values for the function; for a script the rest of its `sys.argv`.
@@ -70,9 +75,32 @@ async def spawn_cell(source: str | ModuleType | bytes, fn: str | None = None, *a
     return await _start(False, source, fn, args, **options)
 
 
+async def compile_component(component: bytes, *, metered: bool = False, limits: Limits = COMPILER, timeout: float | None = 300.0) -> Compiled:
+    """Compile a component in a cell, for many cells to run: each starts in a fraction of the time. See docs/wasm-cells.md.
+
+    Args:
+        metered: for cells with a limit of fuel.
+        limits: of the cell that compiles; of fuel it needs none.
+        timeout: seconds until it must have compiled it.
+
+    Raises:
+        CellUnavailable: as `spawn_cell`.
+        CallError: the component cannot be compiled; the reason is that with which a cell would end that was to run it.
+    """
+    if type(component) is not bytes:
+        raise TypeError(f"compile_component: a component is bytes, not {component!r:.80}")
+    begin = Start("compiler", (COMPILE, component), None, (), {}, b"")
+    limits = replace(limits, fuel=1 if metered else None)  # which says that it is to be metered
+    cell = await start_behaviour(be_gateway, "wasm", False, begin, limits, frozenset(), None, initial_call="cell:compiler")
+    code = bytearray()
+    while len(code) < MOST_CODE and (part := await call(cell, len(code), timeout=timeout)):
+        code += part
+    return Compiled(bytes(code), metered)
+
+
 async def _start(
     link: bool,
-    source: str | ModuleType | bytes,
+    source: str | ModuleType | bytes | Compiled,
     fn: str | None,
     args: tuple[Any, ...],
     *,
@@ -92,9 +120,11 @@ async def _start(
     limits.check()
     if kind not in KINDS:
         raise ValueError(f"spawn_cell: kind is 'process' or 'wasm', not {kind!r}")
-    if (kind == "wasm") is not (type(source) is bytes):
-        expected = "the bytes of a module" if kind == "wasm" else "Python source or a module"
+    if (kind == "wasm") is not (type(source) in (bytes, Compiled)):
+        expected = "the bytes of a module or a component" if kind == "wasm" else "Python source or a module"
         raise TypeError(f"spawn_cell: the source of a cell of the kind {kind} is {expected}, not {source!r:.80}")
+    if type(source) is Compiled and source.is_metered is (limits.fuel is None):
+        raise ValueError(f"spawn_cell: it was compiled {'with' if source.is_metered else 'without'} metered=True, and fuel is {limits.fuel}")
     if fn is not None and type(fn) is not str:
         raise TypeError(f"spawn_cell: fn is the name of a function, or None for a script, not {fn!r}")
     if output is not None and type(output) is not Pid:
@@ -128,4 +158,6 @@ def _source(source: Any, name: str | None) -> tuple[str, Any]:
         return source.__name__, inspect.getsource(source)
     if type(source) in (str, bytes):
         return name or "program", source
+    if type(source) is Compiled:
+        return name or "program", (COMPILED, source.code)
     raise TypeError(f"spawn_cell: source is Python source, a module, or the bytes of a wasm module, not {source!r:.80}")

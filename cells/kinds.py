@@ -25,6 +25,10 @@ class CellKind(IntEnum):
     READY = 69  # from: the serial of its first process. It is locked, and has not looked at its program yet
 
 
+# The source of a wasm cell is bytes, or a pair: what is to be done with them, or has been, and they.
+COMPILE: Final = "compile"
+COMPILED: Final = "compiled"
+
 # Exit statuses of a cell; from 100 on they are `seccomp.violation_of`'s.
 LOCK_FAILED: Final = 97  # it could not lock itself, and has run nothing
 OUT_OF_MEMORY: Final = 98  # and nothing could be packed any more

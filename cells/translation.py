@@ -19,8 +19,8 @@ _OUTSIDE: Final = NodeId(OUTSIDE, LIFE)
 _CELL: Final = NodeId(CELL, LIFE)
 
 _pid: Final = re.compile(rb"\xc7[\x00-\xff]\x13|\xc8[\x00-\xff]{2}\x13").search  # an extension PID
-REFUSED: Final = frozenset({Code.RECORD, Code.ENUM, Code.REF, Code.FUNCTION})
-"""What a cell cannot send: instances of this program's classes, whose fields it would choose, and names of its functions."""
+REFUSED: Final = frozenset({Code.RECORD, Code.ENUM, Code.REF, Code.FUNCTION, Code.LAYER})
+"""What a cell cannot send: instances of this program's classes, whose fields it would choose, names of its functions, and exclusions."""
 
 
 class ForgedError(Exception):

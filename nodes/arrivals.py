@@ -113,8 +113,8 @@ def _call_named(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: 
 
 def _call_limited(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: bytes) -> None:
     try:
-        name, request, terms = _value(payload)
-        layers = layers_from(terms)
+        name, request, packed = _value(payload)
+        layers = layers_from(packed)
     except (WireError, TypeError, ValueError) as error:
         _down(peer, from_, ref, ("undecodable", str(error)))
         return
@@ -277,9 +277,9 @@ def _info(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: bytes)
 
 
 def _tighten(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: bytes) -> None:
-    root, terms, who = unpack(payload)
+    root, packed, who = unpack(payload)
     try:
-        answered = _tightened(peer, root, layers_from(terms), who, is_asked=ref != 0)
+        answered = _tightened(peer, root, layers_from(packed), who, is_asked=ref != 0)
     except (PermissionError, TypeError, ValueError) as error:  # the last two: an application's kind that this node cannot import
         answered = ("error", f"{error} (on {me.name})")
         log(logger, logging.ERROR, "%s and what descends from it were not tightened: %s", root, error)

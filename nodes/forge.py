@@ -28,7 +28,13 @@ from nodes.listener import start_sweeper
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # of our packages
 PACKAGES = ("caps", "beamlike", "nodes")
-_PROGRAM = "import sys; sys.path.insert(0, {root!r}); from nodes.forge import main; main{arguments!r}"
+# A stranger with the name of a package of ours, which something imported at the start, has to give way, so that `main` can name it.
+_PROGRAM = (
+    "import sys; sys.path.insert(0, {root!r}); "
+    "strangers = {{name: sys.modules.pop(name).__file__ for name in {packages!r}"
+    " if name in sys.modules and not str(sys.modules[name].__file__).startswith({root!r})}}; "
+    "from nodes.forge import main; main(strangers, *{arguments!r})"
+)
 
 
 class Forge:
@@ -46,7 +52,7 @@ class Forge:
         self.is_ready = False
         self.error = ""  # why it cannot be a forge
         self.status = 0  # once it has ended: as `subprocess` gives it
-        program = _PROGRAM.format(root=ROOT, arguments=(theirs.fileno(), os.getpid(), body.partition(":")[0], listens_at))
+        program = _PROGRAM.format(root=ROOT, packages=PACKAGES, arguments=(theirs.fileno(), os.getpid(), body.partition(":")[0], listens_at))
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
         command = [sys.executable, *flags, "-P", "-c", program]
         with ExitStack() as undo:
@@ -71,8 +77,8 @@ class Forge:
         self.status = self._process.wait()
 
 
-def main(control: int, owner: int, body: str, listens_at: str) -> NoReturn:
-    """Be the forge, until the owner closes its end."""
+def main(strangers: dict[str, str | None], control: int, owner: int, body: str, listens_at: str) -> NoReturn:
+    """Be the forge, until the owner closes its end. `strangers`: files that were imported in the place of our packages."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # what the owner's thread had blocked, and
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # what its program ignored
     kernel.set_death_signal(signal.SIGKILL)
@@ -83,7 +89,7 @@ def main(control: int, owner: int, body: str, listens_at: str) -> NoReturn:
     channel = Channel(socket.socket(fileno=control))
     try:
         start_sweeper(owner, listens_at)
-        _import(body)
+        _import(strangers, body)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the owner raises it
         channel.send("error", "".join(traceback.format_exception(error))[-4096:])
         member.send_all(channel)
@@ -105,10 +111,10 @@ def main(control: int, owner: int, body: str, listens_at: str) -> NoReturn:
             member.send_all(channel)
 
 
-def _import(body: str) -> None:
+def _import(strangers: dict[str, str | None], body: str) -> None:
     import_module("trio")
     for name in PACKAGES:
-        found = import_module(name).__file__ or "nowhere"
+        found = strangers.get(name, import_module(name).__file__) or "nowhere"
         if os.path.dirname(os.path.dirname(os.path.abspath(found))) != ROOT:
             raise ImportError(
                 f"our packages come from one place, {ROOT}, but {name} is {found}: rename or remove that, or take its folder off the path"

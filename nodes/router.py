@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import caps
-from beamlike import BadNameError, Pid, ProcessInfo, Ref, WireError, make_ref, pack
+from beamlike import BadNameError, Pid, ProcessInfo, Ref, WireError, make_ref, pack, unpack
 from beamlike.seam import (
     ANSWERED,
     BEGUN,
@@ -196,7 +196,7 @@ class Router:
         """A call begins, of a process that has exclusions: they go with it (C8)."""
         me, server = wait.process.pid, wait.server
         to, name = (server.serial, None) if type(server) is Pid else (0, server[0])
-        payload = pack((name, wait.request, terms_of(wait.layers)))
+        payload = pack((name, wait.request, packed_layers(wait.layers)))
         leaves(me)
         peer.watching[wait.ref.serial] = wait
         self.cycles.begun(wait)
@@ -313,7 +313,7 @@ class Router:
         if peer is None:
             others = ", ".join(sorted(self.members)) or "no others"
             raise SpawnError(f"spawn_at: there is no node {node!r}; besides this one there are {others}", "noconnection")
-        layers = terms_of(inherited_from(parent))
+        layers = packed_layers(inherited_from(parent))
         if parent.bounds is not None:
             options = {**options, "limits": parent.bounds.limits.tightened(options.get("limits"))}
         above = living_above(parent)
@@ -336,7 +336,7 @@ class Router:
 
     async def tighten(self, sender: Process, pid: Pid, layers: caps.Layers) -> int:
         peer = self.peer(pid.origin)
-        wait = None if peer is None else await self._ask(peer, Kind.TIGHTEN, 0, pack((pid, terms_of(layers), sender.pid)))
+        wait = None if peer is None else await self._ask(peer, Kind.TIGHTEN, 0, pack((pid, packed_layers(layers), sender.pid)))
         if wait is None or wait.state == FAILED:
             raise ValueError(f"tighten: {pid} is not alive: its node is lost")
         match wait.value:
@@ -349,7 +349,7 @@ class Router:
         raise AssertionError(wait.value)
 
     async def tighten_others(self, root: Pid, layers: caps.Layers) -> int:
-        payload = pack((root, terms_of(layers), None))
+        payload = pack((root, packed_layers(layers), None))
         count = 0
         for id_ in list(self.members.values()):
             peer = self.peer(id_)
@@ -363,7 +363,7 @@ class Router:
 
     def tighten_on(self, root: Pid, layers: caps.Layers) -> None:
         """Tell all other nodes: what was spawned there from here may be there only now."""
-        payload = pack((root, terms_of(layers), None))
+        payload = pack((root, packed_layers(layers), None))
         for id_ in list(self.members.values()):
             peer = self.peer(id_)
             if peer is not None:
@@ -388,17 +388,32 @@ class Router:
         return wait
 
 
-def terms_of(layers: caps.Layers) -> tuple[Any, ...]:
-    """Layers as they travel."""
-    return tuple(layer.terms for layer in layers)
+def packed_layers(layers: caps.Layers) -> bytes:
+    """Layers as they travel. They go with every call of a limited process, so what was packed is kept."""
+    payload = _packed_layers.get(layers)
+    if payload is None:
+        if len(_packed_layers) == MOST_LAYERS:
+            _packed_layers.clear()
+        payload = _packed_layers[layers] = pack(tuple(layer.terms for layer in layers))
+    return payload
 
 
-def layers_from(terms: tuple[Any, ...]) -> caps.Layers:
+def layers_from(payload: bytes) -> caps.Layers:
     """The other way round; of an application's kind the module is imported. Raises ValueError, TypeError, if they are none."""
-    layers: caps.Layers = ()
-    for each in terms:
-        layers = caps.extend(layers, each)
+    layers = _layers.get(payload)
+    if layers is None:
+        layers = ()
+        for terms in unpack(payload):
+            layers = caps.extend(layers, terms)
+        if len(_layers) == MOST_LAYERS:
+            _layers.clear()
+        _layers[payload] = layers
     return layers
+
+
+MOST_LAYERS: Final = 256  # stacks of them that are kept, of each direction
+_packed_layers: Final[dict[caps.Layers, bytes]] = {}
+_layers: Final[dict[bytes, caps.Layers]] = {}
 
 
 def _packed(reason: Any) -> bytes:

@@ -91,7 +91,7 @@ class Imports:
         if to == SELF:
             self.mail.waiting.append((Kind.SEND, 0, payload))
         else:
-            self.mail.send(_handle(to), payload)
+            self.mail.send(handle(to), payload)
         return 0
 
     def reply(self, number: int, buffer: int, length: int) -> int:
@@ -105,7 +105,7 @@ class Imports:
         payload = self._read(buffer, length)
         if len(payload) > self.mail.longest:
             return TOO_LONG
-        return self._give(self.mail.call(_handle(to), payload, _seconds(timeout_ms)), header, answer, capacity)
+        return self._give(self.mail.call(handle(to), payload, _seconds(timeout_ms)), header, answer, capacity)
 
     def own_pid(self) -> int:
         return SELF
@@ -124,7 +124,7 @@ def _seconds(timeout_ms: int) -> float | None:
     return None if timeout_ms < 0 else timeout_ms / 1000
 
 
-def _handle(to: int) -> int:
+def handle(to: int) -> int:
     """A handle as it crosses the ring; the gateway ends the cell for one that it was not given."""
     return to & 0xFFFFFFFFFFFFFFFF
 

@@ -5,7 +5,11 @@ All that they can reach is what they import from the namespace `beamlike` (`impo
 There is no actor core in such a cell and no second process: a program that waits makes its OS process wait.
 
 A memory is reserved as a whole when it is made, so it never moves, and `memory.grow` fails when nothing is left of it. What the compiler needs
-comes on top, ROOM. A component (`component`), which is what Python becomes, is run in the same way.
+comes on top, ROOM.
+
+A component (`component`), which is what Python becomes, is large: its compiler takes from the limit what it needs, and a memory takes what is
+left as it grows. It may have been compiled before, in a cell that did nothing else. Machine code is nothing to believe: it is run here and nowhere
+else, behind the walls of the cell, and only if the gateway says that it is some; bytes of a program that claim to be are refused.
 """
 
 from __future__ import annotations
@@ -18,15 +22,16 @@ from typing import Any, Final
 from beamlike import pack, unpack
 from cells.inside.mail import Mail
 from cells.inside.program import Start
-from cells.kinds import OUT_OF_MEMORY, CellKind
+from cells.kinds import COMPILE, COMPILED, OUT_OF_MEMORY, CellKind
 from nodes.seam import Kind
 
 try:
-    from wasmtime import Config, Engine, Module, Store, Trap, TrapCode, WasmtimeError, wat2wasm
+    from wasmtime import Config, Engine, Module, Store, Trap, WasmtimeError, wat2wasm
+    from wasmtime.component import Component
 except ImportError as error:
     raise ImportError("a cell of the kind wasm needs wasmtime: pip install 'beamlike[wasm]'") from error
 
-from cells.inside.component import run_component
+from cells.inside.component import hand_out, run_component
 from cells.inside.imports import PAGE, Exit, run_module
 
 ROOM: Final = 64 * 1024 * 1024  # bytes of address space for the compiler, which takes about 90 for each of a module
@@ -34,8 +39,13 @@ STACK: Final = (
     512 * 1024
 )  # bytes of the stack, of which the OS process has megabytes. wasmtime would abort if this were more than it supports
 MOST_ELEMENTS: Final = 65536  # of each table
+GROWTH: Final = 16 * 1024 * 1024  # bytes by which the memory of a component becomes larger when it has to move
 COMPONENT: Final = b"\0asm\x0d\0\x01\0"  # what the bytes of a component begin with
-CAUSE: Final = "wasm trap: "  # what wasmtime writes before it
+
+# What wasmtime writes: before the cause of a trap; if that is the fuel; when no memory was to be had, or more was asked for than is permitted.
+CAUSE: Final = "wasm trap: "
+OUT_OF_FUEL: Final = "all fuel consumed by WebAssembly"
+TOO_MUCH: Final = ("Cannot allocate memory (os error 12)", "exceeds memory limits")
 
 
 def run(mail: Mail, limits: dict[str, Any]) -> None:
@@ -54,35 +64,63 @@ def _parts(mail: Mail, count: int) -> list[Any]:
 
 def _ended(mail: Mail, start: Start, limits: dict[str, Any]) -> Any:
     """Run the program. Returns why it ended."""
-    source: Any = start.source
-    memory = limits["memory"] // PAGE * PAGE
     try:
-        engine = make_engine(memory, is_metered=limits["fuel"] is not None)
-        store = Store(engine)
-        store.set_limits(memory_size=memory, table_elements=MOST_ELEMENTS)
-        if limits["fuel"] is not None:
-            store.set_fuel(limits["fuel"])
-        if source.startswith(COMPONENT):
-            run_component(engine, store, mail, source, start.args)
-        else:
-            mail.keep((Kind.SEND, 0, pack(start.args)))
-            run_module(store, Module(engine, source), start.fn or "main", mail, memory)
+        match start.source:
+            case (what, bytes(source)):
+                _run_component(what, source, mail, start.args, limits)
+            case bytes(source) if source.startswith(COMPONENT):
+                _run_component(None, source, mail, start.args, limits)
+            case source:
+                memory = limits["memory"] // PAGE * PAGE
+                engine = make_engine(memory, is_metered=limits["fuel"] is not None)
+                mail.keep((Kind.SEND, 0, pack(start.args)))
+                run_module(_store(engine, limits), Module(engine, source), start.fn or "main", mail, memory)
     except Exit as ended:
         return ended.reason
-    except Trap as trap:
-        return ("limit", "cpu") if trap.trap_code is TrapCode.OUT_OF_FUEL else ("trap", str(trap).rpartition(CAUSE)[2].strip())
-    except WasmtimeError as invalid:
-        return ("invalid", str(invalid))
+    except (Trap, WasmtimeError) as error:
+        return _reason(str(error))
     return "normal"
 
 
-def make_engine(memory: int, *, is_metered: bool) -> Engine:
-    """An engine that works behind the lock, where there are neither threads nor memfds. `memory`: bytes that are reserved for each memory."""
+def _run_component(what: str | None, source: bytes, mail: Mail, args: tuple[Any, ...], limits: dict[str, Any]) -> None:
+    """`what`: COMPILE: do only that; COMPILED: it is; None: it is not."""
+    engine = make_engine(None, is_metered=limits["fuel"] is not None)
+    component = Component.deserialize(engine, source) if what == COMPILED else Component(engine, source)
+    if what == COMPILE:
+        hand_out(mail, bytes(component.serialize()))
+    else:
+        run_component(engine, _store(engine, limits), mail, component, args)
+
+
+def _store(engine: Engine, limits: dict[str, Any]) -> Store:
+    store = Store(engine)
+    store.set_limits(memory_size=limits["memory"] // PAGE * PAGE, table_elements=MOST_ELEMENTS)
+    if limits["fuel"] is not None:
+        store.set_fuel(limits["fuel"])
+    return store
+
+
+def _reason(text: str) -> Any:
+    """What an error of wasmtime's is to who watches the cell. Of a component's trap there is the text and nothing else."""
+    _, is_trap, cause = text.rpartition(CAUSE)
+    if is_trap:
+        cause = cause.strip()
+        return ("limit", "cpu") if cause == OUT_OF_FUEL else ("trap", cause)
+    return ("limit", "memory") if any(each in text for each in TOO_MUCH) else ("invalid", text)
+
+
+def make_engine(memory: int | None, *, is_metered: bool) -> Engine:
+    """An engine that works behind the lock, where there are neither threads nor memfds.
+
+    Args:
+        memory: bytes that are reserved for each memory, which never moves; None: it moves when it grows.
+    """
     config = Config()
     config.parallel_compilation = False
     config.memory_init_cow = False
-    config.memory_reservation = memory
-    config.memory_may_move = False
+    config.memory_reservation = memory or 0
+    config.memory_reservation_for_growth = 0 if memory else GROWTH
+    config.memory_may_move = not memory
     config.memory_guard_size = PAGE
     config.max_wasm_stack = STACK
     config.consume_fuel = is_metered

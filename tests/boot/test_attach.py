@@ -28,6 +28,7 @@ BEAMLIKE = [sys.executable, "-m", "boot"]
 PATIENCE = 30.0  # seconds after which something hangs
 LIMIT = 10.0  # seconds for what nobody tells the end of
 PROGRAM = """
+    import caps
     from beamlike import ChildSpec, DynamicSupervisor, Supervisor, process_flag, receive, self_pid, send, spawn
     from nodes import run
 
@@ -40,9 +41,11 @@ PROGRAM = """
             send(self_pid(), number)
         await worker()
 
+    MAY = [*caps.all_but("send", "file", "net"), ("only", ("file", "/srv", "r")), ("send", "bank")]
+
     async def main():
         pool = ChildSpec.of(DynamicSupervisor, name="pool")
-        await Supervisor.start_link([pool, ChildSpec.of(worker, id="one", name="first"), ChildSpec.of(crowded)], name="top")
+        await Supervisor.start_link([pool, ChildSpec.of(worker, id="one", name="first", exclude=MAY), ChildSpec.of(crowded)], name="top")
         for _ in range(3):
             await DynamicSupervisor.start_child("pool", worker)
         print("ready", flush=True)
@@ -263,6 +266,28 @@ def test_ps_is_a_table_without_escapes_where_there_is_no_terminal(command: Comma
     assert re.fullmatch(r"… and \d+ more", lines[6])
     assert "\x1b" not in command("ps").stdout  # in the label of one of them there is
     assert r"[many\nmessages \x1b[31m]" in command("ps").stdout
+
+
+def test_ps_tells_what_each_process_may_do(told: Callable[..., Any], command: Command, names: list[str]) -> None:
+    rows = {row["name"] or row["function"]: row for row in told("ps", "--caps")["processes"] if row["node"] == names[0]}
+    assert (rows["first"]["has"], rows["first"]["except"]) == (
+        ["send", "file", "net"],
+        ["('send', 'bank')", "('only', ('file', '/srv', 'r'))"],
+    )
+    assert (len(rows["program:main"]["has"]), rows["program:main"]["except"]) == (14, [])
+    services = {
+        "nodes.load:tell_load": [],
+        "beamlike.global_names": ["send"],
+        "beamlike.groups": ["send"],
+        "$pairs": ["send"],
+        "beamlike.overview": ["spawn", "send"],
+    }
+    assert {name: rows[name]["has"] for name in services} == services
+    table = command("ps", "--caps", "--node", names[0]).stdout
+    assert table.splitlines()[0].split() == ["PID", "NAME", "FUNCTION", "HAS", "EXCEPT"]
+    assert re.search(r"first +program:worker +send, file, net +\('send', 'bank'\), \('only', \('file', '/srv', 'r'\)\)", table)
+    assert re.search(r"load\] +tell_load +nothing", table)
+    assert re.search(r"program:main +everything", table)
 
 
 @pytest.mark.parametrize("arguments", [("ps", "--node", "n7"), ("kill-node", "n7"), ("shell", "--node", "n7")])

@@ -202,3 +202,20 @@ def test_a_kind_that_is_no_string_is_a_type_error() -> None:
             caps.layer([(kind, "all")])
         with pytest.raises(TypeError, match="a kind of capability is a str"):
             caps.check(kind)  # type: ignore[arg-type]
+
+
+def test_all_but_leaves_these_kinds_and_no_others() -> None:
+    layers = caps.extend((), caps.all_but("send", "ports"))
+    for kind, row in ROWS.items():
+        assert caps.permits(layers, kind, *row.inside) is (kind in ("send", "port_io"))
+    assert [kind for kind, _ in caps.all_but()] == [kind.name for kind in BUILT_IN]
+    with pytest.raises(ValueError, match="unknown kind of capability 'sned'"):
+        caps.all_but("sned")
+    with pytest.raises(ValueError, match="is an application's"):
+        caps.all_but(caps.define(table_of_all_but))
+    with pytest.raises(TypeError, match="a kind of capability is a str"):
+        caps.all_but(1)  # type: ignore[arg-type]
+
+
+def table_of_all_but(term: tuple[Any, ...], what: tuple[Any, ...]) -> bool:
+    return term == what

@@ -26,7 +26,7 @@ GOOD = "print(sum(map(int, input().split())))"
 LOOT = """
 import gc, sys
 def loot():
-    found = [each.expected for each in gc.get_objects() if type(each).__name__ == "Case"]
+    found = [str(getattr(each, "expected", "")) for each in gc.get_objects() if type(each).__name__ == "Case"]
     frame = sys._getframe()
     while frame is not None:
         found += [str(frame.f_locals[name]) for name in ("expected", "case", "problem", "secret") if name in frame.f_locals]
@@ -332,7 +332,7 @@ def test_a_judge_that_is_killed_takes_its_cell_along_and_another_goes_on() -> No
     async def main(port: int) -> tuple[Any, Any]:
         before = set(processes())
         spawn(hand_in, self_pid(), "import time\ntime.sleep(1000)")
-        while not (await system.get_state("queue")).busy:
+        while not (await system.get_state("queue"))["busy"]:
             await sleep(0)
         judge = whereis("judge-1")
         assert judge is not None

@@ -198,8 +198,8 @@ class Moves:
                 await self._told(one, "take_name")
                 await self._told(other, "take_name")
             case 7:
-                while self.above.get(other, self.boss) != self.boss and other != one:
-                    other = self.above[other]
+                while self._living_above(other) != self.boss and other != one:
+                    other = self._living_above(other)
                 if other == self.supervisor and ("spawn", "exclusion_moves:actor") in terms:
                     terms = ()
                 by = one if other == one else self.boss  # if it is above, it may; the boss is above all
@@ -213,6 +213,10 @@ class Moves:
         if len(self.masks) > MOST:
             await self._end(next(pid for pid in self.actors() if pid not in self.supervised or len(self.supervised) == len(self.actors())))
         await self.look()
+
+    def _living_above(self, pid: Pid) -> Pid:
+        above = self.above.get(pid, self.boss)
+        return above if above in self.masks or above == self.boss else self._living_above(above)
 
     async def look(self) -> None:
         """Nobody is permitted more than before, and whoever was tightened less."""

@@ -1004,8 +1004,8 @@ async def check_a_keeper_finds_its_pair_whose_primary_has_just_died() -> None:
 
 async def check_a_keeper_ends_when_its_pair_has() -> None:
     process_flag("trap_exit", True)
-    stop = vars(pair_keeper)["stop_pair"]
-    vars(pair_keeper)["stop_pair"] = partial(_stop_soon, stop)  # its patience, if it had any
+    ask = vars(pair_keeper)["ask_pair"]
+    vars(pair_keeper)["ask_pair"] = partial(_ask_soon, ask)  # its patience, if it had any
     try:
         keeper = await Odd.start_link(self_pid(), "in terminate", name="ends slowly", backup=True)
         exit(keeper, "shutdown")
@@ -1015,11 +1015,11 @@ async def check_a_keeper_ends_when_its_pair_has() -> None:
         assert await receive(Exit, timeout=5) == Exit(keeper, "shutdown")
         assert where_is_pair("ends slowly") is None
     finally:
-        vars(pair_keeper)["stop_pair"] = stop
+        vars(pair_keeper)["ask_pair"] = ask
 
 
-async def _stop_soon(stop: Any, pair: str, reason: Any, timeout: float | None = 0.02) -> None:
-    await stop(pair, reason, timeout)
+async def _ask_soon(ask: Any, pair: str, request: Any, timeout: float | None = 0.02) -> Any:
+    return await ask(pair, request, timeout)
 
 
 # --- connections that are lost between nodes that live ---

@@ -1,0 +1,65 @@
+"""All of it as an ordinary user: the tests that start cells, run once more by who is not root."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+USER = 65533  # neither root nor the nobody that a cell of root's becomes
+FILES = (
+    *(f"tests/cells/test_{name}.py" for name in ("cell", "gateway", "served", "lockdown", "probe", "fuzz", "wasm")),
+    "tests/boot/test_cell.py",
+    "tests/examples/test_judge.py",
+)
+PATIENCE = 300.0  # seconds
+
+# In a mount namespace of its own: a folder of root's on the way to the interpreter gets a stand-in that anybody may enter.
+ENTER = """
+import os, subprocess, sys
+from pathlib import Path
+
+def mount(*arguments):
+    subprocess.run(["mount", *arguments], check=True)
+
+wanted, aside, user, *command = sys.argv[1:]
+mount("--make-rprivate", "/")
+for path in map(Path, wanted.split(":")):
+    closed = next((each for each in reversed(path.parents) if not each.stat().st_mode & 1), None)
+    if closed is not None:
+        mount("--bind", str(path), aside)
+        mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", str(closed))
+        path.mkdir(parents=True)
+        mount("--move", aside, str(path))
+os.setgroups([])
+os.setresgid(*[int(user)] * 3)
+os.setresuid(*[int(user)] * 3)
+os.execv(command[0], command)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="whoever runs these tests is an ordinary user already")
+def test_an_ordinary_user_has_cells_as_root_has(tmp_path: Path) -> None:
+    for folder in tmp_path, *tmp_path.parents[:2]:
+        folder.chmod(0o755)
+    home, aside = tmp_path / "home", tmp_path / "aside"
+    home.mkdir()
+    aside.mkdir()
+    os.chown(home, USER, USER)
+    wanted = ":".join(dict.fromkeys((sys.base_prefix, sys.prefix, str(ROOT))))
+    options = ["-q", "-p", "no:cacheprovider", f"--basetemp={home / 'pytest'}"]
+    ended = subprocess.run(
+        ["unshare", "--mount", sys.executable, "-c", ENTER, wanted, str(aside), str(USER), sys.executable, "-m", "pytest", *options, *FILES],
+        cwd=ROOT,
+        env={**os.environ, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1", "BEAMLIKE_FUZZ_SECONDS": "5"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert ended.returncode == 0, ended.stdout[-4000:] + ended.stderr[-2000:]
+    print(ended.stdout[-200:])
+    assert "passed" in ended.stdout
