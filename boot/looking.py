@@ -32,7 +32,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 @click.option("--node", "name", metavar="NODE", shell_complete=complete_node, help="Of this node alone.")
 @click.option("--sort", type=click.Choice(["pid", "reductions", "mailbox", "memory"]), default="pid", show_default=True, help="By what.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=1000, show_default=True, help="Show at most so many.")
-@click.option("--caps", "shows_caps", is_flag=True, help="Show what each may do: its kinds of access, and what its exclusions say about these.")
+@click.option("--caps", "shows_caps", is_flag=True, help="Show what each may do: the kinds of access that it has.")
 @as_json_option
 @looks_into_system
 def ps(system: System, name: str | None, sort: str, limit: int, shows_caps: bool, as_json: bool) -> None:

@@ -91,7 +91,7 @@ async def compile_component(component: bytes, *, metered: bool = False, limits: 
         raise TypeError(f"compile_component: a component is bytes, not {component!r:.80}")
     begin = Start("compiler", (COMPILE, component), None, (), {}, b"")
     limits = replace(limits, fuel=1 if metered else None)  # which says that it is to be metered
-    cell = await start_behaviour(be_gateway, "wasm", False, begin, limits, frozenset(), None, initial_call="cell:compiler")
+    cell = await start_behaviour(be_gateway, "wasm", False, begin, limits, frozenset(), None, link=False, initial_call="cell:compiler")
     code = bytearray()
     while len(code) < MOST_CODE and (part := await call(cell, len(code), timeout=timeout)):
         code += part

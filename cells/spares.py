@@ -6,6 +6,7 @@ changed afterwards; all else about it comes with its owner.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from cells.connection import Connection, forked_with
@@ -34,7 +35,5 @@ def _restock(sort: tuple[Any, ...], zygote: Zygote, limits: Limits) -> None:
         if spare.is_doomed or len(_spares) >= MOST_SORTS:
             spare.kill()
             del _spares[old]
-    try:
+    with suppress(CellUnavailable, OSError):  # whoever needs one is told
         _spares[sort] = Connection(zygote, limits)
-    except (CellUnavailable, OSError):  # whoever needs one is told
-        pass

@@ -52,7 +52,8 @@ class Forge:
         self.is_ready = False
         self.error = ""  # why it cannot be a forge
         self.status = 0  # once it has ended: as `subprocess` gives it
-        program = _PROGRAM.format(root=ROOT, packages=PACKAGES, arguments=(theirs.fileno(), os.getpid(), body.partition(":")[0], listens_at))
+        arguments = theirs.fileno(), os.getpid(), body.partition(":")[0], listens_at
+        program = _PROGRAM.format(root=ROOT, packages=PACKAGES, arguments=arguments)
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
         command = [sys.executable, *flags, "-P", "-c", program]
         with ExitStack() as undo:

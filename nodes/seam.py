@@ -24,11 +24,11 @@ __all__ = [
     "Peer",
     "Router",
     "Written",
-    "may_hold_pid",
     "attach",
     "close_all",
     "create",
     "joined_or_none",
+    "may_hold_pid",
     "send_all",
     "socket_pair",
 ]

@@ -20,7 +20,8 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "nodes"))  # the modules of checks are imported by their names, as they are in the nodes
+# The modules of checks are imported by their names, as they are in the nodes; and so are those that the tests of cells share.
+sys.path[:0] = [str(HERE / "nodes"), str(HERE / "cells")]
 PATIENCE = 60.0  # seconds after which a program hangs
 
 Ended = subprocess.CompletedProcess[str]
@@ -94,3 +95,13 @@ def beamlike(interpreters: Interpreters) -> Callable[..., Ended]:
         return interpreters.run("import sys; sys.argv[0] = 'beamlike'; from boot.cli import main; sys.exit(main())", *arguments)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Any]:
+    """A node in which the checks of a module of `tests/cells` run: a `hosting.Host`."""
+    from hosting import Host  # by who needs it: it imports beamlike
+
+    host = Host()
+    yield host
+    host.close()

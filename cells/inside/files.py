@@ -19,7 +19,7 @@ def install(door: Door) -> None:
     """Replace Python's own `open`, which the walls refuse."""
     global _door
     _door = door
-    builtins.open = io.open = open_file
+    builtins.open = io.open = open_file  # type: ignore[assignment]
 
 
 def open_file(
@@ -42,7 +42,7 @@ def open_file(
 def connect(host: str, port: int) -> io.BufferedRWPair:
     """A TCP connection to where the exclusions of this cell permit one. Raises: OSError as the trusted side says."""
     raw = Remote(_door.request("connect", host, port), "c")
-    return io.BufferedRWPair(raw, raw)  # type: ignore[type-var]
+    return io.BufferedRWPair(raw, raw)
 
 
 class Remote(io.RawIOBase):

@@ -91,15 +91,16 @@ async def connection(stream: trio.SocketStream) -> None:
 
 async def next_request(http: h11.Connection, stream: trio.SocketStream) -> tuple[h11.Request, bytes]:
     """The request and its body. Raises: RefusedError, h11.RemoteProtocolError, trio.BrokenResourceError."""
-    request, body = None, bytearray()
+    request: h11.Request | None = None
+    body = bytearray()
     while True:
         match http.next_event():
             case h11.NEED_DATA:
                 if http.they_are_waiting_for_100_continue:
                     await stream.send_all(http.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
                 http.receive_data(await stream.receive_some())
-            case h11.Request() as request:
-                pass
+            case h11.Request() as head:
+                request = head
             case h11.Data(data=data):
                 body += data
                 if len(body) > MOST_BODY:

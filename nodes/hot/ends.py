@@ -120,7 +120,7 @@ class Inlet:
         self.batch = batch
         self.end = end  # which keeps the memory
         self.bell = bell
-        self.peer = peer
+        self.peer: Any = peer
         self.arrived = arrived
         self.broke = broke
         self.reader = reader_at(end.reader_address)

@@ -231,6 +231,10 @@ def test_c8_a_guarded_server_is_itself_again_in_terminate(request_: str) -> None
 
 
 def test_c8_a_task_that_outlives_its_request_keeps_the_callers_layers() -> None:
+    nursery: Any = None
+    boss: Any = None
+    go, done = trio.Event(), trio.Event()
+
     class Nursery(GenServer, guarded=True):
         async def handle_call(self, request: Any, caller: Caller) -> Any:
             match request:
@@ -270,9 +274,6 @@ def test_c8_a_task_that_outlives_its_request_keeps_the_callers_layers() -> None:
         assert await receive(list, timeout=5) == [0x60]
         exit(server, "kill")
 
-    nursery: Any = None
-    boss: Any = None
-    go, done = trio.Event(), trio.Event()
     run(main)
 
 

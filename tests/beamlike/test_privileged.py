@@ -13,9 +13,9 @@ import pytest
 from privileged_attempts import ATTEMPTS, SITUATIONS, try_all
 
 import beamlike
+import caps
 import nodes
 from beamlike import process_flag, run
-from beamlike.hot import guards
 from beamlike.privileged import LATER, PRIVILEGED
 from caps.kinds import BUILT_IN
 from nodes import chaos
@@ -52,7 +52,7 @@ def test_without_the_checks_each_would_pass(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(beamlike.privileged, "require", lambda *_: None)
     monkeypatch.setattr(beamlike.privileged, "require_target", lambda *_: None)
     monkeypatch.setattr(beamlike.names, "require", lambda *_: None)
-    monkeypatch.setattr(guards.caps, "require", lambda *_: None)
+    monkeypatch.setattr(caps, "require", lambda *_: None)
 
     async def main() -> Any:
         process_flag("trap_exit", True)

@@ -52,8 +52,9 @@ def test_an_ordinary_user_has_cells_as_root_has(tmp_path: Path) -> None:
     os.chown(home, USER, USER)
     wanted = ":".join(dict.fromkeys((sys.base_prefix, sys.prefix, str(ROOT))))
     options = ["-q", "-p", "no:cacheprovider", f"--basetemp={home / 'pytest'}"]
+    enter = ["unshare", "--mount", sys.executable, "-c", ENTER, wanted, str(aside), str(USER)]
     ended = subprocess.run(
-        ["unshare", "--mount", sys.executable, "-c", ENTER, wanted, str(aside), str(USER), sys.executable, "-m", "pytest", *options, *FILES],
+        [*enter, sys.executable, "-m", "pytest", *options, *FILES],
         cwd=ROOT,
         env={**os.environ, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1", "BEAMLIKE_FUZZ_SECONDS": "5"},
         capture_output=True,

@@ -167,10 +167,22 @@ def here(world: World) -> str:
     return world.node
 
 
+def named(owner: Any, name: str, *args: Any) -> Callable[[World], Any]:
+    return lambda world: getattr(owner, name)(*args)
+
+
+def elsewhere(name: str) -> Callable[[World], Any]:
+    return lambda world: getattr(nodes, name)(another(), target)
+
+
+def tampering(name: str) -> Callable[[World], Any]:
+    return lambda world: getattr(chaos, name)(world.node, NOWHERE, rate=0.5)
+
+
 # --- spawn ----------------------------------------------------------------------------------------------------------------
 
 for name in ("spawn", "spawn_link", "spawn_monitor"):
-    attempt(name, "spawn", f"{HERE}:target")(lambda world, name=name: getattr(beamlike, name)(target))
+    attempt(name, "spawn", f"{HERE}:target")(named(beamlike, name, target))
 attempt("spawn", "register", "new")(lambda world: spawn(sleeper, name="new"))
 attempt("spawn_at", "spawn", f"{HERE}:target")(lambda world: beamlike.spawn_at(world.node, target))
 attempt("spawn_at", "node", here)(lambda world: beamlike.spawn_at(world.node, target))
@@ -178,7 +190,7 @@ attempt("start_behaviour", "spawn", f"{HERE}:body")(lambda world: start_behaviou
 for kind in (Echo, Door):
     for way in ("start", "start_link"):
         base = "GenServer" if kind is Echo else "StateMachine"
-        attempt(f"{base}.{way}", "spawn", f"{HERE}:{kind.__name__}")(lambda world, kind=kind, way=way: getattr(kind, way)())
+        attempt(f"{base}.{way}", "spawn", f"{HERE}:{kind.__name__}")(named(kind, way))
 attempt("GenServer.start_link", "register", "new")(lambda world: Echo.start_link(name="new"))
 attempt("Supervisor.start_link", "spawn", "beamlike.behaviours.supervisor:StaticSupervising")(lambda world: Supervisor.start_link())
 attempt("DynamicSupervisor.start_link", "spawn", "beamlike.behaviours.dynamic_supervisor:DynamicSupervising")(
@@ -224,13 +236,13 @@ attempt("Supervisor.restart_child", "send", "static")(lambda world: Supervisor.r
 attempt("Supervisor.delete_child", "send", "static")(lambda world: Supervisor.delete_child("static", "still"))
 attempt("Supervisor.get_childspec", "send", "static")(lambda world: Supervisor.get_childspec("static", "kid"))
 for name in ("which_children", "count_children", "clear_hold"):
-    attempt(f"Supervisor.{name}", "send", "static")(lambda world, name=name: getattr(Supervisor, name)("static"))
+    attempt(f"Supervisor.{name}", "send", "static")(named(Supervisor, name, "static"))
 attempt("DynamicSupervisor.terminate_child", "send", "dynamic")(lambda world: DynamicSupervisor.terminate_child("dynamic", world.victim))
 attempt("exit", "exit", "victim")(lambda world: exit(world.victim, "kill"))
 attempt("link", "exit", "victim")(lambda world: beamlike.link(world.victim))
 attempt("system.stop", "exit", "server")(lambda world: system.stop("server"))
 for name in ("suspend", "resume", "get_state", "get_status"):
-    attempt(f"system.{name}", "system", name)(lambda world, name=name: getattr(system, name)("server"))
+    attempt(f"system.{name}", "system", name)(named(system, name, "server"))
 attempt("system.replace_state", "system", "replace_state")(lambda world: system.replace_state("server", dict))
 attempt("system.trace", "system", "trace")(lambda world: system.trace("server", False))
 attempt("system.statistics", "system", "statistics")(lambda world: system.statistics("server", True))
@@ -263,8 +275,8 @@ async def _(world: World) -> None:
 # --- between nodes ----------------------------------------------------------------------------------------------------------
 
 for name in ("spawn_link_at", "spawn_monitor_at"):
-    attempt(f"nodes.{name}", "spawn", f"{HERE}:target")(lambda world, name=name: getattr(nodes, name)(another(), target))
-    attempt(f"nodes.{name}", "node", lambda world: another())(lambda world, name=name: getattr(nodes, name)(another(), target))
+    attempt(f"nodes.{name}", "spawn", f"{HERE}:target")(elsewhere(name))
+    attempt(f"nodes.{name}", "node", lambda world: another())(elsewhere(name))
 attempt("nodes.kill_node", "node", NOWHERE)(lambda world: nodes.kill_node(NOWHERE))
 attempt("nodes.chaos.kill", "node", NOWHERE)(lambda world: chaos.kill(NOWHERE))
 attempt("nodes.chaos.stop", "node", NOWHERE)(lambda world: chaos.stop(NOWHERE))
@@ -272,7 +284,7 @@ attempt("nodes.chaos.go_on", "node", NOWHERE)(lambda world: chaos.go_on(NOWHERE)
 attempt("nodes.chaos.slowing_down", "node", NOWHERE)(lambda world: chaos.slowing_down(NOWHERE, 0.5))
 attempt("nodes.chaos.stopping", "node", NOWHERE)(lambda world: chaos.stopping(NOWHERE, 0.5))
 for name in ("dropping", "corrupting"):
-    attempt(f"nodes.chaos.{name}", "node", NOWHERE)(lambda world, name=name: getattr(chaos, name)(world.node, NOWHERE, rate=0.5))
+    attempt(f"nodes.chaos.{name}", "node", NOWHERE)(tampering(name))
 attempt("nodes.chaos.delaying", "node", NOWHERE)(lambda world: chaos.delaying(world.node, NOWHERE, rate=0.5, seconds=1.0))
 attempt("nodes.chaos.tearing", "node", NOWHERE)(lambda world: chaos.tearing(world.node, NOWHERE, at=8))
 attempt("nodes.chaos.kill_forge", "system", "kill_forge", is_harmless=False)(lambda world: chaos.kill_forge())

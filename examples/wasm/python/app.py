@@ -162,37 +162,37 @@ def _no_file(*_: Any, **__: Any) -> NoReturn:
 
 # --- what the cell calls ---
 
+program: dict[str, Any] = {}  # the names of the source; empty until it is loaded
+begun: list[int] = []  # the number of the first message, once it is there
+
 
 class WitWorld(wit_world.WitWorld):
-    """The world of cell.wit."""
-
-    def __init__(self) -> None:
-        self.program: dict[str, Any] = {}
-        self.has_begun = False
+    """The world of cell.wit. One is made for each call, so it keeps nothing."""
 
     def load(self, source: str) -> None:
-        self.program = {
-            "__name__": "__main__", "send": send, "reply": reply, "log": log, "exit": exit, "Pid": Pid, "SELF": SELF, "NOREPLY": NOREPLY,
-        }  # fmt: skip
+        program.update(__name__="__main__", send=send, reply=reply, log=log, exit=exit, Pid=Pid, SELF=SELF, NOREPLY=NOREPLY)
         linecache.cache[FILE] = len(source), None, source.splitlines(keepends=True), FILE
-        _guarded(lambda: exec(compile(source, FILE, "exec"), self.program))
+        _guarded(lambda: exec(compile(source, FILE, "exec"), program))
 
     def on_message(self, kind: int, number: int, payload: bytes) -> None:
-        _guarded(self._take, kind, number, unpack(payload))
+        _guarded(_take, kind, number, payload)
 
-    def _take(self, kind: int, number: int, value: Any) -> None:
-        if not self.has_begun:
-            self.has_begun = True
-            self._handler("init", lambda *_: None)(*value)
-        elif kind == CALL:
-            answer = self._handler("handle_call", _unexpected)(value, number)
-            if answer is not NOREPLY:
-                reply(number, answer)
-        else:
-            self._handler("handle_info", _unexpected)(value)
 
-    def _handler(self, name: str, default: Callable[..., Any]) -> Callable[..., Any]:
-        return self.program.get(name, default)  # type: ignore[no-any-return]
+def _take(kind: int, number: int, payload: bytes) -> None:
+    value = unpack(payload)
+    if not begun:
+        begun.append(number)
+        program.get("init", _nothing)(*value)
+    elif kind == CALL:
+        answer = program.get("handle_call", _unexpected)(value, number)
+        if answer is not NOREPLY:
+            reply(number, answer)
+    else:
+        program.get("handle_info", _unexpected)(value)
+
+
+def _nothing(*_: Any) -> None:
+    """Of what the source does not define."""
 
 
 def _unexpected(value: Any, *_: Any) -> Any:
