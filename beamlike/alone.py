@@ -16,6 +16,9 @@ class NoOtherNodes:
     def send(self, destination: Pid, message: Any) -> None:
         """Dropped."""
 
+    def send_limited(self, destination: Pid, message: Any) -> None:
+        pass
+
     def send_named(self, name: str, node: str, message: Any) -> None:
         """Dropped."""
 

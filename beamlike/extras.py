@@ -19,6 +19,7 @@ class Extra:
         "callers",
         "initial_call",
         "is_main",
+        "is_service",
         "is_supervisor",
         "label",
         "last_message",
@@ -31,6 +32,7 @@ class Extra:
         self.callers: tuple[Pid, ...] = ()  # on whose behalf a task works, nearest first
         self.initial_call: str | None = None
         self.label: Any = None
+        self.is_service = False  # one of the runtime's own, see `hot.guards.is_service`
         self.is_supervisor = False
         self.is_main = False  # `run` and `node` raise what it raised, so no report of it is made
         self.last_message: Any = None  # what a behaviour was handling, for its crash report

@@ -85,6 +85,15 @@ class Hooks:
         if holder is not None:
             scheduler.deliver(holder, message)
 
+    def send_limited(self, destination: Pid, message: Any) -> None:
+        """Hook."""
+        if destination.origin != self.id:
+            routing.router.send_limited(destination, message)
+
+    def permit_target(self, process: Process, kind: str, target: Any) -> None:
+        """Hook."""
+        privileged.permit_target(process, kind, target)
+
     def layers_of(self, process: Process) -> caps.Layers:
         """Hook."""
         return exclusions.layers_of(process)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from beamlike.hot import scheduler
-from beamlike.hot.guards import require
+from beamlike.hot.guards import known_as, require
 from beamlike.hot.ids import Pid
 from beamlike.hot.process import Process
 
@@ -72,6 +72,7 @@ def register(name: str, pid: Pid | None = None) -> None:
     check_access(check_name(name))
     if process is None:
         raise BadNameError(f"{pid} is not alive on this node: local names are for its own processes")
+    check_holder(process)
     give(check_free(name), process)
 
 
@@ -82,7 +83,16 @@ def unregister(name: str) -> None:
     process = _holders.get(check_name(name))
     if process is None:
         raise BadNameError(f"nobody has the name {name!r}")
+    check_holder(process)
     release(process)
+
+
+def check_holder(process: Process) -> None:
+    """CapabilityError unless the process that calls may do to this one all that exclusions may refuse by a name: for it gets another."""
+    layers = scheduler.current_layers()
+    if layers and process is not scheduler.current_or_none():
+        for kind in ("send", "exit", "process_info"):
+            require(layers, kind, known_as(process.pid))
 
 
 def check_access(name: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import caps
 from beamlike import exclusions, names
 from beamlike.hot import scheduler
-from beamlike.hot.guards import known_as, require, require_target
+from beamlike.hot.guards import forbid_service, is_service, known_as, refuse_service, require, require_target, services
 from beamlike.hot.ids import Pid
 from beamlike.hot.process import Process
 from beamlike.hot.values import copy_value
@@ -65,6 +65,8 @@ PRIVILEGED = (
     Row("send_interval", "send", TARGET),
     Row("call", "send", TARGET),
     Row("cast", "send", TARGET),
+    Row("Table", "send", "the heir: as of `send`"),
+    Row("Table.give_away", "send", TARGET),
     Row("Supervisor.start_child", "send", TARGET),
     Row("Supervisor.terminate_child", "send", TARGET),
     Row("Supervisor.restart_child", "send", TARGET),
@@ -126,6 +128,7 @@ PRIVILEGED = (
     Row("nodes.chaos.corrupting", "node", "both names"),
     Row("nodes.chaos.tearing", "node", "both names"),
     Row("nodes.chaos.kill_forge", "system", "'kill_forge'"),
+    Row("nodes.Connection", "system", "'attach'"),
 )
 
 LATER = (
@@ -159,8 +162,11 @@ def permit_target(process: Process, kind: str, target: Any) -> None:
 def permit_send(process: Process, layers: caps.Layers, destination: Any) -> Any:
     """CapabilityError unless it may send there, to what is no Pid. What to send to: the pid that a local name stands for now."""
     target, what = aliases(process.pid.node, destination)
+    if type(target) is tuple and target[0] in services and not is_service(process):
+        refuse_service(target)
     if type(target) is Pid and target.process is not process:
         require_target(layers, target)
+        forbid_service(process, target)
     elif type(target) is not Pid:
         require(layers, "send", what)
     return target
@@ -205,6 +211,11 @@ def function_name(fn: Any) -> str:
     if not hasattr(fn, "__qualname__"):
         fn = type(fn)
     return f"{fn.__module__}:{fn.__qualname__}"
+
+
+def serve(name: str) -> None:
+    """Let this be the name of a service of the runtime's: no process with exclusions sends to it but by its functions."""
+    services.add(name)
 
 
 def check_access(kind: str, *what: Any) -> None:

@@ -36,6 +36,9 @@ class Router(Protocol):
     def send(self, destination: Pid, message: Any) -> None:
         """A message; a value already."""
 
+    def send_limited(self, destination: Pid, message: Any) -> None:
+        """The same, of a process that has exclusions: a service of the runtime's does not take it."""
+
     def send_named(self, name: str, node: str, message: Any) -> None:
         """A message to whoever has the name there."""
 

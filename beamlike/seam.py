@@ -22,7 +22,7 @@ from beamlike.hot.calls import ANSWERED, BEGUN, FAILED, Call, Caller, Wait, answ
 from beamlike.hot.codec import ELSEWHERE
 from beamlike.hot.codec import pack as pack_quickly
 from beamlike.hot.codec import unpack as unpack_quickly
-from beamlike.hot.guards import known_as
+from beamlike.hot.guards import is_service, known_as
 from beamlike.hot.ids import NodeId, Ref, make_pid, make_ref_of
 from beamlike.hot.mailboxes import mailbox_length
 from beamlike.hot.process import EXITING, INFINITY, PREEMPTED, Process, set_layers, set_outbox
@@ -52,7 +52,7 @@ from beamlike.logs import log
 from beamlike.names import check_name, holder
 from beamlike.node import Node, close_core, open_core
 from beamlike.preemption import Cooperative
-from beamlike.privileged import check_access, function_name, permit, permit_spawn, permit_target, send_by
+from beamlike.privileged import check_access, function_name, permit, permit_spawn, permit_target, send_by, serve
 from beamlike.processes import check_options, describe, start
 from beamlike.promises import begin_call, until_one_is_over
 from beamlike.routing import Router, install
@@ -139,6 +139,7 @@ __all__ = [
     "inherited_from",
     "install",
     "is_error",
+    "is_service",
     "is_ready",
     "join",
     "known_as",
@@ -169,6 +170,7 @@ __all__ = [
     "release_caller",
     "run_queue_length",
     "send_by",
+    "serve",
     "set_intake",
     "set_layers",
     "set_outbox",

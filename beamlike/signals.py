@@ -22,6 +22,8 @@ from beamlike.hot.mailboxes import take_matching
 from beamlike.hot.process import DEAD, EMPTY, EXITING, Process
 from beamlike.hot.values import copy_value
 
+scheduler.signal_messages.update({Exit, Down})
+
 
 class Effect(Enum):
     """What an exit signal does to its receiver."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
-from beamlike import names, signals
+from beamlike import names, privileged, signals
 from beamlike.exits import format_reason
 from beamlike.extras import extra
 from beamlike.hot import scheduler
@@ -69,10 +69,11 @@ class Table:
     Args:
         name: no other table of this node has it. Names of tables and of processes have nothing to do with each other.
         access: who but the owner may do what: `protected`: all read; `public`: all read and write; `private`: nobody anything.
-        heir: a process of this node. It stays the heir when the table changes hands.
+        heir: a process of this node that the caller may send to. It stays the heir when the table changes hands.
         heir_data: what its `TableTransfer` brings.
 
-    Raises: TypeError or ValueError that names the argument; TableError if the name is taken; RuntimeError outside a process.
+    Raises: TypeError or ValueError that names the argument; TableError if the name is taken; CapabilityError if an exclusion forbids to
+        send to the heir; RuntimeError outside a process.
 
     Unlike Erlang, every table is a named `set`, and `update_counter` starts a missing counter at 0.
     """
@@ -85,6 +86,7 @@ class Table:
             raise ValueError(f"Table {name!r}: access is 'public', 'protected' or 'private', not {access!r}")
         if heir is not None:
             _check_local(heir, "Table: heir")
+            privileged.permit_target(owner, "send", heir)  # its `TableTransfer` is a message of the caller's, whenever it comes
         self._heir_data = copy_value(heir_data)
         if names.check_name(name) in _tables:
             raise TableError(f"the table name {name!r} is taken: {_tables[name]!r}; choose another, or Table.find({name!r})")
@@ -181,10 +183,12 @@ class Table:
     def give_away(self, pid: Pid, data: Any = None) -> None:
         """Make another process of this node the owner; `TableTransfer(name, caller, data)` tells it. Only the owner can.
 
-        Raises: TableError if `pid` is not alive, or the caller not the owner; TypeError or ValueError for what is no pid of this node.
+        Raises: TableError if `pid` is not alive, or the caller not the owner; CapabilityError if the caller may not send to it; TypeError or
+            ValueError for what is no pid of this node.
         """
-        self._owned_by_caller("give_away")
+        me = self._owned_by_caller("give_away")
         _check_local(pid, "Table.give_away")
+        privileged.permit_target(me, "send", pid)
         data = copy_value(data)
         if pid.process is None:
             raise TableError(f"the table {self._name!r} cannot be given to {pid}, which is not alive")
@@ -213,12 +217,14 @@ class Table:
             self._owned_by_caller("write")
         return self._rows
 
-    def _owned_by_caller(self, what: str) -> None:
+    def _owned_by_caller(self, what: str) -> Process:
+        """The calling process. TableError unless it is the owner."""
         if self._gone:
             raise TableError(f"the table {self._name!r} is gone: {self._gone}")
         me = scheduler.caller(f"Table: {what}")
         if me.pid != self._owner:
             raise TableError(f"{what}: the table {self._name!r} ({self._access}) belongs to {self._owner}, and {me.pid} may not do this")
+        return me
 
     def _belong_to(self, owner: Process) -> None:
         extra(owner)  # so that its end is told to `on_release`

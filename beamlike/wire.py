@@ -229,7 +229,9 @@ def unpack(
             which the pid of a live process of this node, packed here, is that pid again.
         functions: allow functions and classes, and import the modules that they are named after. For peers that are trusted to
             choose what this node imports and calls; otherwise a message with a function in it is refused.
-        refused: extensions that are not accepted. Only with `intern_pid`.
+        refused: extensions that are not accepted, if the sender is a stranger. Such a one also has only so many keys and members of sets
+            that are no scalars, MOST_UNHASHED, as others can be chosen to collide, and zones of time without a name, as those with one are
+            files. Only with `intern_pid`.
 
     Raises:
         WireError: not exactly one message; cut off; an unknown extension; a record or enum that is not registered here or has
@@ -242,10 +244,16 @@ def unpack(
     decoder = _Decoder(intern_pid, functions, refused)
     try:
         value = msgpack.unpackb(
-            data, use_list=False, strict_map_key=False, unicode_errors="surrogatepass", timestamp=1, ext_hook=decoder.decode
+            data,
+            use_list=False,
+            strict_map_key=False,
+            unicode_errors="surrogatepass",
+            timestamp=1,
+            ext_hook=decoder.decode,
+            object_pairs_hook=decoder.make_dict if refused else None,
         )
         if decoder.has_heads:
-            return _raise(value, 0)
+            return _raise(value, 0, decoder)
         if len(data) > values.MAX_DEPTH:  # shorter ones cannot be nested too deeply
             values.copy_value(value)
     except WireError:
@@ -271,10 +279,11 @@ _HEAD_OF: Final[dict[int, _Head]] = {code: _Head(code) for code in (Code.LIST, C
 class _Decoder:
     """What msgpack calls for each extension of one message."""
 
-    __slots__ = ("functions", "has_heads", "intern_pid", "refused")
+    __slots__ = ("functions", "has_heads", "intern_pid", "refused", "unhashed")
 
     def __init__(self, intern_pid: InternPid | None, functions: bool, refused: frozenset[Code]) -> None:
         self.refused = refused
+        self.unhashed = 0
         self.intern_pid = intern_pid or abroad.arrives
         self.functions = functions
         self.has_heads = False
@@ -283,8 +292,11 @@ class _Decoder:
         if code == _PID:
             incarnation, serial = _ID.unpack_from(data)
             return self.intern_pid(str(data[_ID.size :], "utf-8", "surrogatepass"), incarnation, serial)
-        if self.refused and code in self.refused:
-            raise WireError(f"the extension {Code(code).name} is not accepted from this sender")
+        if self.refused:
+            if code in self.refused:
+                raise WireError(f"the extension {Code(code).name} is not accepted from this sender")
+            if code in (Code.DATETIME, Code.TIME) and type(msgpack.unpackb(data, use_list=False)[-1]) is str:
+                raise WireError("a zone of time by its name is not accepted from this sender")
         head = _HEAD_OF.get(code)
         if head is not None and not data:
             self.has_heads = True
@@ -297,6 +309,19 @@ class _Decoder:
                 return self._layer(data)
             raise WireError(f"unknown extension {code} of {len(data)} bytes")
         return decode(data)
+
+    def make_dict(self, pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+        """A map of a stranger's."""
+        self.count([key for key, _ in pairs])
+        return dict(pairs)
+
+    def count(self, keys: list[Any]) -> None:
+        """A stranger's message is to be hashed in here."""
+        for key in keys:
+            if type(key) not in _SPREAD and not (type(key) is int and -(1 << 63) <= key < 1 << 64):
+                self.unhashed += 1
+        if self.unhashed > MOST_UNHASHED:
+            raise WireError(f"more than {MOST_UNHASHED} keys and members of sets that are no scalars are not accepted from this sender")
 
     def _layer(self, data: bytes) -> caps.Layer:
         is_plain = self.intern_pid is abroad.arrives
@@ -338,7 +363,12 @@ def _kinds_in(terms: Any) -> list[str]:
     return [str(term[0]) for term in inner]
 
 
-def _raise(value: Any, depth: int) -> Any:
+# Whose hashes nobody outside can choose, or only few of which are equal: of ints of 64 bits at most 8.
+_SPREAD: Final = frozenset({type(None), bool, float, str, bytes, Pid})
+MOST_UNHASHED: Final = 64  # in one message
+
+
+def _raise(value: Any, depth: int, decoder: _Decoder) -> Any:
     """The opposite of `_lower`, extensions being decoded already."""
     kind = type(value)
     if kind is not tuple and kind is not dict:
@@ -349,10 +379,13 @@ def _raise(value: Any, depth: int) -> Any:
         raise WireError(f"nested deeper than {values.MAX_DEPTH} levels")
     depth += 1
     if kind is dict:
-        return {_raise(key, depth): _raise(part, depth) for key, part in value.items()}
+        return {_raise(key, depth, decoder): _raise(part, depth, decoder) for key, part in value.items()}
     if not value or type(value[0]) is not _Head:
-        return tuple([_raise(part, depth) for part in value])
-    return _CONTAINERS[value[0].code]([_raise(part, depth) for part in value[1:]])
+        return tuple([_raise(part, depth, decoder) for part in value])
+    parts = [_raise(part, depth, decoder) for part in value[1:]]
+    if decoder.refused and value[0].code in _HASHED:
+        decoder.count(parts)
+    return _CONTAINERS[value[0].code](parts)
 
 
 def _make_dict(parts: list[Any]) -> dict[Any, Any]:
@@ -377,6 +410,9 @@ _CONTAINERS: Final[dict[Code, Callable[[list[Any]], Any]]] = {
     Code.DICT: _make_dict,
     Code.RECORD: _make_record,
 }
+
+
+_HASHED: Final = frozenset({Code.SET, Code.FROZENSET, Code.DICT})
 
 
 def _text(data: bytes) -> str:

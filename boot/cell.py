@@ -227,27 +227,35 @@ def verdict(reason: Any, limits: Limits) -> tuple[int, str]:
             return KILLED, f"was ended: it needs more than its {limits.memory} bytes of memory (--memory)"
         case ("limit", "output"):
             return OVER_OUTPUT, f"was ended: it has written more than its {limits.output_bytes} bytes (--output)"
-        case ("capability_violation", "os", str(call)):
+        case ("capability_violation", "os", str(call)) if call.isidentifier():
             return VIOLATION, f"was ended: it made the system call {call}, which no cell may make"
         case ("capability_violation", "os"):
             return VIOLATION, "was ended: it made a system call that no cell may make"
         case ("capability_violation", "mailbox"):
             return VIOLATION, "was ended: it wrote into its mailbox what no cell's runtime writes"
-        case ("signal", str(name)) if name in signal.Signals.__members__:
-            return 128 + signal.Signals[name], f"was ended by {name}"
+        case ("signal", str(name)) if (number := number_of(name)):
+            return 128 + number, f"was ended by {name}"
         case "killed":
             return KILLED, "was killed"
-        case ("cell_lost", str(why)):
+        case ("cell_lost", str(why)) if why.isprintable():
             return UNAVAILABLE, f"is lost: {why}"
         case ((str(), str()), tuple()):
             return FAILED, ""  # an exception: its traceback was shown
     return FAILED, f"ended with the reason {reason!r}"
 
 
+def number_of(name: str) -> int:
+    """Of a signal, as reasons call it; those of real time are SIG35 and the like. 0: there is none of that name."""
+    digits = name.removeprefix("SIG")
+    if name != digits and digits.isascii() and digits.isdecimal() and len(digits) == 2 and int(digits) < signal.NSIG:
+        return int(digits)
+    return signal.Signals[name] if name in signal.Signals.__members__ else 0
+
+
 def _plain(reason: Any) -> Any:
     """What JSON can say of it: it may be any value that the script chose."""
     try:
-        json.dumps(reason)
+        json.dumps(reason, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         return repr(reason)
     return reason

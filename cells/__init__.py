@@ -18,5 +18,15 @@ from cells.limits import Limits
 from cells.walls import Found, demand, probe
 
 __all__ = [
-    "Cell", "CellEnded", "CellOutput", "CellUnavailable", "Compiled", "Found", "Limits", "compile_component", "demand", "probe", "spawn_cell",
-]  # fmt: skip
+    "Cell",
+    "CellEnded",
+    "CellOutput",
+    "CellUnavailable",
+    "Compiled",
+    "Found",
+    "Limits",
+    "compile_component",
+    "demand",
+    "probe",
+    "spawn_cell",
+]

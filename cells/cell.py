@@ -28,12 +28,12 @@ class Cell:
     child_type = "worker"
 
     @staticmethod
-    async def start(source: str | ModuleType, fn: str | None = None, *args: Any, **options: Any) -> Pid:
+    async def start(source: str | ModuleType | bytes | Compiled, fn: str | None = None, *args: Any, **options: Any) -> Pid:
         """`spawn_cell`."""
         return await _start(False, source, fn, args, **options)
 
     @staticmethod
-    async def start_link(source: str | ModuleType, fn: str | None = None, *args: Any, **options: Any) -> Pid:
+    async def start_link(source: str | ModuleType | bytes | Compiled, fn: str | None = None, *args: Any, **options: Any) -> Pid:
         """`spawn_cell`, linked to the caller from the start."""
         return await _start(True, source, fn, args, **options)
 
@@ -43,7 +43,8 @@ async def spawn_cell(source: str | ModuleType | bytes | Compiled, fn: str | None
 
     The pid is one like any other: send, call, link, monitor, kill it. It ends with the reason its first process has, or one that says what
     happened: `("limit", "memory" | "cpu" | "output" | "pids")`, `("capability_violation", "os", system call)`,
-    `("capability_violation", "mailbox")`, `("signal", name)`, `("exit", status)`, `killed`.
+    `("capability_violation", "mailbox")`, `("signal", name)`, `("exit", status)`, `killed`; of `wasm` also `("trap", cause)`,
+    `("capability_violation", "import", name)` and `("invalid", text)`.
 
     Inside there is the same face: `from beamlike import receive, send, self_pid, spawn, call, GenServer, …`. It reaches the pids that it is
     handed, in arguments and messages, and no others. Values pass in both directions, instances of the program's own classes only inwards
@@ -75,7 +76,9 @@ async def spawn_cell(source: str | ModuleType | bytes | Compiled, fn: str | None
     return await _start(False, source, fn, args, **options)
 
 
-async def compile_component(component: bytes, *, metered: bool = False, limits: Limits = COMPILER, timeout: float | None = 300.0) -> Compiled:
+async def compile_component(
+    component: bytes, *, metered: bool = False, limits: Limits = COMPILER, timeout: float | None = 300.0
+) -> Compiled:
     """Compile a component in a cell, for many cells to run: each starts in a fraction of the time. See docs/wasm-cells.md.
 
     Args:
@@ -85,13 +88,17 @@ async def compile_component(component: bytes, *, metered: bool = False, limits: 
 
     Raises:
         CellUnavailable: as `spawn_cell`.
+        TypeError: a component is bytes.
+        TimeoutError: it took longer.
         CallError: the component cannot be compiled; the reason is that with which a cell would end that was to run it.
     """
     if type(component) is not bytes:
         raise TypeError(f"compile_component: a component is bytes, not {component!r:.80}")
     begin = Start("compiler", (COMPILE, component), None, (), {}, b"")
     limits = replace(limits, fuel=1 if metered else None)  # which says that it is to be metered
-    cell = await start_behaviour(be_gateway, "wasm", False, begin, limits, frozenset(), None, link=False, initial_call="cell:compiler")
+    cell = await start_behaviour(
+        be_gateway, "wasm", False, begin, limits, frozenset(), None, link=False, timeout=timeout, initial_call="cell:compiler"
+    )
     code = bytearray()
     while len(code) < MOST_CODE and (part := await call(cell, len(code), timeout=timeout)):
         code += part
@@ -124,7 +131,8 @@ async def _start(
         expected = "the bytes of a module or a component" if kind == "wasm" else "Python source or a module"
         raise TypeError(f"spawn_cell: the source of a cell of the kind {kind} is {expected}, not {source!r:.80}")
     if type(source) is Compiled and source.is_metered is (limits.fuel is None):
-        raise ValueError(f"spawn_cell: it was compiled {'with' if source.is_metered else 'without'} metered=True, and fuel is {limits.fuel}")
+        compiled = "metered" if source.is_metered else "not metered"
+        raise ValueError(f"spawn_cell: the component was compiled {compiled}, and limits.fuel is {limits.fuel}")
     if fn is not None and type(fn) is not str:
         raise TypeError(f"spawn_cell: fn is the name of a function, or None for a script, not {fn!r}")
     if output is not None and type(output) is not Pid:

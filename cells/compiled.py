@@ -13,8 +13,8 @@ MOST_CODE: Final = 512 * 1024 * 1024  # bytes of one
 class Compiled:
     """A component as machine code, by `compile_component` and for `spawn_cell`.
 
-    Nobody has checked the code, and that is no matter: nobody looks at it but a cell, whose walls are for programs that may do anything. It fits
-    one version of wasmtime, and the processor that it was compiled on.
+    Nobody has checked the code, and that is no matter: it is for cells, whose walls are for programs that may do anything. It fits one
+    version of wasmtime, and processors like the one that it was compiled on.
 
     Args:
         is_metered: whether it counts its instructions, as a cell with a limit of fuel needs and another cannot use.

@@ -6,6 +6,7 @@ a batch at a time, and so many records in a second.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -15,8 +16,9 @@ from typing import Any, Final, Protocol
 
 import trio
 
-from beamlike.seam import Node, NodeId, Timer, current_hooks, let_go_on, now, push_timer
-from cells.kinds import CELL, LIFE, CellKind
+from beamlike.seam import Node, NodeId, Timer, current_hooks, error_reason, format_reason, let_go_on, log, now, push_timer
+from cells.errors import CellUnavailable
+from cells.kinds import CELL, LIFE, LONGEST, CellKind
 from cells.limits import Limits
 from cells.zygotes import Ended, Zygote
 from nodes.seam import BrokenRingError, Inlet, Intake, Outlet, Peer, Written, create, joined_or_none
@@ -26,6 +28,8 @@ BATCH: Final = 32  # records that are taken before other rings and processes hav
 WINDOW: Final = 0.05  # seconds in which records are counted
 NO_LIMIT: Final = 1_000_000_000  # seconds of CPU time
 LATEST_LOOK: Final = 60.0  # seconds between two looks at the CPU time of a cell that has a limit
+
+logger = logging.getLogger("beamlike.cells")
 
 
 class Owner(Protocol):
@@ -58,7 +62,7 @@ def forked_with(limits: Limits, *, polls: bool) -> dict[str, Any]:
 class Connection:
     """A cell that is being forked, or runs, or has ended. It has an owner from `belong_to` on; a spare one has none yet.
 
-    Raises: CellUnavailable; OSError for want of descriptors or memory.
+    Raises: CellUnavailable, also if this node has as many rings as it can look at; OSError for want of descriptors or memory.
     """
 
     def __init__(self, zygote: Zygote, limits: Limits) -> None:
@@ -75,22 +79,25 @@ class Connection:
         self.is_mute = False  # what it writes from now on does not count
         self.window = now()
         with ExitStack() as undo:
-            memfd, self.end = create(CAPACITY)
+            memfd, self.end = create(CAPACITY, LONGEST)
             undo.callback(self.end.close)
+            undo.callback(os.close, memfd)
             self.bell, self.their_bell = (self._eventfd(undo) for _ in range(2))
-            settings = forked_with(limits, polls=self.intake.looks.polls)
+            self.inlet = Inlet(self.end, self.their_bell, None, self._count, self.broke, BATCH)
+            self.inlet.quota, self.inlet.longest = self._share(), limits.message_bytes
             try:
-                zygote.fork(settings, [memfd, self.their_bell, self.bell], self._forked, self._ended)
-            finally:
-                os.close(memfd)
+                self.intake.welcome(self, self.inlet)
+            except RuntimeError as error:
+                raise CellUnavailable(f"no further cell on this node: {error}") from error
+            undo.callback(self.intake.part_with, self)
+            settings = forked_with(limits, polls=self.intake.looks.polls)
+            zygote.fork(settings, [memfd, self.their_bell, self.bell], self._forked, self._ended)
             undo.pop_all()
+        os.close(memfd)
         self.outlet = Outlet(self.end, self.their_bell, self._write_long, lambda outcome: None)  # what is broken is found by who reads
         self.offset = 0  # of a message of several records that is begun
         self.peer = Peer(NodeId(CELL, LIFE), self)  # type: ignore[arg-type]  # as much of a router as it needs
         self.peer.way = self.outlet
-        self.inlet = Inlet(self.end, self.their_bell, None, self._count, self.broke, BATCH)
-        self.inlet.quota, self.inlet.longest = self._share(), limits.message_bytes
-        self.intake.welcome(self, self.inlet)
         trio.lowlevel.spawn_system_task(self._answer_bell)
 
     def belong_to(self, owner: Owner, limits: Limits) -> None:
@@ -99,7 +106,7 @@ class Connection:
         self.limits = limits
         self.inlet.quota, self.inlet.longest = self._share(), limits.message_bytes
         if self.pidfd >= 0 and limits.cpu is not None:
-            self._watch_cpu(cpu_clock(self.pidfd), limits.cpu)
+            self._watch_cpu(limits.cpu)
         if self.first:
             owner.ready(self.first)
 
@@ -151,7 +158,11 @@ class Connection:
                 return
             with suppress(BlockingIOError):
                 os.eventfd_read(self.bell)
-            self._flush()
+            try:
+                self._flush()
+            except Exception as error:  # noqa: BLE001 - an exception in a system task would end the node
+                log(logger, logging.ERROR, "InternalError, please report it: of a cell: %s", format_reason(error_reason(error)))
+                self.kill()
             self.node.wake()
 
     # --- in ---
@@ -184,11 +195,15 @@ class Connection:
 
     def _go_on(self) -> bool:
         if not self.is_closed and self not in self.intake.guests:
-            self.intake.welcome(self, self.inlet)
+            try:
+                self.intake.welcome(self, self.inlet)
+            except RuntimeError:  # others have taken all places meanwhile
+                self.kill()
         return False
 
     def broke(self, fault: BrokenRingError) -> None:
         """See `nodes.intake.Writer`."""
+        self.intake.part_with(self)  # or who looks would find it there again and again
         if self.owner is None:
             self.kill()
         elif not self.is_mute:
@@ -201,9 +216,15 @@ class Connection:
         if self.is_doomed:
             self._send_kill()
         elif self.owner is not None and self.limits.cpu is not None:
-            self._watch_cpu(cpu_clock(pidfd), self.limits.cpu)
+            self._watch_cpu(self.limits.cpu)
 
-    def _watch_cpu(self, clock: int, limit: float) -> None:
+    def _watch_cpu(self, limit: float) -> None:
+        try:
+            clock = cpu_clock(self.pidfd)
+        except OSError:  # it has ended, or there is no descriptor left to look by: then nobody could say when it has had enough
+            self.kill()
+            return
+
         def look() -> bool:
             if self.pidfd < 0:
                 return False
@@ -257,9 +278,11 @@ class Connection:
 
 
 def cpu_clock(pidfd: int) -> int:
-    """The clock of the CPU time of an OS process (see clock_getcpuclockid(3))."""
+    """The clock of the CPU time of an OS process (see clock_getcpuclockid(3)). Raises: OSError: it has ended, or cannot be looked at."""
     with open(f"/proc/self/fdinfo/{pidfd}") as file:
         pid = next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
+    if pid < 1:  # of what has ended it is -1, which stands for ourselves in a clock's number
+        raise ProcessLookupError(f"the OS process of the pidfd {pidfd} has ended")
     return (~pid << 3) | 2
 
 

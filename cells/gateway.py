@@ -54,7 +54,10 @@ from nodes.seam import BrokenRingError, Kind, may_hold_pid
 SEND: Final = int(Kind.SEND)  # plain: a member costs a look-up
 NOBODY: Final = 0  # the handle of who calls: a cell learns of nobody but those whom it is handed
 PART: Final = 32 * 1024  # bytes of the start that are sent at a time
-MOST_PENDING: Final = 1000  # of what a cell asked for and waits for, of calls to it that it has not answered, and of its proxies
+MOST_PENDING: Final = 1000  # of calls and monitors of a cell, of calls to it that it has not answered, and of its proxies
+MOST_REQUESTS: Final = 64  # for files and connections that it waits for
+MOST_UNREAD: Final = 1024 * 1024  # bytes of answers that wait for a cell to read any
+OVERHEAD: Final = 100  # bytes that one costs besides what is in it
 STREAMS: Final = {1: "stdout", 2: "stderr"}
 
 
@@ -104,14 +107,15 @@ class Gateway:
         self.reason: Any = None  # why the cell ended, once that is known
         self.handles = Handles()
         self.opened = opened
-        self.served = Served(opened)
+        self.served = Served(opened, limits.file_bytes)
         self.proxies: dict[int, Pid] = {}  # the cell's processes that are known here, by their serials there
         self.own: dict[Pid, int] = {}  # the other way round
         self.calls: dict[int, Caller] = {}  # to the cell, which it has not answered
         self.last_call = 0
-        self.pending: dict[int, Process] = {}  # who does what the cell asked for, by its number there
+        self.pending: dict[int, Process] = {}  # who calls or monitors for the cell, by its number there,
+        self.requests: dict[int, Process] = {}  # and who opens, reads or writes
+        self.unread = 0  # bytes of answers since it read the last one
         self.connection = spares.take(zygote, limits)
-        self.put = self.connection.peer.put
         inlet = self.connection.inlet
         inlet.process, inlet.handed = process, self.handles.pids
         self.connection.belong_to(self, limits)
@@ -168,6 +172,14 @@ class Gateway:
         for part in (len(parts), *parts):
             self.connection.peer.put(Kind.SEND, self.own[self.process.pid], 0, 0, pack(part))
 
+    def put(self, kind: int, to: int, from_: int, ref: int, payload: bytes) -> None:
+        """Answer a record at once. A cell that asks and does not read is ended: nobody can be suspended for it."""
+        peer = self.connection.peer
+        peer.put(kind, to, from_, ref, payload)
+        self.unread = self.unread + len(payload) + OVERHEAD if peer.backlog_bytes else 0
+        if self.unread > MOST_UNREAD:
+            self._is_over(("limit", "unread"))
+
     # --- from the cell ---
 
     def arrived(self, kind: int, flags: int, to: int, from_: int, ref: int, payload: bytes) -> None:
@@ -197,15 +209,26 @@ class Gateway:
 
     def _proxy(self, serial: int) -> Pid:
         """The pid here of a process of the cell."""
+        if serial < 1:
+            raise ForgedError
         pid = self.proxies.get(serial)
         if pid is None:
             if len(self.proxies) >= MOST_PENDING:
+                self._forget_ended()
+            if len(self.proxies) >= MOST_PENDING:
+                self._is_over(("limit", "pids"))
                 raise ViolationError("more of its own pids than a cell may hand out")
             proxy = start(self.relay, (serial,), parent=self.process)
             extra(proxy).label = "process of a cell"
             pid = self._is_known(serial, proxy.pid)
+            _gateways[proxy] = self
             self.put(Kind.MONITOR, serial, 0, serial, b"")
         return pid
+
+    def _forget_ended(self) -> None:
+        for serial, pid in list(self.proxies.items()):
+            if pid.process is None:
+                del self.proxies[serial], self.own[pid]
 
     def _is_known(self, serial: int, pid: Pid) -> Pid:
         self.proxies[serial] = pid
@@ -213,20 +236,23 @@ class Gateway:
         return pid
 
     def _do(self, ref: int, fn: Callable[..., Any], *args: Any, io: bool = False) -> None:
-        """Let a process of its own do what the cell has asked for under this number."""
-        if ref in self.pending:
+        """Let a process of its own do what the cell has asked for under this number. `io`: it opens, reads or writes."""
+        pending, most = (self.requests, MOST_REQUESTS) if io else (self.pending, MOST_PENDING)
+        if ref in pending:
             raise ViolationError("two requests under one number")
-        if len(self.pending) >= MOST_PENDING:
+        if len(pending) >= most:
             raise ViolationError("more requests than a cell may have unanswered")
-        helper = start(self._done, (ref, fn, args), parent=self.process, io=io)
+        helper = start(self._done, (ref, io, fn, args), parent=self.process, io=io)
         extra(helper).label = "request of a cell"
-        self.pending[ref] = helper
+        pending[ref] = helper
 
-    async def _done(self, ref: int, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    async def _done(self, ref: int, io: bool, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         try:
             await fn(ref, *args)
         finally:
-            self.pending.pop(ref, None)
+            pending = self.requests if io else self.pending
+            if pending.get(ref) is current_process():  # else it was ended, and the number is another's
+                del pending[ref]
 
     def ready(self, first: int) -> None:
         self._is_known(first, self.process.pid)
@@ -262,20 +288,40 @@ class Gateway:
         else:
             self._do(ref, self._answer_call, pid, from_, request)
 
+    def _call_limited(self, to: int, from_: int, ref: int, payload: bytes) -> None:
+        """A process of the cell that has exclusions of its own calls: these are the cell's business."""
+        match self._reason(payload):
+            case (None, request, _):
+                self._do(ref, self._answer_call, self._target(to), from_, request)
+            case _:
+                self._put_down(from_, ref, "noproc")
+
+    def _tighten(self, to: int, from_: int, ref: int, payload: bytes) -> None:
+        """Nothing out here descends from its processes."""
+        if ref:
+            self.put(Kind.REPLY, from_, 1, ref, pack(("ok", 0)))
+
     async def _answer_call(self, ref: int, pid: Pid, from_: int, request: Any) -> None:
         try:
             value = await call(pid, request, timeout=None)
         except (CallError, PermissionError) as error:
-            self._put_down(from_, ref, getattr(error, "reason", str(error)))
+            self._tell_down(from_, ref, getattr(error, "reason", str(error)))
             return
         payload = self._packed(value)
         if payload is None:
-            self._put_down(from_, ref, ("undeliverable", "the answer"))
+            self._tell_down(from_, ref, ("undeliverable", "the answer"))
         else:
             self.connection.peer.put_for_caller(Kind.REPLY, from_, 1, ref, payload)
 
     def _put_down(self, watcher: int, ref: int, reason: Any) -> None:
-        self.put(Kind.DOWN, watcher, 0, ref, self._packed(reason) or pack(repr(reason)[:1000]))
+        self.put(Kind.DOWN, watcher, 0, ref, self._packed_reason(reason))
+
+    def _tell_down(self, watcher: int, ref: int, reason: Any) -> None:
+        """The same by a process of its own, which waits while the cell does not read."""
+        self.connection.peer.put_for_caller(Kind.DOWN, watcher, 0, ref, self._packed_reason(reason))
+
+    def _packed_reason(self, reason: Any) -> bytes:
+        return self._packed(reason) or pack(repr(reason)[:1000])
 
     def _reply(self, to: int, from_: int, ref: int, payload: bytes) -> None:
         caller = self.calls.pop(ref, None)
@@ -291,7 +337,7 @@ class Gateway:
 
     async def _answer_monitor(self, ref: int, pid: Pid, from_: int) -> None:
         monitor(pid)
-        self._put_down(from_, ref, (await receive()).reason)
+        self._tell_down(from_, ref, (await receive()).reason)
 
     def _demonitor(self, to: int, from_: int, ref: int, payload: bytes) -> None:
         helper = self.pending.pop(ref, None)
@@ -302,6 +348,7 @@ class Gateway:
         """A process of the cell has ended: we watch those that have a proxy, under their serials."""
         proxy = self.proxies.get(ref)
         if proxy is not None and proxy.process is not None and proxy.process is not self.process:
+            _gateways.pop(proxy.process, None)  # it need not be told
             end(proxy.process, self._reason(payload))
 
     def _exit(self, to: int, from_: int, ref: int, payload: bytes) -> None:
@@ -342,11 +389,11 @@ class Gateway:
             send(self.output, CellOutput(self.process.pid, stream, payload))
 
     def _request(self, to: int, from_: int, ref: int, payload: bytes) -> None:
-        self._do(-ref, self._answer_request, ref, self._reason(payload), io=True)
+        self._do(ref, self._answer_request, self._reason(payload), io=True)
 
-    async def _answer_request(self, number: int, ref: int, request: Any) -> None:
+    async def _answer_request(self, ref: int, request: Any) -> None:
         answer = await self.served.answer(request)
-        self.connection.peer.put(CellKind.ANSWER, 0, 0, ref, pack(answer))
+        self.connection.peer.put_for_caller(CellKind.ANSWER, 0, 0, ref, pack(answer))
 
     def _program_ended(self, to: int, from_: int, ref: int, payload: bytes) -> None:
         if self.proxies.get(from_) is not self.process.pid:
@@ -358,10 +405,13 @@ class Gateway:
                 self._is_over(reason)
 
     def _reason(self, payload: bytes) -> Any:
+        """A value that is to be shown, as reasons are: an int may have more digits than Python prints."""
         try:
-            return self._value(payload)
-        except WireError as error:
+            reason = self._value(payload)
+            repr(reason)
+        except (WireError, ValueError) as error:
             return ("undecodable", str(error))
+        return reason
 
     # --- the end ---
 
@@ -388,7 +438,9 @@ class Gateway:
             send(self.output, CellEnded(self.process.pid, reason, ended.cpu, ended.memory))
         if not self.proxies:
             deliver(self.process, NotReady(reason))
-        for pid in self.proxies.values():
+        for helper in [*self.pending.values(), *self.requests.values()]:
+            end(helper, "killed")
+        for pid in list(self.proxies.values()):
             if pid.process is not None:
                 end(pid.process, reason)
 
@@ -405,9 +457,17 @@ class Gateway:
         if status == -signal.SIGKILL:
             return "killed"
         if status < 0:
-            return ("signal", signal.Signals(-status).name)
+            return ("signal", name_of(-status))
         violation = seccomp.violation_of(status)
         return ("exit", status) if violation is None else ("capability_violation", "os", violation)
+
+
+def name_of(signum: int) -> str:
+    """Of a signal; those of real time have numbers only."""
+    try:
+        return signal.Signals(signum).name
+    except ValueError:
+        return f"SIG{signum}"
 
 
 READY: Final = object()
@@ -430,19 +490,26 @@ ACTS: Final[dict[int, Act]] = {
     Kind.SPAWN: Gateway._no_spawn,
     Kind.INFO: Gateway._no_info,
     Kind.PROBE: Gateway._nothing,
+    Kind.CALL_LIMITED: Gateway._call_limited,
+    Kind.SEND_LIMITED: Gateway._send,
+    Kind.TIGHTEN: Gateway._tighten,
     CellKind.ENDED: Gateway._program_ended,
     CellKind.OUTPUT: Gateway._wrote,
     CellKind.REQUEST: Gateway._request,
 }
 
-_gateways: dict[Process, Gateway] = {}
+_gateways: dict[Process, Gateway] = {}  # whose processes these are: those of cells, and their proxies
 
 
 def _released(process: Process, reason: Any) -> None:
-    """A process has ended: if it was a cell, its OS process does, too."""
+    """A process has ended: if it was a cell, its OS process does, too; if a proxy, whom it stood for."""
     gateway = _gateways.pop(process, None)
-    if gateway is not None:
+    if gateway is None:
+        return
+    if process is gateway.process:
         gateway._is_over(reason)
+    elif (serial := gateway.own.get(process.pid, 0)) and not gateway.connection.is_doomed:
+        gateway.put(Kind.EXIT, serial, 0, 0, pack("kill"))
 
 
 on_release.append(_released)

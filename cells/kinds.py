@@ -11,6 +11,7 @@ from typing import Final
 
 OUTSIDE: Final = "outside"  # the node of all pids that a cell is handed; their serials are handles
 CELL: Final = "cell"  # the node of the pids of a cell's own processes
+LONGEST: Final = 64 * 1024  # bytes of a record's payload, in both directions
 LIFE: Final = 1  # the incarnation of both
 
 

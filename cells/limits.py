@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from beamlike import record
+from cells.kinds import LONGEST
 
-MOST_BYTES: Final = 64 * 1024  # of a message: what one read of a ring takes
+MOST_BYTES: Final = LONGEST  # of a message
 
 
 @record
@@ -15,14 +16,15 @@ class Limits:
 
     Args:
         memory: bytes of address space beyond the interpreter's own. Passing it is a MemoryError inside, and unless that is caught the end,
-            `("limit", "memory")`. For WebAssembly bytes of each of its memories; its compiler has 64 MiB besides, enough for a module of 700 KB,
-            and takes from this what it needs more: about 90 bytes for each of the module's.
+            `("limit", "memory")`. For WebAssembly bytes of each of its memories; its compiler has 64 MiB besides, enough for a module of
+            700 KB, and takes from this what it needs more: up to 90 bytes for each of the module's. For components see docs/wasm-cells.md.
         cpu: seconds of CPU time over its whole life; None: no limit. Then it ends with `("limit", "cpu")`.
         fuel: instructions of WebAssembly, about, over its whole life, then it ends with `("limit", "cpu")`, after the same instruction each
             time; None: no limit. Counting makes it slower.
         messages_per_s: records that are taken from it in a second; what it sends beyond that waits in its own ring, and it with it.
         message_bytes: bytes of a message, to or from it, at most 65,536.
         output_bytes: of stdout and stderr together; then it ends with `("limit", "output")`.
+        file_bytes: that it may write to files which are open to it, in all; then it gets EDQUOT.
 
     Raises: TypeError or ValueError that names the field.
     """
@@ -33,17 +35,18 @@ class Limits:
     messages_per_s: int = 100_000
     message_bytes: int = MOST_BYTES
     output_bytes: int = 1024 * 1024
+    file_bytes: int = 64 * 1024 * 1024
 
     def __post_init__(self) -> None:
         self.check()
 
     def check(self) -> None:
         """Check every field. A receiver does it once more: records arrive without being checked."""
-        for name in ("memory", "messages_per_s", "message_bytes", "output_bytes"):
+        for name in ("memory", "messages_per_s", "message_bytes", "output_bytes", "file_bytes"):
             value = getattr(self, name)
             if type(value) is not int:
                 raise TypeError(f"Limits: {name} is an int, not {value!r}")
-            if value < (0 if name == "output_bytes" else 1):
+            if value < (0 if name in ("output_bytes", "file_bytes") else 1):
                 raise ValueError(f"Limits: {name} is {value}: expected a positive number")
         if self.message_bytes > MOST_BYTES:
             raise ValueError(f"Limits: message_bytes is {self.message_bytes}: at most {MOST_BYTES}")

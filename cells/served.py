@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Coroutine
 from io import FileIO
+from threading import Lock
 from typing import Any, Final
 
 import trio
@@ -18,48 +20,62 @@ import trio
 import caps
 from beamlike import open_file, open_tcp
 
-MOST_OPEN: Final = 64  # files and connections of a cell
+MOST_OPEN: Final = 64  # files and connections of a cell, those included that are being opened
 MOST_READ: Final = 16 * 1024  # bytes of an answer
+MOST_TEXT: Final = 500  # characters of an error
+MOST_THREADS: Final = 4  # of the node's, which wait for a disk on behalf of one cell
 MODES: Final = {"r": "r", "w": "w", "a": "w", "x": "w", "r+": "rw", "w+": "rw"}  # of `open`, and what they are to exclusions
 
 
 class Served:
-    """What one cell has open, by number. `opened`: of `file` and `net`, what is not closed to it."""
+    """What one cell has open, by number.
 
-    def __init__(self, opened: frozenset[str]) -> None:
+    Args:
+        opened: of `file` and `net`, what is not closed to it.
+        file_bytes: that it may write to files.
+    """
+
+    def __init__(self, opened: frozenset[str], file_bytes: int) -> None:
         self.opened = opened
+        self.bytes_left = file_bytes
+        self.lock = Lock()  # of that
         self.open: dict[int, FileIO | trio.SocketStream] = {}
+        self.users: Counter[FileIO] = Counter()  # threads in which something is done with a file: its descriptor must stay its own
+        self.opening = 0  # that have been asked for
+        self.is_closed = False
         self.last = 0
+        self.threads = trio.CapacityLimiter(MOST_THREADS)
 
     async def answer(self, request: Any) -> tuple[Any, ...]:
         """The answer to a request: ("ok", value) or ("error", errno, text)."""
         try:
             match request:
                 case ("open", str(path), str(mode)) if mode in MODES:
-                    return ("ok", self._kept(await trio.to_thread.run_sync(self._open, path, mode)))
+                    return ("ok", await self._keep(self._in_thread(self._open, path, mode)))
                 case ("connect", str(host), int(port)):
-                    return ("ok", self._kept(await self._connect(host, port)))
+                    return ("ok", await self._keep(self._connect(host, port)))
                 case ("close", int(number)):
                     await self._close(number)
                     return ("ok", None)
                 case (str(operation), int(number), *operands) if operation in OPERATIONS:
                     return ("ok", await self._operate(operation, self._numbered(number), operands))
         except OSError as error:
-            return ("error", error.errno or errno.EIO, error.strerror or str(error))
+            return ("error", error.errno or errno.EIO, (error.strerror or str(error))[:MOST_TEXT])
         except trio.BrokenResourceError:
             return ("error", errno.EPIPE, "the connection is broken")
-        except (ValueError, TypeError) as error:
-            return ("error", errno.EINVAL, str(error))
+        except Exception as error:  # noqa: BLE001 - operands may be anything, and what is wrong with them is the cell's
+            return ("error", errno.EINVAL, str(error)[:MOST_TEXT])
         return ("error", errno.EINVAL, "there is no such request")
 
     def close(self) -> None:
         """The cell has ended."""
-        for each in self.open.values():
-            if isinstance(each, FileIO):
-                each.close()
-            else:
-                each.socket.close()
-        self.open.clear()
+        self.is_closed = True
+        opened, self.open = list(self.open.values()), {}
+        for each in opened:
+            self._let_go(each)
+
+    async def _in_thread(self, fn: Callable[..., Any], *args: Any) -> Any:
+        return await trio.to_thread.run_sync(fn, *args, limiter=self.threads)
 
     def _open(self, path: str, mode: str) -> FileIO:
         if "file" not in self.opened:
@@ -69,15 +85,21 @@ class Served:
             raise OSError(errno.EACCES, "a cell opens regular files only")
         return open_file(path, mode + "b", buffering=0)  # type: ignore[return-value]  # it is not buffered
 
-    def _kept(self, what: FileIO | trio.SocketStream) -> int:
-        if len(self.open) >= MOST_OPEN:
-            if isinstance(what, FileIO):
-                what.close()
-            else:
-                what.socket.close()
+    async def _keep(self, opening: Coroutine[Any, Any, FileIO | trio.SocketStream]) -> int:
+        """The number of what is being opened."""
+        if len(self.open) + self.opening >= MOST_OPEN:
+            opening.close()
             raise OSError(errno.EMFILE, f"a cell has at most {MOST_OPEN} files and connections open")
+        self.opening += 1
+        try:
+            opened = await opening
+        finally:
+            self.opening -= 1
+        if self.is_closed:
+            self._let_go(opened)
+            raise OSError(errno.EPIPE, "the cell has ended")
         self.last += 1
-        self.open[self.last] = what
+        self.open[self.last] = opened
         return self.last
 
     def _numbered(self, number: int) -> FileIO | trio.SocketStream:
@@ -88,17 +110,27 @@ class Served:
     async def _close(self, number: int) -> None:
         what = self._numbered(number)
         del self.open[number]
-        if isinstance(what, FileIO):
+        self._let_go(what)
+
+    def _let_go(self, what: FileIO | trio.SocketStream) -> None:
+        """It is open to the cell no longer."""
+        if not isinstance(what, FileIO):
+            what.socket.close()
+        elif not self.users[what]:
             what.close()
-        else:
-            await what.aclose()
 
     async def _operate(self, operation: str, what: FileIO | trio.SocketStream, operands: list[Any]) -> Any:
         if isinstance(what, FileIO):
-            return await trio.to_thread.run_sync(OPERATIONS[operation], what, *operands)
+            self.users[what] += 1
+            try:
+                return await self._in_thread(OPERATIONS[operation], self, what, *operands)
+            finally:
+                self.users[what] -= 1
+                if what not in self.open.values():
+                    self._let_go(what)
         match operation, operands:
             case "read", [int(count)]:
-                return bytes(await what.receive_some(min(count, MOST_READ)))
+                return bytes(await what.receive_some(max(1, min(count, MOST_READ))))
             case "write", [bytes(data)]:
                 await what.send_all(data)
                 return len(data)
@@ -107,12 +139,33 @@ class Served:
     async def _connect(self, host: str, port: int) -> trio.SocketStream:
         if "net" not in self.opened:
             raise OSError(errno.EACCES, "no connection is open to this cell")
+        caps.check("net", host, port)  # the name itself: to look up any would tell them to whoever answers for them
         return await open_tcp(host, port)
+
+    # --- operations on files, in a thread ---
+
+    def _read(self, file: FileIO, count: int) -> bytes:
+        return file.read(max(0, min(count, MOST_READ))) or b""
+
+    def _write(self, file: FileIO, data: bytes) -> int:
+        end = os.fstat(file.fileno()).st_size
+        self._grow(max(len(data), file.tell() + len(data) - end))
+        return file.write(data)
+
+    def _truncate(self, file: FileIO, size: int) -> int:
+        self._grow(max(0, size - os.fstat(file.fileno()).st_size))
+        return file.truncate(size)
+
+    def _grow(self, count: int) -> None:
+        with self.lock:
+            if count > self.bytes_left:
+                raise OSError(errno.EDQUOT, f"it writes more to files than its Limits.file_bytes: {self.bytes_left} bytes are left")
+            self.bytes_left -= count
 
 
 OPERATIONS: Final[dict[str, Callable[..., Any]]] = {
-    "read": lambda file, count: file.read(min(count, MOST_READ)),
-    "write": FileIO.write,
-    "seek": FileIO.seek,
-    "truncate": FileIO.truncate,
+    "read": Served._read,
+    "write": Served._write,
+    "seek": lambda served, file, offset, whence: file.seek(offset, whence),
+    "truncate": Served._truncate,
 }

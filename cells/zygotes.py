@@ -5,18 +5,21 @@ A zygote is started for the first cell, and again if it has died; all its cells 
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 from collections.abc import Callable
-from contextlib import suppress
 from itertools import count
 from typing import Any, NamedTuple
 
 import trio
 
+from beamlike.seam import error_reason, format_reason, log
 from cells.errors import CellUnavailable
 from cells.inside.zygote import command
-from nodes.seam import Channel, ChannelClosed, socket_pair
+from nodes.seam import Channel, ChannelClosed, PacketError, socket_pair
+
+logger = logging.getLogger("beamlike.cells")
 
 
 class Ended(NamedTuple):
@@ -71,6 +74,9 @@ class Zygote:
                     packet = self.channel.receive()
                 except ChannelClosed:
                     break
+                except PacketError as error:  # whose it was is not known: of all its cells nobody would know how they end
+                    log(logger, logging.ERROR, "the cells of this node are ended: %s", error)
+                    break
                 if packet is None:
                     await trio.lowlevel.wait_readable(self.channel)
                     continue
@@ -80,13 +86,13 @@ class Zygote:
                     case (("unavailable", str(text), str(_)), []):
                         self.error = text
                     case (("forked", int(number)), [pidfd]):
-                        self._cells[number][0](pidfd)
+                        _tell(self._cells[number][0], pidfd)
                     case (("failed", int(number), str(text)), []):
                         self.error = self.error or text
-                        self._cells.pop(number)[1](Ended(None, 0.0, 0))
+                        _tell(self._cells.pop(number)[1], Ended(None, 0.0, 0))
                         self.error = None
                     case (("ended", int(number), int(status), float(cpu), int(memory)), []):
-                        self._cells.pop(number)[1](Ended(status, cpu, memory))
+                        _tell(self._cells.pop(number)[1], Ended(status, cpu, memory))
         finally:
             self.close()
 
@@ -100,8 +106,15 @@ class Zygote:
         self._process.wait()
         cells, self._cells = self._cells, {}
         for _, ended in cells.values():
-            with suppress(Exception):
-                ended(Ended(None, 0.0, 0))
+            _tell(ended, Ended(None, 0.0, 0))
+
+
+def _tell(fn: Callable[[Any], None], what: Any) -> None:
+    """Whatever goes wrong about one cell is not to end the node, as an exception in a system task would."""
+    try:
+        fn(what)
+    except Exception as error:  # noqa: BLE001 - see above
+        log(logger, logging.ERROR, "InternalError, please report it: of a cell: %s", format_reason(error_reason(error)))
 
 
 MODULES: dict[str, list[str]] = {"process": [], "wasm": ["cells.inside.wasm"]}  # that a kind of cell needs besides

@@ -26,6 +26,7 @@ from beamlike.seam import (
     here,
     holder,
     ignore,
+    is_service,
     leaves,
     link_from_afar,
     log,
@@ -67,6 +68,14 @@ def _send(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: bytes)
         _undecodable(process.pid, error)
     else:
         deliver(process, message)
+
+
+def _send_limited(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: bytes) -> None:
+    process = here(to)
+    if process is not None and is_service(process):
+        count_dead_letter(process.pid, None, "excluded")
+    else:
+        _send(me, peer, to, from_, ref, payload)
 
 
 def _send_named(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: bytes) -> None:
@@ -121,6 +130,8 @@ def _call_limited(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload
     process = here(to) if name is None else holder(name)
     if process is None:
         _down(peer, from_, ref, "noproc")
+    elif is_service(process):
+        _down(peer, from_, ref, ("excluded", "this is one of the runtime's own"))
     else:
         peer.call_came(process, from_, ref, request, layers)
 
@@ -321,5 +332,6 @@ ARRIVALS: dict[int, Arrival] = {
     Kind.INFO: _info,
     Kind.PROBE: _probe,
     Kind.CALL_LIMITED: _call_limited,
+    Kind.SEND_LIMITED: _send_limited,
     Kind.TIGHTEN: _tighten,
 }

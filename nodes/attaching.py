@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from beamlike.seam import check_access
 from nodes import frames, runtime_dir
 
 PATIENCE = 10.0  # seconds for an answer, beyond what the request itself takes
@@ -26,9 +27,12 @@ def list_systems() -> list[int]:
 
 
 class Connection:
-    """A connection to the system with this owner. Raises: AttachError if none runs."""
+    """A connection to the system with this owner, which may do everything there.
+
+    Raises: AttachError if none runs; CapabilityError if an exclusion refuses the caller `("system", "attach")`."""
 
     def __init__(self, system: int) -> None:
+        check_access("system", "attach")
         try:
             runtime_dir.check()
             self._socket = runtime_dir.connect(system)

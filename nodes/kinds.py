@@ -31,4 +31,5 @@ class Kind(IntEnum):
     INFO = 16  # to, from, ref: `process_info`, answered by REPLY
     PROBE = 17  # ref: of a call that waits; (pid, Ref of its call, path): see nodes.cycles
     CALL_LIMITED = 18  # to, from, ref; (name or nil, request, layers): CALL, or CALL_NAMED, of a process that has exclusions
+    SEND_LIMITED = 20  # to; the message: SEND of a process that has exclusions
     TIGHTEN = 19  # from, ref; (pid, layers, who asks): `tighten` of all that descend from it, answered by REPLY. ref 0: not answered

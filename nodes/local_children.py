@@ -7,7 +7,7 @@ from typing import Any
 
 import caps
 from beamlike import IGNORE, ChildSpec, ChildStartError, Pid, record, send, unpack
-from beamlike.seam import RESTARTING, STOPPED, Child, Options, StaticSupervising, error_reason
+from beamlike.seam import RESTARTING, STOPPED, Child, Options, StaticSupervising, current_process, error_reason, extra
 
 
 @record
@@ -52,6 +52,7 @@ class LocalChildren(StaticSupervising):
 
     async def init(self, options: Options, placing: Pid) -> None:  # type: ignore[override]
         """Without children."""
+        extra(current_process()).is_service = True
         self.placing = placing
         self.numbers: dict[Any, int] = {}  # of the children, by key
         await super().init(options)

@@ -15,7 +15,7 @@ import trio
 import beamlike
 import caps
 from beamlike import Call, Caller, CallError, ChildInfo, Pid, Supervisor, io, process_flag, receive, reply, sleep, spawn
-from beamlike.seam import Process, describe, mailbox_length
+from beamlike.seam import Process, current_process, describe, extra, mailbox_length
 
 SERVICE: Final = "beamlike.overview"
 BATCH: Final = 50  # processes that are looked at before others have their turn
@@ -46,6 +46,7 @@ async def tell_of_processes() -> None:
 
 async def _answer(caller: Caller, kind: str, args: tuple[Any, ...]) -> None:
     process_flag("label", f"overview: {kind}")
+    extra(current_process()).is_service = True
     reply(caller, await ANSWERS[kind](*args))
 
 

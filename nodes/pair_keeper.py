@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+import caps
 from beamlike import (
     IGNORE,
     BadNameError,
@@ -27,7 +28,7 @@ from beamlike import (
     reply,
     start_behaviour,
 )
-from beamlike.seam import SystemRequest, Under, check_name, current_process, join, start, tell
+from beamlike.seam import SystemRequest, Under, check_name, current_process, join, known_as, start, tell
 from nodes.here import joined
 from nodes.pair_ledger import KindOfPair, StopPair, WatchPair
 from nodes.pair_starting import start_pair
@@ -71,8 +72,15 @@ async def _keep(started: Started, kind: type[GenServer], name: str, *args: Any) 
                 raise Stop(reason)
             case Exit(_, reason):
                 await _stop(name, reason)
-            case Call(_, SystemRequest("terminate", reason)):
-                await _stop(name, reason)
+            case Call(caller, SystemRequest("terminate", reason)) as message:
+                try:
+                    caps.require(message.layers, "exit", *known_as(me.pid))
+                except caps.CapabilityError as error:
+                    reply(caller, ("error", f"CapabilityError: {error}"))
+                else:
+                    await _stop(name, reason)
+            case Call(caller, StopPair()):
+                reply(caller, ("error", "a keeper is stopped by system.stop"))
             case Call(caller, request) as message:
                 with Under(me, message.layers):
                     start(_pass_on, (caller, name, request), parent=me, runs="")

@@ -20,6 +20,7 @@ from contextlib import nullcontext
 from typing import Any, Final, Literal
 from zlib import crc32
 
+import caps
 from beamlike import (
     IGNORE,
     NOREPLY,
@@ -55,6 +56,7 @@ from beamlike.seam import (
     log,
     make_ref_of,
     now,
+    permit_target,
     release_caller,
     set_outbox,
     start,
@@ -245,6 +247,12 @@ class Primary:
         if client not in self.clients:
             self.clients[client] = monitor(client)
         if type(request) is StopPair:
+            layers = self.control.extra.last_message.layers
+            if not caps.permits(layers, "exit", self.name):
+                refused = Failed(("excluded", f"an exclusion of the caller's refuses it to end the pair {self.name!r}"))
+                self.outbox.replies.append((caller, refused))
+                self._commit((("done", client, serial, floor, ("ok", refused)),), is_answer=True)
+                return
             self.farewell.append((caller, True))
             raise Stop(request.reason)
         if type(request) is WatchPair:
@@ -317,8 +325,14 @@ class Primary:
         _, destination, message, period = timer
         fired: Operation = ("timer", ref, period, destination, message, period) if period else ("no_timer", ref)
         if destination is not None:
-            self._commit((fired, ("send", destination, message)))
+            try:
+                permit_target(self.process, "send", destination)
+            except caps.CapabilityError:  # it was tightened since
+                self._commit((fired,))
+            else:
+                self._commit((fired, ("send", destination, message)))
             return
+        self.control.extra.last_message = message
         try:
             if type(message) is Cast:
                 await self._handled(self.server.handle_cast(message.request), "handle_cast")

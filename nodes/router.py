@@ -166,6 +166,11 @@ class Router:
         if peer is not None:
             peer.send(destination.serial, message)
 
+    def send_limited(self, destination: Pid, message: Any) -> None:
+        peer = self.peer(destination.origin)
+        if peer is not None:
+            peer.put_for_caller(Kind.SEND_LIMITED, destination.serial, 0, 0, pack(message))
+
     def send_named(self, name: str, node: str, message: Any) -> None:
         peer = self.node(node)
         if peer is not None:

@@ -9,10 +9,12 @@ import trio
 
 import caps
 from beamlike import ChildSpec, Supervisor, process_flag, receive
-from beamlike.seam import start
+from beamlike.seam import serve, start
 from nodes import global_names, groups, load, overview, pair_directory, placing
 
 SUPERVISOR = "beamlike.nodes"
+for name in (global_names.SERVICE, groups.SERVICE, placing.SERVICE, pair_directory.NAME, overview.SERVICE):
+    serve(name)
 
 
 async def start_services() -> None:

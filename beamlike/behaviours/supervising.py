@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Literal
 
 import caps
-from beamlike import clock, reports, signals
+from beamlike import clock, privileged, reports, signals
 from beamlike.behaviours import stopping
 from beamlike.behaviours.asking import HELD, RESTARTING, RUNNING, STOPPED, ChildError, ChildInfo, ChildStartError, Status
 from beamlike.behaviours.child import ChildSpec, start_process
@@ -35,7 +35,7 @@ from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.timers import Timer
 from beamlike.processes import process_flag
 from beamlike.records import record
-from beamlike.tightening import tightened
+from beamlike.tightening import descends, tightened
 
 START_PATIENCE = 5.0  # seconds that a start function may take before it is reported
 
@@ -189,10 +189,19 @@ class Supervising(GenServer):
             return
         if type(pid) is not Pid:
             raise ChildStartError(spec.id, ("bad_start", f"{reports.shown(pid)} was returned, expected a Pid or IGNORE"))
+        if pid.process is None or not descends(pid.process, me.pid):
+            self.adopt(child, pid)
         child.pid, child.status, child.since = pid, RUNNING, scheduler.now()
         self.running[pid] = child
         signals.link_own(me, pid)  # most are already; one that is not, and has ended, answers `noproc`
         reports.progress(me.pid, me.name, child.report())
+
+    def adopt(self, child: Child, pid: Pid) -> None:
+        """It was not spawned from here, so to link to it, and to end it later, is no supervisor's right of its own. Raises: ChildStartError."""
+        try:
+            privileged.permit_target(scheduler.current_process(), "exit", pid)
+        except caps.CapabilityError as error:
+            raise ChildStartError(child.spec.id, reason_of(error)) from error
 
     def watch_start(self, child: Child) -> Timer | None:
         """Let it be reported if the child's own start function does not return: it may be the child itself, given by mistake."""

@@ -258,6 +258,8 @@ def _wait_for(task: Task) -> Wait:
     wait = promises.promised(task.ref)
     if wait is None:
         raise RuntimeError(f"the value of task {task.pid} was taken before: it is there once")
+    if wait.server != task.pid:
+        raise RuntimeError(f"{task!r} was not made by Task: its value is promised by {wait.server}")
     return wait
 
 

@@ -1,5 +1,5 @@
 from beamlike.hot cimport scheduler
-from beamlike.hot.guards cimport require_target
+from beamlike.hot.guards cimport forbid_service, is_service, require_target
 from beamlike.hot.ids cimport Pid, Ref
 from beamlike.hot.native cimport poll_type, set_pending
 from beamlike.hot.process cimport Process
@@ -30,9 +30,10 @@ cdef class Wait:
     cdef public Ref ref
     cdef public tuple layers
     cdef public int state
-    cdef public bint is_over
+    cdef public bint is_over, is_permitted
     cdef public double timeout
     cpdef void begin(self) except *
+    cdef void check_again(self) except *
     cdef Process local_server(self)
     cdef object peer(self)
     cpdef void refuse_cycle(self, Process server) except *

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from beamlike.hot import scheduler
-from beamlike.hot.guards import require_target
+from beamlike.hot.guards import forbid_service, is_service, require_target
 from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.portable import PARK
 from beamlike.hot.process import INFINITY, RUNNABLE, WAITING, Process
@@ -130,7 +130,7 @@ scheduler.stamp_by(Cast, _limited_cast)
 class Wait:
     """One call in flight: what `call` gives to await. The request leaves when it is first awaited."""
 
-    __slots__ = ("event", "is_over", "layers", "process", "ref", "request", "server", "state", "timeout", "value")
+    __slots__ = ("event", "is_over", "is_permitted", "layers", "process", "ref", "request", "server", "state", "timeout", "value")
 
     process: Process
     server: Any  # a Pid, or (name, node) of another node
@@ -142,6 +142,7 @@ class Wait:
     event: Any  # trio.Event in trio mode
     layers: tuple[Any, ...]  # under which the caller acted when it made it
     is_over: bool  # it was awaited to its end
+    is_permitted: bool  # whoever made it had it checked otherwise
 
     def __await__(self) -> Any:
         return self
@@ -158,6 +159,8 @@ class Wait:
     def begin(self) -> None:
         """Send the request and watch the server."""
         me = self.process
+        if me.is_restrained and not self.is_permitted:
+            self.check_again()
         self.ref = make_ref()
         if me.calls is None:
             me.calls = {}
@@ -188,6 +191,13 @@ class Wait:
         message.request = self.request
         message.layers = self.layers
         deliver(server, message)
+
+    def check_again(self) -> None:
+        """The caller may have been tightened since it made the call."""
+        layers = scheduler.layers_of(self.process)
+        if layers is not self.layers:
+            permit_call(self.process, layers, self.server)
+            self.layers = layers
 
     def local_server(self) -> Process | None:
         """The server's record, if it lives here."""
@@ -305,7 +315,7 @@ def make_wait(process: Process, server: Any, request: Any, timeout: Any) -> Wait
     wait.timeout = timeout
     wait.layers = process.layers if process is scheduler.stepped() else scheduler.layers_of(process)
     wait.state = 0
-    wait.is_over = False
+    wait.is_over = wait.is_permitted = False
     wait.ref = wait.value = wait.event = None  # type: ignore[assignment]  # `begin` makes the ref
     return wait
 
@@ -348,8 +358,14 @@ def _call(process: Process, server: Any, request: Any, timeout: Any, is_permitte
     if type(server) is not Pid:
         server = scheduler.hooks_or_error().resolve(server)
     wait = make_wait(process, server, copy_value(request), INFINITY if seconds is None else seconds)
-    if len(wait.layers) > 0 and not is_permitted:
+    if is_permitted:
+        wait.is_permitted = True
+        wait.layers = ()  # the service is asked by its face: one that arrives with layers was made by hand
+    elif len(wait.layers) > 0:
         permit_call(process, wait.layers, server)
+        if is_service(process):
+            wait.layers = ()
+            wait.is_permitted = True
     if process is scheduler.stepped():
         return wait
     return scheduler.hooks_or_error().call_in_trio(wait)
@@ -361,6 +377,7 @@ def permit_call(process: Process, layers: tuple[Any, ...], server: Any) -> None:
         scheduler.hooks_or_error().permit_send(process, layers, server)
     elif server.process is not process:
         require_target(layers, server)
+        forbid_service(process, server)
 
 
 def cast(server: Any, request: Any) -> None:

@@ -13,5 +13,7 @@ cpdef Guard guard_of(tuple layers)
 cpdef void require(tuple layers, object kind, tuple what) except *
 cpdef bint is_exact(tuple what) except -1
 cpdef void require_target(tuple layers, Pid pid) except *
+cpdef bint is_service(Process process) except -1
+cpdef void forbid_service(Process sender, Pid pid) except *
 cpdef object name_of(Pid pid)
 cpdef tuple known_as(Pid pid)

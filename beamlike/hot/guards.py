@@ -78,6 +78,26 @@ def is_exact(what: tuple[Any, ...]) -> bool:
     return True
 
 
+services: set[Any] = set()  # names that the runtime's own processes have, on each node
+
+
+def is_service(process: Process) -> bool:
+    """Is it one of the runtime's own, whose requests its faces check? A process with exclusions has no other way to it."""
+    return process.name in services or (process.extra is not None and process.extra.is_service)
+
+
+def forbid_service(sender: Process, pid: Pid) -> None:
+    """Raise CapabilityError if this is a service, and the sender, which has exclusions, is none."""
+    if pid.process is not None and is_service(pid.process) and not is_service(sender):
+        refuse_service(pid)
+
+
+def refuse_service(what: Any) -> None:
+    """Raise CapabilityError: a process with exclusions sends to a service."""
+    text = f"('send', {what!r}) is refused: this is one of the runtime's own, which a process with exclusions reaches by its functions only"
+    raise caps.CapabilityError("send", (what,), ("send", what), text)
+
+
 def require_target(layers: tuple[Any, ...], pid: Pid) -> None:
     """Raise CapabilityError unless messages may be sent to this pid, by it, by its node and, if it is known here, by its name."""
     guard = guard_of(layers)

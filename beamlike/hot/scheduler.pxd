@@ -1,4 +1,4 @@
-from beamlike.hot.guards cimport require_target
+from beamlike.hot.guards cimport forbid_service, is_service, require_target
 from beamlike.hot.ids cimport NodeId, Pid, Ref, make_pid, make_ref_of
 from beamlike.hot.mailboxes cimport mailbox_length, take, take_matching
 from beamlike.hot.messagequeue cimport MessageQueue

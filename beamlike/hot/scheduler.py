@@ -16,7 +16,7 @@ from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from beamlike.hot import process as process_module
-from beamlike.hot.guards import require_target
+from beamlike.hot.guards import forbid_service, is_service, require_target
 from beamlike.hot.ids import NodeId, Pid, Ref, make_pid, make_ref_of
 from beamlike.hot.mailboxes import mailbox_length, matcher, take, take_matching
 from beamlike.hot.process import DEAD, EMPTY, EXITING, INFINITY, PREEMPTED, RECEIVING, RUNNABLE, WAITING, Process, make_process
@@ -86,6 +86,12 @@ class Hooks(Protocol):
         """CapabilityError unless the process may, under these layers, send to what is no Pid; the pid that a local name stands for, as
         what is checked is what is used. The TypeError or BadNameError of `send`. Any thread."""
 
+    def permit_target(self, process: Process, kind: str, target: Any) -> None:
+        """CapabilityError unless the process may do something of this kind to another. In the node's thread."""
+
+    def send_limited(self, destination: Pid, message: Any) -> None:
+        """`destination_elsewhere` of a process that has exclusions, to a pid that is not alive here."""
+
     def check_destination(self, destination: Any) -> None:
         """The TypeError or BadNameError of `send`. Any thread."""
 
@@ -153,6 +159,7 @@ messages_left = 0
 is_idle = False  # nobody looks at the queue until `became_ready` is called
 last_serial = 0
 layers_elsewhere: Any = None
+signal_messages: set[Any] = set()  # types of what signals become: to send one by hand takes the permission to send the signal
 stamps: dict[Any, Any] = {}  # of requests, by type: makes one of (request, layers)
 intake: Any = None  # node.Intake, of a node among others
 watched: Any = None  # shared memory, for who watches this node from outside:
@@ -488,7 +495,13 @@ def _restrained(pid: Pid, message: Any) -> Any:
     if len(layers) > 0:
         if pid.process is not sender:  # what a process tells itself is no access to anything
             require_target(layers, pid)
+            forbid_service(sender, pid)
+            if type(message) in signal_messages:
+                hooks.permit_target(sender, "exit", pid)
         message = stamped(message, layers)
+        if sender.outbox is None and pid.process is None and not is_service(sender):
+            hooks.send_limited(pid, copy_value(message))
+            return EMPTY
     if sender.outbox is None:
         return message
     sender.outbox.send(pid, copy_value(message))
@@ -535,7 +548,14 @@ def _send_elsewhere(destination: Any, message: Any) -> None:
                 destination = hooks.permit_send(sender, layers, destination)
             elif destination.process is not sender:
                 require_target(layers, destination)
+                forbid_service(sender, destination)
+            if type(message) in signal_messages:
+                hooks.permit_target(sender, "exit", destination)
             message = stamped(message, layers)
+            is_far = type(destination) is Pid and destination.process is None
+            if is_far and sender.outbox is None and get_ident() == node_thread and not is_service(sender):
+                hooks.send_limited(destination, copy_value(message))
+                return
         if sender.outbox is not None:
             hooks.check_destination(destination)
             sender.outbox.send(destination, copy_value(message))

@@ -6,13 +6,13 @@ Its world is examples/wasm/python/cell.wit. It is given the source to load, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from wasmtime import Engine, Store, WasmtimeError
-from wasmtime.component import Component, Func, FuncType, Linker, ListType, ValType
+from wasmtime.component import Component, Func, FuncType, Instance, Linker, ListType, ValType
 
 from beamlike import pack, unpack
-from cells.inside.imports import SELF, TOO_LONG, Exit, exit_with, handle
+from cells.inside.imports import MOST_TEXT, SELF, TOO_LONG, Exit, exit_with, handle
 from cells.inside.mail import Mail
 from nodes.seam import Kind
 
@@ -84,7 +84,7 @@ def run_component(engine: Engine, store: Store, mail: Mail, component: Component
     wanted, offered = component.type.imports(engine), component.type.exports(engine)
     for name in wanted:
         if name not in IMPORTS:
-            raise Exit(("capability_violation", "import", name))
+            raise Exit(("capability_violation", "import", name[:MOST_TEXT]))
     _check("imports", {name: wanted[name].ty for name in wanted}, IMPORTS, wanted)
     _check("exports", {name: offered[name].ty for name in EXPORTS if name in offered}, EXPORTS, EXPORTS)
     functions = Functions(mail)
@@ -93,17 +93,15 @@ def run_component(engine: Engine, store: Store, mail: Mail, component: Component
         for name in IMPORTS:
             root.add_func(name, functions.guarded(name))
     try:
-        instance = linker.instantiate(store, component)
-        load, on_message = (instance.get_func(store, name) for name in EXPORTS)
-        assert load is not None and on_message is not None
-        _serve(store, mail, load, on_message, text, rest)
+        _serve(store, mail, linker.instantiate(store, component), text, rest)
     except WasmtimeError:
         if functions.raised is not None:
             raise functions.raised from None
         raise
 
 
-def _serve(store: Store, mail: Mail, load: Func, on_message: Func, text: str, rest: list[Any]) -> None:
+def _serve(store: Store, mail: Mail, instance: Instance, text: str, rest: list[Any]) -> None:
+    load, on_message = (cast(Func, instance.get_func(store, name)) for name in EXPORTS)  # they are there: _check
     load(store, text)
     mail.keep((Kind.SEND, 0, pack(tuple(rest))))
     while (record := mail.receive(None)) is not None:
@@ -115,7 +113,7 @@ def _check(does: str, types: dict[str, Any], expected: dict[str, str], names: It
     for name in names:
         found = _written(types[name]) if name in types else "not there"
         if found != expected[name]:
-            raise Exit(("invalid", f"{name}, which it {does}, is {expected[name]}, and here it is {found}"))
+            raise Exit(("invalid", f"{name}, which it {does}, is {expected[name]}, and here it is {found}"[:MOST_TEXT]))
 
 
 def _written(kind: Any) -> str:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from wasmtime import Func, Instance, Linker, Memory, MemoryType, Module, Store, Trap, WasmtimeError
+from wasmtime import Func, Instance, Linker, Memory, Module, Store, Trap, WasmtimeError
 
 from cells.inside.linking import Functions
 from cells.inside.mail import Mail, Record
@@ -23,6 +23,7 @@ PAGE: Final = 65536  # bytes
 SELF: Final = -1
 TIMED_OUT, TOO_SMALL, TOO_LONG = -1, -2, -3  # results
 HEADER: Final = struct.Struct("<IIqQ")  # bl_header: kind, length, from, call
+MOST_TEXT: Final = 1000  # characters of a reason, in which there may be names of the module's
 UNKNOWN: Final = 0  # who sent a message: as in Erlang it says so itself
 
 
@@ -142,17 +143,14 @@ FUNCTIONS: Final[dict[str, tuple[Callable[..., Any], str, str]]] = {
 }
 
 
-def run_module(store: Store, module: Module, name: str, mail: Mail, memory: int) -> None:
-    """Link the module and call the function of this name, to its end. `memory`: bytes that it can have.
+def run_module(store: Store, module: Module, name: str, mail: Mail) -> None:
+    """Link the module and call the function of this name, to its end.
 
     Raises: Exit, WasmtimeError, Trap.
     """
     for wanted in module.imports:
         if wanted.module != NAMESPACE or wanted.name not in FUNCTIONS:
-            raise Exit(("capability_violation", "import", f"{wanted.module}::{wanted.name}"))
-    for export in module.exports:
-        if isinstance(export.type, MemoryType) and export.type.limits.min * PAGE > memory:
-            raise Exit(("limit", "memory"))
+            raise Exit(("capability_violation", "import", f"{wanted.module}::{wanted.name}"[:MOST_TEXT]))
     imports = Imports(store, mail)
     linker = Linker(store.engine)
     functions = Functions(linker)
@@ -169,9 +167,10 @@ def run_module(store: Store, module: Module, name: str, mail: Mail, memory: int)
 
 def _call(instance: Instance, store: Store, imports: Imports, name: str) -> Any:
     exports = instance.exports(store)
-    main, imports.memory = exports.get(name), exports.get("memory")
+    main, memory = exports.get(name), exports.get("memory")
     if not isinstance(main, Func) or main.type(store).params:
         raise Exit(("invalid", f"it exports no function {name!r} without parameters"))
-    if not isinstance(imports.memory, Memory):
+    if not isinstance(memory, Memory):
         raise Exit(("invalid", "it exports no memory with the name 'memory'"))
+    imports.memory = memory
     return main(store)

@@ -13,9 +13,12 @@ from cells.inside import files, program
 from cells.inside.door import Door
 from cells.inside.mail import Mail
 from cells.inside.node import CellNode
-from cells.kinds import OUT_OF_MEMORY, CellKind
+from cells.kinds import LONGEST, OUT_OF_MEMORY, CellKind
 from cells.lockdown import Lock, close_all_but
 from nodes.seam import attach
+
+
+MOST_TEXT = 10_000  # characters of a reason that is no value, or too long
 
 
 def begin(fds: list[int], nothing: int, lock: Lock, limits: dict[str, Any], parent: int) -> NoReturn:
@@ -27,7 +30,7 @@ def begin(fds: list[int], nothing: int, lock: Lock, limits: dict[str, Any], pare
         parent: becomes readable when the zygote is gone.
     """
     rings, bell, their_bell = fds
-    end = attach(rings)
+    end = attach(rings, LONGEST)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
     close_all_but([0, 1, 2, bell, their_bell, parent])
@@ -71,7 +74,9 @@ def run(door: Door) -> None:
     try:
         payload = pack(reason)
     except (TypeError, ValueError):
-        payload = pack(repr(reason))
+        payload = pack(repr(reason)[:MOST_TEXT])
+    if len(payload) > LONGEST:
+        payload = pack(repr(reason)[:MOST_TEXT])
     door.put(CellKind.ENDED, 0, payload, main.pid.serial)
 
 

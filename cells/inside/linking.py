@@ -20,7 +20,10 @@ _NO_FINALIZER: Final = ctypes.cast(0, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
 
 
 class Functions:
-    """Those that a linker got. What one of them raises ends the module with a trap, and is in `raised` then. To be kept as long as they are called."""
+    """Those that a linker got. What one of them raises ends the module with a trap, and is in `raised` then.
+
+    To be kept as long as they are called.
+    """
 
     def __init__(self, linker: Linker) -> None:
         self.linker = linker

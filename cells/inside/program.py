@@ -32,13 +32,14 @@ FILE = "<cell "  # with what the names of files begin, in tracebacks
 class Start(NamedTuple):
     """What is to be run, as it crosses the ring.
 
+    `source` is that of a script or a module; for a wasm cell see `cells.kinds`.
     `fn` is the function to call with `args`; None: the source is a script, `args` are the rest of its `sys.argv`, and its `main`, if it has
     one that is async, is run as well.
     `modules` are sources that it may import, by name.
     """
 
     name: str
-    source: str
+    source: Any
     fn: str | None
     args: tuple[Any, ...]
     modules: dict[str, str]

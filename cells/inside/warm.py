@@ -15,6 +15,7 @@ from beamlike import pack
 from beamlike.seam import close_core
 from cells.inside import life, program
 from cells.inside.door import Door
+from cells.kinds import LONGEST
 from nodes.seam import Kind, attach, create
 
 TURNS = 10  # from the eighth on the interpreter knows a function
@@ -39,9 +40,9 @@ def up() -> None:
 
 
 def _live() -> None:
-    memfd, gateway = create(1 << 16)
+    memfd, gateway = create(1 << 16, LONGEST)
     bell, their_bell = (os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2))
-    door = Door(attach(memfd), bell, their_bell, 1 << 16, polls=False)
+    door = Door(attach(memfd, LONGEST), bell, their_bell, 1 << 16, polls=False)
     start = pack(tuple(program.Start("warm", PROGRAM, "main", (1,), {}, b"")))
     for part in (1, start):
         gateway.write(Kind.SEND, FIRST, 0, 0, pack(part))

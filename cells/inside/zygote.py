@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from cells import canary, namespaces, walls
 from cells._walls import ffi, lib
+from cells.errors import CellUnavailable
 from cells.inside import life, warm
 from cells.kinds import LOCK_FAILED
 from cells.lockdown import Lock, prepare
@@ -97,6 +98,8 @@ def main(control: int, modules: list[str], *, executable: bool, strict: bool) ->
         walls.require(strict)
         nothing = os.open(os.devnull, os.O_RDWR)
         entered = namespaces.enter()
+        if strict and not entered:
+            raise CellUnavailable("no cell here with strict: namespaces: the kernel refused them to the zygote")
         lock = prepare(executable)
         canary.check(lock)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the node raises it

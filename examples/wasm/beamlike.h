@@ -150,7 +150,7 @@ static inline bl_pid bl_read_pid(bl_reader *r) {
     if (code != BL_EXT_PID || length < 16) r->failed = 1;
     const uint8_t *node = r->failed ? NULL : bl_take(r, length - 16);
     if (node == NULL) return 0;
-    return *node == 'c' && length == 16 + sizeof BL_CELL - 1 ? BL_SELF : pid;
+    return length == 16 + sizeof BL_CELL - 1 && *node == 'c' ? BL_SELF : pid;
 }
 
 static inline void bl_put(bl_writer *w, const void *data, uint32_t length) {

@@ -240,3 +240,5 @@ class Looks:
             self.drain()
             if has_runnable():
                 return True
+            if seconds_now() >= end:  # whatever comes
+                return False

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import caps
 from beamlike import (
     Down,
     Pid,
@@ -517,6 +518,80 @@ def test_a_dead_process_is_given_nothing() -> None:
             table.give_away(dead)
         table["k"] = 1
         assert table.owner == self_pid()
+
+    with_node(main)
+
+
+# --- exclusions -----------------------------------------------------------------------------------------------------------
+
+
+async def limited(exclude: list[Any], body: Callable[[], Any]) -> Any:
+    """What `body()` returns in a process with these exclusions, or the exclusion that it was refused by."""
+
+    async def process(boss: Pid) -> None:
+        try:
+            send(boss, ("outcome", body()))
+        except caps.CapabilityError as error:
+            send(boss, ("outcome", error.exclusion))
+
+    spawn(process, self_pid(), exclude=exclude)
+    return (await receive(lambda message: type(message) is tuple and message[0] == "outcome", timeout=5))[1]
+
+
+def hand_over(victim: Pid) -> str:
+    table = Table("t")
+    try:
+        table.give_away(victim, "data")
+    finally:
+        assert table.owner in (victim, self_pid())
+        if table.owner == self_pid():
+            table["k"] = "still mine"
+            table.delete()
+    return "given"
+
+
+def name_heir(victim: Pid) -> str:
+    Table("t", heir=victim, heir_data="data")
+    return "named"
+
+
+@pytest.mark.parametrize("way", [hand_over, name_heir])
+def test_no_table_is_a_message_to_who_may_not_be_sent_one(way: Callable[[Pid], str]) -> None:
+    async def victim(boss: Pid) -> None:
+        send(boss, await receive(timeout=5))
+
+    async def main() -> None:
+        pid = spawn(victim, self_pid(), name="victim")
+        for excluded in (pid, "victim", ("victim", pid.node), pid.node):
+            assert await limited([("send", excluded), ("only", ("send", self_pid()), ("send", pid))], lambda: way(pid)) == (
+                "send",
+                excluded,
+            )
+            await sleep(1)  # whoever was refused has ended
+            with pytest.raises(TableError, match="no table 't'"):
+                Table.find("t")
+        assert await limited([("only", ("send", self_pid()))], lambda: way(pid)) == ("only", ("send", self_pid()))
+        send(pid, "nothing came before")
+        assert await receive(timeout=5) == "nothing came before"
+
+    with_node(main)
+
+
+@pytest.mark.parametrize("way", [hand_over, name_heir])
+def test_a_table_goes_to_who_may_be_sent_messages(way: Callable[[Pid], str]) -> None:
+    async def main() -> None:
+        heir = self_pid()
+        assert await limited([("only", ("send", heir))], lambda: way(heir)) in ("given", "named")
+        assert (await receive(TableTransfer, timeout=5)).data == "data"
+
+    with_node(main)
+
+
+@pytest.mark.parametrize("way", [hand_over, name_heir])
+def test_a_process_with_exclusions_is_its_own_heir_and_gives_to_itself(way: Callable[[Pid], str]) -> None:
+    async def main() -> None:
+        boss = self_pid()
+        assert await limited([("only", ("send", boss))], lambda: way(self_pid())) in ("given", "named")
 
     with_node(main)
 

@@ -15,12 +15,14 @@ from beamlike import (
     Down,
     Exit,
     GenServer,
+    Pid,
     Supervisor,
     call,
     exit,
     link,
     monitor,
     process_flag,
+    processes,
     receive,
     self_pid,
     send,
@@ -176,6 +178,103 @@ def test_each_of_its_processes_is_a_pid(host: Host) -> None:
     host.run(check)
 
 
+async def mother(parent):
+    async def child():
+        send(parent, self_pid())
+        await receive()
+
+    process_flag("trap_exit", True)
+    for _ in range(2):
+        spawn_link(child)
+    while True:
+        message = await receive()
+        send(parent, (message.sender, message.reason))
+
+
+def test_a_process_of_it_is_ended_from_outside_and_its_links_inside_are_told(host: Host) -> None:
+    async def check() -> None:
+        await cell(mother)
+        first, second = await answer(), await answer()
+        ref = monitor(first)
+        exit(first, "kill")
+        down, told = sorted([await answer(), await answer()], key=lambda message: type(message).__name__)
+        assert (down, told) == (Down(ref, first, "killed"), (first, "killed"))
+        send(second, "end")
+        assert await answer() == (second, "normal")
+
+    host.run(check)
+
+
+async def fertile(parent):
+    async def child():
+        send(parent, self_pid())
+
+    for _ in range(3000):
+        spawn(child)
+        await receive()
+    send(parent, "done")
+    await receive()
+
+
+def test_it_may_hand_out_any_number_of_pids_one_after_the_other(host: Host) -> None:
+    async def check() -> None:
+        pid = await cell(fertile)
+        count = 0
+        while (message := await answer()) != "done":
+            assert type(message) is Pid
+            send(pid, "next")
+            count += 1
+        assert count == 3000
+
+    host.run(check)
+
+
+async def limiter(parent, server):
+    async def child():
+        try:
+            send(parent, await call(server, 1))
+        except PermissionError:
+            send(parent, "refused")
+
+    spawn(child, exclude=[("port_io", 0, 1)])
+    spawn(child, exclude=[("send", server)])
+    send(parent, ("tightened", await tighten(self_pid(), [("register", "all")])))
+    await receive()
+
+
+def test_it_may_limit_its_own_processes(host: Host) -> None:
+    async def check() -> None:
+        server = await Server.start()
+        await cell(limiter, server)
+        answers = [await answer() for _ in range(3)]
+        assert sorted(answers, key=str) == [("tightened", 3), 2, "refused"]
+
+    host.run(check)
+
+
+async def curious(parent, target):
+    for _ in range(200):
+        monitor(target)
+    send(parent, "watching")
+
+
+def test_what_it_asked_for_ends_with_it(host: Host) -> None:
+    async def check() -> None:
+        target = await cell(echo)
+        await answer()
+        before = len(processes())
+        ref = monitor(await cell(curious, target))
+        assert await answer() == "watching"
+        assert (await answer()).ref == ref
+        for _ in range(1000):
+            if len(processes()) <= before:
+                break
+            await sleep(0.005)
+        assert len(processes()) <= before
+
+    host.run(check)
+
+
 async def watcher(parent, target):
     ref = monitor(target)
     send(parent, "watching")
@@ -262,6 +361,7 @@ ENDS = {
     "loop that swallows": ("while True:\n  try:\n   while True: pass\n  except BaseException: pass", ("limit", "cpu")),
     "wild pointer": ("from _cffi_backend import FFI\nf = FFI()\nf.string(f.cast('char *', 1))", ("signal", "SIGSEGV")),
     "output": ("while True: print('x' * 1000)", ("limit", "output")),
+    "a signal that has no name": ("import signal; signal.raise_signal(35)", ("signal", "SIG35")),
 }
 
 
@@ -274,6 +374,15 @@ def test_the_reason_says_how_it_ended(host: Host, name: str) -> None:
         pid = await cell(source, limits=Limits(cpu=0.2, output_bytes=10_000))
         ref = monitor(pid)
         assert await answer() == Down(ref, pid, reason)
+
+    host.run(check)
+
+
+@pytest.mark.parametrize("program", ["raise Stop(10**6000)", "raise Stop([10**6000])", "raise ValueError('x' * 200_000)", "raise Stop(object())"])
+def test_a_reason_can_always_be_shown(host: Host, program: str) -> None:
+    async def check() -> None:
+        monitor(await cell(f"async def main(parent):\n  {program}"))
+        assert 10 < len(repr((await answer()).reason)) < 20_000
 
     host.run(check)
 

@@ -16,6 +16,7 @@ from cells import Limits
 
 DOOR = """
 import gc
+from nodes._ring import ffi
 from beamlike import pack, unpack, Pid
 from beamlike.seam import NodeId
 door = next(each for each in gc.get_objects() if type(each).__name__ == "Door")
@@ -30,6 +31,9 @@ AFTER = """
     await receive()
 """
 MAILBOX = ("capability_violation", "mailbox")
+
+# Its own end of the ring refuses it, if it is left as it is.
+LONG = "door.longest = 2**40; end = ffi.buffer(door.end._writer); at = end[:].rindex((65536).to_bytes(4, 'little')); end[at : at + 4] = b'\\xff' * 4;"
 
 VIOLATIONS = {
     "a handle that it was not given": "put(1, to=999, payload=pack(1))",
@@ -47,7 +51,10 @@ VIOLATIONS = {
     "another stream": "put(66, ref=7, payload=b'x')",
     "two calls under one number": "[put(3, to=1, from_=me, ref=5, payload=pack(1)) for _ in range(2)]",
     "more calls than it may have": "[put(3, to=1, from_=me, ref=n, payload=pack(1)) for n in range(1, 2000)]",
-    "more pids of its own than it may have": "[put(1, to=1, payload=pack((pid('cell', 1, n),))) for n in range(2, 3000)]",
+    "a process of its own that cannot be": "put(1, to=1, payload=pack((pid('cell', 1, -5),)))",
+    "more files than it may wait for": "[put(67, ref=n, payload=pack(('connect', '127.0.0.1', 1))) for n in range(1, 3000)]",
+    "output longer than a record can be": f"{LONG} door.peer.put(66, 0, 0, 1, b'x' * 70_000)",
+    "a message longer than a record can be": f"{LONG} put(1, to=1, payload=pack(b'x' * 1_000_000))",
     "a message that is too long": "door.longest = 2**40; put(1, to=1, payload=pack(b'x' * 60_000))",
 }
 
@@ -65,10 +72,38 @@ def test_a_forged_record_ends_the_cell(host: Host, name: str) -> None:
     host.run(check)
 
 
+@pytest.mark.parametrize("kind", [16, 14, 8, 11])
+def test_who_asks_and_does_not_read_is_ended(host: Host, kind: int) -> None:
+    async def check() -> None:
+        pid = await cell(f"{DOOR}\nasync def main(parent):\n    while True: put({kind}, to=1, from_=me, ref=9)")
+        ref = monitor(pid)
+        assert await answer() == Down(ref, pid, ("limit", "unread"))
+
+    host.run(check)
+
+
+def test_who_hands_out_too_many_pids_of_its_own_is_ended(host: Host) -> None:
+    async def check() -> None:
+        forge = "[put(1, to=2, payload=pack((pid('cell', 1, n),))) for n in range(2, 3000)]"
+        pid = await cell(f"{DOOR}\nasync def main(parent, collector):\n    {forge}\n    await receive()", spawn(_collect))
+        ref = monitor(pid)
+        assert await answer() == Down(ref, pid, ("limit", "pids"))
+
+    host.run(check)
+
+
 async def _collect() -> None:
     while True:
         await receive()
 
+
+COLLIDING = """
+from itertools import product
+from beamlike.seam import Code
+ZONED = pack((2026, 1, 1, 0, 0, 0, 0, 0, "UTC"))
+# hash(-1) == hash(-2), so all tuples of these have one hash
+COLLIDING = b"\\x01".join(b"\\x9c" + bytes(0xFF - bit for bit in bits) for bits in product((0, 1), repeat=12))
+"""
 
 HARMLESS = {
     "no msgpack": "put(1, to=1, payload=b'\\xc1')",
@@ -78,6 +113,8 @@ HARMLESS = {
     "nested too deeply": "put(1, to=1, payload=b'\\x91' * 60_000 + b'\\x01')",
     "a map as the key of a map": "put(1, to=1, payload=b'\\x81\\x80\\x01')",
     "keys that collide": "put(1, to=1, payload=pack({n * (2**61 - 1): n for n in range(3)}))",
+    "many keys that collide": "put(1, to=1, payload=b'\\xde' + (4096).to_bytes(2, 'big') + COLLIDING + b'\\x01')",
+    "a zone of time that would be read from a file": "put(1, to=1, payload=bytes([0xC7, len(ZONED), Code.DATETIME]) + ZONED)",
     "a timestamp": "put(1, to=1, payload=b'\\xd6\\xff\\x00\\x00\\x00\\x00')",
     "a function": "put(1, to=1, payload=b'\\xc7\\x09\\x16os:system')",
     "an instance of a class of ours": "put(1, to=1, payload=pack(Down(None, None, None)))",
@@ -102,7 +139,7 @@ def test_nonsense_goes_nowhere(host: Host, name: str) -> None:
     """What a program might send by mistake costs nobody anything; the cell lives on."""
 
     async def check() -> None:
-        await cell(f"{DOOR}\nasync def main(parent):\n    {HARMLESS[name]}{AFTER}")
+        await cell(f"{DOOR}{COLLIDING}\nasync def main(parent):\n    {HARMLESS[name]}{AFTER}")
         while (message := await answer()) != "alive":
             assert type(message) in (dict, tuple, float)
 

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from hosting import Host, answer, cell
+
+from cells import Limits
 
 FILE = """
 async def main(parent, {parameters}):
@@ -119,6 +122,38 @@ def test_the_number_of_open_files_is_limited(host: Host, folder: Path) -> None:
     assert (kind, "at most 64" in text) == ("OSError", True)
 
 
+DOOR = "next(each for each in __import__('gc').get_objects() if type(each).__name__ == 'Door').request"
+
+
+@pytest.mark.parametrize("request_", ["'read', 1, -1", "'read', 1, 2**40", "'read', 1, 2**200"])
+def test_a_read_is_of_no_more_than_a_part(host: Host, folder: Path, request_: str) -> None:
+    (folder / "long").write_bytes(bytes(1_000_000))
+    outcome = run(host, f"(open(a), len({DOOR}({request_})))[1]", str(folder / "long"), **readable(folder))
+    assert outcome == ("done", 0 if "-1" in request_ else 16 * 1024)
+
+
+@pytest.mark.parametrize("request_", ["'seek', 1, 2**200, 0", "'seek', 1, 0, 9", "'seek', 1", "'write', 1, 'x'", "'truncate', 1, -1", "'fly', 1"])
+def test_an_operation_that_cannot_be_is_answered_with_an_error(host: Host, folder: Path, request_: str) -> None:
+    kind, _ = run(host, f"(open(a, 'r+'), {DOOR}({request_}))", str(folder / "a.txt"), **readable(folder, mode="rw"))
+    assert kind == "OSError"
+
+
+WRITES = {
+    "much": "open(a, 'wb').write(bytes(200_000))",
+    "in parts": "[open(a, 'ab', 0).write(bytes(10_000)) for _ in range(20)]",
+    "the same place": "(lambda f: [(f.seek(0), f.write(bytes(10_000))) for _ in range(20)])(open(a, 'wb', 0))",
+    "far away": "(lambda f: (f.seek(1 << 40), f.write(b'x')))(open(a, 'wb', 0))",
+    "a length": "open(a, 'wb', 0).truncate(1 << 62)",
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_what_is_written_to_files_is_limited(host: Host, folder: Path, name: str) -> None:
+    kind, text = run(host, WRITES[name], str(folder / "new"), limits=Limits(file_bytes=100_000), **readable(folder, mode="rw"))
+    assert (kind, "its Limits.file_bytes" in text) == ("OSError", True)
+    assert (folder / "new").stat().st_size <= 100_000
+
+
 def test_files_are_closed_with_the_cell(host: Host, folder: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     assert run(host, "len([open(a) for _ in range(50)])", str(folder / "a.txt"), **readable(folder)) == ("done", 50)
@@ -165,6 +200,17 @@ def test_a_name_is_checked_and_its_address(host: Host, server: int) -> None:
     assert run(host, CONNECT, "localhost", server, **by_name)[0] == "done"
     excluded = {"opens": ["net"], "exclude": [("net", "127.0.0.1", None), ("net", "::1", None)]}
     assert run(host, CONNECT, "localhost", server, **excluded)[0] == "PermissionError"
+
+
+def test_a_name_that_is_not_permitted_is_not_even_looked_up(host: Host, server: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who answers for it would be told it: so data would leave."""
+    names: list[Any] = []
+    look_up = trio.socket.getaddrinfo
+    monkeypatch.setattr(trio.socket, "getaddrinfo", lambda host, *rest, **options: (names.append(host), look_up(host, *rest, **options))[1])
+    options = {"opens": ["net"], "exclude": [("only", ("net", "127.0.0.1", server))]}
+    assert run(host, CONNECT, "a-secret.localhost", server, **options)[0] == "PermissionError"
+    assert run(host, CONNECT, "127.0.0.1", server, **options)[0] == "done"
+    assert names == ["127.0.0.1"]
 
 
 @pytest.mark.parametrize("options", [{}, {"opens": ["net"], "exclude": [("only", ("net", "127.0.0.1", 1))]}, {"opens": ["file"]}])

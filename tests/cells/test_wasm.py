@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,13 @@ import pytest
 from hosting import Host, answer
 
 from beamlike import ChildSpec, Down, Pid, Supervisor, call, exit, monitor, receive, reply, self_pid, send, spawn, unlink
-from cells import Cell, CellEnded, CellOutput, CellUnavailable, Limits, spawn_cell
+from cells import Cell, CellEnded, CellOutput, Limits, spawn_cell
 
 wasmtime = pytest.importorskip("wasmtime", reason="wasm cells need wasmtime: pip install 'beamlike[wasm]'")
+from cells.inside.imports import FUNCTIONS  # noqa: E402 - it is wasmtime's
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "wasm"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "wasm-cells.md"
 CLANG = shutil.which("clang") or shutil.which("clang-14")
 PAGE = 65536
 
@@ -127,6 +132,22 @@ def test_a_c_program_calls_whom_it_was_handed(host: Host, programs: dict[str, by
     host.run(check)
 
 
+def test_the_document_is_true_of_programs_in_c(programs: dict[str, bytes], tmp_path: Path) -> None:
+    document = DOCUMENT.read_text()
+    for name, (_, parameters, result) in FUNCTIONS.items():
+        kinds = [{"i": "i32", "l": "i64"}[letter] for letter in parameters] + ["→ " + {"i": "i32", "l": "i64"}[letter] for letter in result]
+        assert re.search(rf"^\| `bl_{name}\(.*\)` \| {' '.join(kinds)} \|", document, re.MULTILINE), name
+    shown = re.search(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", document, re.DOTALL | re.MULTILINE)
+    assert shown is not None
+    assert (EXAMPLES / "djb2.c").read_text().partition("\n")[2] in document
+    folder = tmp_path / "examples" / "wasm"
+    folder.mkdir(parents=True)
+    (folder / "djb2.wasm").write_bytes(programs["djb2"])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", shown[1]], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, shown[2]), done.stderr
+
+
 # --- how it ends ---
 
 ENDS = {
@@ -180,6 +201,14 @@ def test_a_module_that_imports_anything_else_is_not_run(host: Host, name: str) -
     host.run(check)
 
 
+def test_the_name_in_a_reason_is_not_longer_than_a_reason_may_be(host: Host) -> None:
+    async def check() -> None:
+        module = wat(f'(import "{"x" * 90_000}" "y" (func))', main(""))
+        assert await end_of(module) == ("capability_violation", "import", "x" * 1000)
+
+    host.run(check)
+
+
 WRONG = {
     "nothing": b"",
     "no module": b"junk" * 100,
@@ -193,6 +222,7 @@ WRONG = {
     "something else of this name": wat('(global (export "main") i32 (i32.const 0))'),
     "no memory": wat(main(""), memory=""),
     "two tables of a million": wat("(table 1000000 funcref)", main("")),
+    "exceptions": wat("(tag $t)", main("(throw $t)")),
     "threads": wat(main(""), memory='(memory (export "memory") 1 2 shared)'),
 }
 
@@ -242,10 +272,18 @@ def test_its_memory_grows_up_to_its_limit_and_no_further(host: Host, pages: int)
     host.run(check)
 
 
-def test_a_module_that_begins_with_more_memory_is_not_run(host: Host) -> None:
+MEMORIES = {
+    "one": '(memory (export "memory") 101)',
+    "one that nobody sees": '(memory 101) (memory (export "memory") 1)',
+    "two of which each has the limit": '(memory 1) (memory (export "memory") 1)',
+}
+
+
+@pytest.mark.parametrize("name", MEMORIES)
+def test_a_module_that_begins_with_more_memory_is_not_run(host: Host, name: str) -> None:
     async def check() -> None:
-        module = wat(main("unreachable"), memory='(memory (export "memory") 101)')
-        assert await end_of(module, limits=Limits(memory=100 * PAGE)) == ("limit", "memory")
+        module = wat(main("unreachable"), memory=MEMORIES[name])
+        assert await end_of(module, limits=Limits(memory=2**30 if name.startswith("two") else 100 * PAGE)) == ("limit", "memory")
 
     host.run(check)
 
@@ -313,7 +351,7 @@ def test_bytes_are_for_wasm_and_nothing_else_is(host: Host) -> None:
     async def check() -> None:
         for source, kind in ((HELLO, "process"), ("async def main(): ...", "wasm")):
             with pytest.raises(TypeError, match="the source of a cell of the kind"):
-                await spawn_cell(source, "main", kind=kind)  # type: ignore[arg-type]
+                await spawn_cell(source, "main", kind=kind)
         with pytest.raises(ValueError, match="fuel is 0"):
             await wasm(HELLO, limits=Limits(fuel=0))
 

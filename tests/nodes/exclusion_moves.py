@@ -1,11 +1,17 @@
 """Moves that might enlarge what a process is permitted, and the model that none does: for the state machine on one node, and on several.
 
-A move is four numbers; whatever they are, it is a move. After each, what every living process is permitted, of a fixed list of accesses,
-is compared with what it was, and with what those are permitted from whom it comes. It is imported in nodes: nothing slow is imported here.
+A move is four numbers; whatever they are, it is a move. After every few, what each living process is permitted, of a fixed list of
+accesses, is compared with what it may be at most: what it was permitted before, what those are from whom it comes, and what it has been
+forbidden since. It is imported in nodes: nothing slow is imported here.
+
+On each node is a *house*: a guarded server, a supervisor, and one more below that. Whoever is poor in permissions is replaced now and then:
+a population that is permitted nothing any more finds nothing. The *collector* gets what the actors' timers and calls send.
 """
 
 from __future__ import annotations
 
+import logging
+import time
 from typing import Any
 
 import beamlike
@@ -18,24 +24,30 @@ from beamlike import (
     call,
     exit,
     monitor,
-    process_info_at,
+    process_flag,
     receive,
     self_pid,
     send,
+    send_after,
     sleep,
     spawn_at,
+    system,
     tighten,
     unlink,
 )
 
+COLLECTOR = "the collector"  # in PROBES and TERMS it stands for the pid
+
 PROBES: tuple[tuple[Any, ...], ...] = (
+    ("spawn", "exclusion_moves:actor"),
+    ("send", COLLECTOR),
+    *[("register", name) for name in ("it", "that")],
     *[("port_io", port, width) for port in (0x5F, 0x60, 0x62, 0x64, 0x70, 0x71) for width in (1, 2)],
     *[("raw_memory", address, 4) for address in (0, 0xFFE, 0x1000, 0x1FFE)],
     *[("file", path, mode) for path in ("/etc/passwd", "/tmp/x", "/home") for mode in ("r", "w", "rw")],
     *[("net", host, port) for host in ("a.org", "10.0.0.1") for port in (80, 443)],
-    *[("spawn", f"exclusion_moves:{name}") for name in ("actor", "other")],
+    ("spawn", "exclusion_moves:other"),
     *[("send", name) for name in ("bank", "clerk")],
-    *[("register", name) for name in ("it", "that")],
     ("exit", "bank"),
     ("process_info", "bank"),
     ("node", "n7@m"),
@@ -44,6 +56,7 @@ PROBES: tuple[tuple[Any, ...], ...] = (
     ("ffi",),
     ("blocking",),
 )
+MAY_SPAWN, MAY_SEND, MAY_REGISTER = 1, 2, 4  # the bits of the first three: whether they are right is seen by calls, too
 
 TERMS: tuple[tuple[Any, ...], ...] = (
     (),
@@ -59,21 +72,31 @@ TERMS: tuple[tuple[Any, ...], ...] = (
     (("register", "it"), ("device", "all")),
     (("ffi", "all"), ("blocking", "all"), ("system", "halt")),
     (("node", "n7@m"), ("process_info", "bank"), ("send", "clerk")),
+    (("send", COLLECTOR),),
     (("spawn", "exclusion_moves:actor"),),
 )
+NO_SPAWN = TERMS[-1]  # not for supervisors: they could start nobody again
 
 MOST = 16  # actors at a time
 PATIENCE = 10.0
+DELAY = 0.02  # seconds of a timer
 
 _masks: dict[caps.Layers, int] = {}
 
 
-def mask_of(layers: caps.Layers) -> int:
+def mask_of(layers: caps.Layers, collector: Pid) -> int:
     """Which of the probes are permitted, a bit each."""
-    mask = _masks.get(layers)
+    key: Any = (collector, layers)
+    mask = _masks.get(key)
     if mask is None:
-        mask = _masks[layers] = sum(caps.permits(layers, *probe) << bit for bit, probe in enumerate(PROBES))
+        if len(_masks) > 50_000:
+            _masks.clear()
+        probes = [tuple(collector if each is COLLECTOR else each for each in probe) for probe in PROBES]
+        mask = _masks[key] = sum(caps.permits(layers, *probe) << bit for bit, probe in enumerate(probes))
     return mask
+
+
+# --- the processes ------------------------------------------------------------------------------------------------------------
 
 
 async def actor() -> None:
@@ -82,7 +105,7 @@ async def actor() -> None:
         match await receive():
             case ("move", Pid() as boss, str(name), tuple(args)):
                 try:
-                    outcome: Any = await MOVES[name](*args)
+                    outcome: Any = await DEEDS[name](*args)
                 except caps.CapabilityError:
                     outcome = "refused"
                 except (beamlike.ChildStartError, beamlike.BadNameError) as error:
@@ -111,8 +134,22 @@ async def _start_child(supervisor: Pid, terms: tuple[Any, ...]) -> Pid:
     return await DynamicSupervisor.start_child(supervisor, ChildSpec.of(actor, exclude=terms))
 
 
-async def _ask(server: Pid, terms: tuple[Any, ...]) -> Any:
-    return await call(server, terms, None)
+async def _ask(server: Pid, request: Any) -> Any:
+    return await call(server, request, None)
+
+
+async def _ask_late(server: Pid, request: Any, terms: tuple[Any, ...]) -> Any:
+    """Make the call, be tightened, and then await it."""
+    made = call(server, request, None)
+    await tighten(self_pid(), terms)
+    try:
+        return await made
+    except caps.CapabilityError:
+        return "refused late"
+
+
+async def _start_timer(collector: Pid, token: int) -> None:
+    send_after(DELAY, collector, token)
 
 
 async def _take_name() -> None:
@@ -120,117 +157,226 @@ async def _take_name() -> None:
     beamlike.unregister("it")
 
 
-MOVES: dict[str, Any] = {
+DEEDS: dict[str, Any] = {
     "spawn": _spawn,
     "spawn_at": _spawn_at,
     "start_child": _start_child,
     "ask": _ask,
+    "ask_late": _ask_late,
+    "start_timer": _start_timer,
     "take_name": _take_name,
     "tighten": tighten,
 }
 
 
 class Agent(GenServer, guarded=True):
-    """Spawns an actor for who asks, and says what it was permitted meanwhile."""
+    """Spawns an actor for who asks, and says what it was permitted meanwhile; it may be told to forbid itself something first."""
+
+    async def init(self, collector: Pid) -> None:
+        self.collector = collector
 
     async def handle_call(self, request: Any, caller: Any) -> Any:
-        mask = mask_of(tuple(caps.layer(terms) for terms in _own_exclusions()))
+        match request:
+            case ("spawn", terms):
+                pass
+            case ("tighten", terms):
+                await tighten(self_pid(), terms)
+        info = beamlike.process_info(self_pid())
+        assert info is not None
+        mask = mask_of(tuple(caps.layer(each) for each in info.exclusions), self.collector)
         try:
-            return mask, beamlike.spawn(actor, exclude=request)
+            return mask, beamlike.spawn(actor, exclude=terms)
         except caps.CapabilityError:
             return mask, None
 
 
-def _own_exclusions() -> Any:
-    info = beamlike.process_info(self_pid())
-    assert info is not None
-    return info.exclusions
+class Collector(GenServer):
+    """Keeps what it was sent."""
+
+    async def init(self) -> None:
+        self.tokens: list[Any] = []
+
+    async def handle_call(self, request: Any, caller: Any) -> Any:
+        if request == "tokens":
+            return self.tokens
+        self.tokens.append(request)
+
+    async def handle_info(self, message: Any) -> None:
+        match message:
+            case ("flushed", Pid() as boss):
+                send(boss, "flushed")
+            case _:
+                self.tokens.append(message)
+
+
+async def collect(boss: Pid) -> None:
+    send(boss, await Collector.start_link())
+    await receive(lambda _: False)
+
+
+async def keep_house(boss: Pid, collector: Pid) -> None:
+    """Of its node: opens what is in the house, and looks what processes are permitted."""
+    process_flag("trap_exit", True)
+    logger = logging.getLogger("beamlike")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)  # of those that are killed
+    try:
+        while True:
+            match await receive():
+                case "open":
+                    supervisor = await DynamicSupervisor.start_link(intensity=1_000_000)
+                    nested = await DynamicSupervisor.start_child(supervisor, ChildSpec.of(DynamicSupervisor, id="nested", intensity=1_000_000))
+                    send(boss, ("opened", supervisor, nested, await Agent.start_link(collector)))
+                case ("look", tuple(pids)):
+                    send(boss, ("seen", tuple([(pid, mask_of(pid.process.layers, collector)) for pid in pids if pid.process is not None])))
+                case "flush":
+                    send_after(DELAY, collector, ("flushed", boss))
+                case "close":
+                    break
+    finally:
+        logger.setLevel(level)
+
+
+# --- the model ----------------------------------------------------------------------------------------------------------------
+
+
+class House:
+    """What is in it."""
+
+    def __init__(self, keeper: Pid) -> None:
+        self.keeper = keeper
+
+    def set(self, supervisor: Pid, nested: Pid, agent: Pid) -> None:
+        self.supervisor, self.nested, self.agent = supervisor, nested, agent
+
+    def services(self) -> tuple[Pid, Pid, Pid]:
+        return self.supervisor, self.nested, self.agent
 
 
 class Moves:
-    """The processes, and the model."""
+    """The processes, and the model: `masks` says what each is permitted at most.
 
-    def __init__(self, nodes: list[str]) -> None:
+    Args:
+        every: it looks after so many moves.
+    """
+
+    def __init__(self, nodes: list[str], every: int = 1) -> None:
         self.nodes = nodes
+        self.every = every
+        self.made = 0
+        self.refused = 0
         self.masks: dict[Pid, int] = {}
         self.above: dict[Pid, Pid] = {}  # who spawned whom
         self.supervised: list[Pid] = []
-        self.refused = 0
+        self.timers: dict[int, tuple[Pid, float]] = {}  # by token: its owner, and when it sends at the earliest
+        self.forbidden: set[int] = set()  # tokens that must not come
+        self.houses: dict[str, House] = {}
 
     async def open(self) -> None:
         """Its processes descend from the caller."""
         self.boss = self_pid()
-        self.supervisor = await DynamicSupervisor.start_link(intensity=1_000_000)
-        self.agent = await Agent.start_link()
-        self.masks[self.supervisor] = self.masks[self.agent] = mask_of(())
-        await self._came(beamlike.spawn(actor), self.boss, mask_of(()))
+        await spawn_at(self.nodes[-1], collect, self.boss)
+        self.collector = await receive(Pid, PATIENCE)
+        self.terms = [tuple([tuple(self.collector if each is COLLECTOR else each for each in term) for term in terms]) for terms in TERMS]
+        self.all = mask_of((), self.collector)
+        for node in self.nodes:
+            self.houses[node] = House(await spawn_at(node, keep_house, self.boss, self.collector))
+            await self._furnish(self.houses[node])
+        self._came(beamlike.spawn(actor), self.boss, self.all)
+
+    async def close(self) -> list[Any]:
+        """The last look, at what has been collected as well: all that was."""
+        await self.look()
+        for house in self.houses.values():
+            send(house.keeper, "flush")
+        for _ in self.houses:
+            await receive("flushed".__eq__, PATIENCE)
+        tokens: list[Any] = await call(self.collector, "tokens")
+        assert self.forbidden.isdisjoint(tokens), "somebody sent what it was forbidden to send before"
+        for house in self.houses.values():
+            await self._empty(house)
+            send(house.keeper, "close")
+        return tokens
 
     def actors(self) -> list[Pid]:
-        return [pid for pid in self.masks if pid not in (self.supervisor, self.agent)]
+        services = {pid for house in self.houses.values() for pid in house.services()}
+        return [pid for pid in self.masks if pid not in services]
 
     async def make(self, kind: int, who: int, whom: int, what: int) -> None:
-        """A move, and the look at what has become of it."""
+        """A move, and perhaps a look at what has become of it."""
         actors = self.actors()
-        one, other, terms = actors[who % len(actors)], actors[whom % len(actors)], TERMS[what % len(TERMS)]
-        before = self.masks[one]
-        match kind % 9:
+        one, other, terms = actors[who % len(actors)], actors[whom % len(actors)], self.terms[what % len(TERMS)]
+        house = self.houses[self.nodes[whom % len(self.nodes)]]
+        supervisor = (house.supervisor, house.nested)[what // len(TERMS) % 2]
+        before, new = self.masks[one], self._mask_of(terms)
+        self.made += 1
+        match kind % 16:
             case 0 | 1:
-                made = await self._told(one, "spawn", whom, terms)
-                await self._came(made, one, before & mask_of(caps.extend((), terms)))
-            case 2:
-                made = await self._told(one, "spawn_at", self.nodes[whom % len(self.nodes)], terms)
-                await self._came(made, one, before & mask_of(caps.extend((), terms)))
-            case 3:
-                limit = before & self.masks[self.supervisor] & mask_of(caps.extend((), terms))
-                made = await self._told(one, "start_child", self.supervisor, terms)
+                self._came(await self._told(one, "spawn", whom, terms), one, before, new)
+            case 2 | 3:
+                self._came(await self._told(one, "spawn_at", self.nodes[whom % len(self.nodes)], terms), one, before, new)
+            case 4:
+                made = await self._told(one, "start_child", supervisor, terms)
                 if type(made) is Pid:
                     self.supervised.append(made)
-                await self._came(made, self.supervisor, limit)
-            case 4 if self.supervised:
+                self._came(made, supervisor, before & self.masks[supervisor], new)
+            case 5 if self.supervised:
                 await self._restart(self.supervised[whom % len(self.supervised)])
-            case 5:
-                limit = before & self.masks[self.agent]
-                outcome = await self._told(one, "ask", self.agent, terms)
-                if outcome != "refused":
-                    assert outcome[0] & ~limit == 0, "the server was permitted more than who asked"
-                    await self._came(outcome[1], self.agent, limit & mask_of(caps.extend((), terms)))
-            case 6:
-                await self._told(one, "take_name")
-                await self._told(other, "take_name")
-            case 7:
-                while self._living_above(other) != self.boss and other != one:
-                    other = self._living_above(other)
-                if other == self.supervisor and ("spawn", "exclusion_moves:actor") in terms:
-                    terms = ()
-                by = one if other == one else self.boss  # if it is above, it may; the boss is above all
-                await (tighten(other, terms) if by == self.boss else self._told(one, "tighten", one, terms))
-                self._tightened(other, mask_of(caps.extend((), terms)))
-            case 8:
-                target = (self.supervisor, self.agent)[whom % 2]
-                if what % 5 == 0 and ("spawn", "exclusion_moves:actor") not in terms:  # it could restart nobody
-                    await tighten(target, terms)
-                    self._tightened(target, mask_of(caps.extend((), terms)))
-        if len(self.masks) > MOST:
-            await self._end(next(pid for pid in self.actors() if pid not in self.supervised or len(self.supervised) == len(self.actors())))
-        await self.look()
-
-    def _living_above(self, pid: Pid) -> Pid:
-        above = self.above.get(pid, self.boss)
-        return above if above in self.masks or above == self.boss else self._living_above(above)
+            case 6 if what % 4 == 0:
+                await self._restart_nested(house)
+            case 6 | 7:
+                limit = before & self.masks[house.agent]
+                self._served(await self._told(one, "ask", house.agent, ("spawn", terms)), house.agent, limit, new)
+            case 8 if who % 4 == 0:
+                limit = before & self.masks[house.agent]
+                outcome = await self._told(one, "ask", house.agent, ("tighten", terms))
+                self._tightened(house.agent, new)
+                self._served(outcome, house.agent, limit & new, new)
+            case 8 | 9:
+                await self._ask_late(one, house.agent, terms, self.terms[whom % len(TERMS)])
+            case 10:
+                for pid in (one, other):
+                    outcome = await self._told(pid, "take_name")
+                    assert outcome == "refused" or self.masks[pid] & MAY_REGISTER, f"{pid} has taken a name"
+            case 11 | 12:
+                await self._tighten(one if self._descends(other, one) else self.boss, other, terms)
+            case 13:
+                target = house.services()[who % 3]
+                if who % 4 == 0 and terms != NO_SPAWN:
+                    await self._tighten(self.boss, target, terms)
+            case 14:
+                await self._start_timer(one)
+                if what % 2:
+                    await self._tighten(one, one, (("send", self.collector),))
+            case 15 if what % 8 == 0:
+                await self._empty(house)
+                await self._furnish(house)
+            case _:
+                self._came(await spawn_at(self.nodes[whom % len(self.nodes)], actor, exclude=terms), self.boss, self.all, new)
+        while len(actors := self.actors()) > MOST:
+            await self._end(next((pid for pid in actors if pid not in self.supervised), actors[0]))
+        if self.made % self.every == 0:
+            await self.look()
 
     async def look(self) -> None:
         """Nobody is permitted more than before, and whoever was tightened less."""
+        away: dict[str, list[Pid]] = {}
+        masks = {}
+        for pid in self.masks:
+            if pid.origin is not self.boss.origin:
+                away.setdefault(pid.node, []).append(pid)
+            elif pid.process is not None:
+                masks[pid] = self._mask_of_layers(pid.process.layers)
+        for node, pids in away.items():
+            send(self.houses[node].keeper, ("look", tuple(pids)))
+        for _ in away:
+            masks |= dict((await receive(("seen", tuple), PATIENCE))[1])
         for pid, limit in self.masks.items():
-            mask = await self._mask(pid)
-            assert mask & ~limit == 0, f"{pid} was permitted more than it should be"
-            self.masks[pid] = mask
+            assert pid in masks, f"{pid} has ended"
+            assert masks[pid] & ~limit == 0, f"{pid} was permitted more than it should be"
+        self.masks |= masks
 
-    async def _mask(self, pid: Pid) -> int:
-        if pid.process is not None:
-            return mask_of(pid.process.layers)
-        info = await process_info_at(pid)
-        assert info is not None, f"{pid} has ended"
-        return mask_of(tuple(caps.layer(terms) for terms in info.exclusions))
+    # --- parts of moves ---
 
     async def _told(self, pid: Pid, name: str, *args: Any) -> Any:
         send(pid, ("move", self.boss, name, args))
@@ -238,44 +384,128 @@ class Moves:
         self.refused += outcome == "refused"
         return outcome
 
-    async def _came(self, pid: Any, above: Pid, limit: int) -> None:
+    def _came(self, pid: Any, above: Pid, limit: int, new: int = -1) -> None:
+        """Somebody has been spawned, perhaps: by who is permitted no more than this, with these exclusions more."""
         if type(pid) is Pid:
-            self.masks[pid] = limit
+            assert limit & MAY_SPAWN, f"{pid} was spawned"
+            self.masks[pid] = limit & new
             self.above[pid] = above
 
-    async def _restart(self, child: Pid) -> None:
-        there = {each.pid for each in await DynamicSupervisor.which_children(self.supervisor)}
-        limit = self.masks.pop(child)
-        self.supervised.remove(child)
-        ref = monitor(child)
-        exit(child, "kill")
-        await receive(lambda message: getattr(message, "ref", None) == ref, PATIENCE)
-        for _ in range(1000):
-            now = {each.pid for each in await DynamicSupervisor.which_children(self.supervisor)}
-            new = now - there - {None}
-            if new:
-                break
-            await sleep(0)
-        assert new, "it was not started again"
-        for pid in new:
-            assert pid is not None
-            self.supervised.append(pid)
-            await self._came(pid, self.supervisor, limit)
+    def _served(self, outcome: Any, agent: Pid, limit: int, new: int) -> None:
+        """What an agent has done for somebody."""
+        if outcome not in ("refused", "refused late"):
+            assert outcome[0] & ~limit == 0, "the server was permitted more than who asked"
+            self._came(outcome[1], agent, limit, new)
+
+    async def _ask_late(self, one: Pid, agent: Pid, terms: Any, more: Any) -> None:
+        """A call that is made before the caller is forbidden more, and awaited after."""
+        before, token = self.masks[one], self.made
+        target, request = (agent, ("spawn", terms)) if token % 2 else (self.collector, token)
+        outcome = await self._told(one, "ask_late", target, request, more)
+        if outcome == "refused":
+            assert target != agent
+            assert not before & MAY_SEND
+            return
+        self._tightened(one, self._mask_of(more))
+        if target == agent:
+            self._served(outcome, agent, self.masks[one] & self.masks[agent], self._mask_of(terms))
+        elif not self.masks[one] & MAY_SEND:
+            assert outcome == "refused late", "a call was made that was forbidden before it was awaited"
+            self.forbidden.add(token)
+
+    async def _start_timer(self, one: Pid) -> None:
+        token, earliest = self.made, time.monotonic() + DELAY
+        if await self._told(one, "start_timer", self.collector, token) != "refused":
+            assert self.masks[one] & MAY_SEND, "a timer was set that was forbidden"
+            self.timers[token] = one, earliest
+
+    async def _tighten(self, by: Pid, pid: Pid, terms: Any) -> None:
+        await (tighten(pid, terms) if by == self.boss else self._told(by, "tighten", pid, terms))
+        self._tightened(pid, self._mask_of(terms))
 
     def _tightened(self, top: Pid, mask: int) -> None:
+        """It has been, and so all that descend from it. What their timers have not sent yet must not come, if they may not send it now."""
         for pid in self.masks:
-            above: Pid | None = pid
-            while above is not None and above != top:
-                above = self.above.get(above)
-            if above == top:
+            if self._descends(pid, top):
                 self.masks[pid] &= mask
+        if not mask & MAY_SEND:
+            now = time.monotonic()
+            self.timers = {token: timer for token, timer in self.timers.items() if timer[1] > now}
+            self.forbidden |= {token for token, (owner, _) in self.timers.items() if owner in self.masks and not self.masks[owner] & MAY_SEND}
+
+    async def _restart(self, child: Pid) -> None:
+        """A child of a supervisor, by it."""
+        supervisor, limit = self.above[child], self.masks.pop(child)
+        self.supervised.remove(child)
+        new = await self._started_again(supervisor, child)
+        self.supervised.append(new)
+        self.masks[new], self.above[new] = limit, supervisor
+
+    async def _restart_nested(self, house: House) -> None:
+        """A supervisor by the one above; its children end, and what they were forbidden is forgotten."""
+        old, limit = house.nested, self.masks.pop(house.nested)
+        for child in [each for each in self.supervised if self.above[each] == old]:
+            self.supervised.remove(child)
+            del self.masks[child]
+        house.nested = await self._started_again(house.supervisor, old)
+        self.masks[house.nested], self.above[house.nested] = limit, house.supervisor
+        await self._not_empty()
+
+    async def _started_again(self, supervisor: Pid, child: Pid) -> Pid:
+        there = {each.pid for each in await DynamicSupervisor.which_children(supervisor)}
+        await _kill(child)
+        for _ in range(1000):
+            new = {each.pid for each in await DynamicSupervisor.which_children(supervisor)} - there - {None}
+            if new:
+                (pid,) = new
+                assert pid is not None
+                return pid
+            await sleep(0)
+        raise AssertionError(f"{child} was not started again by {supervisor}")
+
+    async def _furnish(self, house: House) -> None:
+        send(house.keeper, "open")
+        _, supervisor, nested, agent = await receive(("opened", Pid, Pid, Pid), PATIENCE)
+        house.set(supervisor, nested, agent)
+        for pid, above in ((supervisor, self.boss), (nested, supervisor), (agent, self.boss)):
+            self.masks[pid], self.above[pid] = self.all, above
+
+    async def _empty(self, house: House) -> None:
+        for child in [each for each in self.supervised if self.above[each] in house.services()]:
+            self.supervised.remove(child)
+            del self.masks[child]
+        for pid in house.services():
+            del self.masks[pid]
+        await system.stop(house.agent, "shutdown")
+        await system.stop(house.supervisor, "shutdown")
+        await self._not_empty()
+
+    async def _not_empty(self) -> None:
+        if len(self.masks) == 3 * len(self.houses) or not self.actors():
+            self._came(beamlike.spawn(actor), self.boss, self.all)
 
     async def _end(self, pid: Pid) -> None:
         if pid in self.supervised:
             self.supervised.remove(pid)
-            await DynamicSupervisor.terminate_child(self.supervisor, pid)
+            await DynamicSupervisor.terminate_child(self.above[pid], pid)
         else:
-            ref = monitor(pid)
-            exit(pid, "kill")
-            await receive(lambda message: getattr(message, "ref", None) == ref, PATIENCE)
-        self.masks.pop(pid)
+            await _kill(pid)
+        del self.masks[pid]
+
+    def _descends(self, pid: Pid, top: Pid) -> bool:
+        above: Pid | None = pid
+        while above is not None and above != top:
+            above = self.above.get(above)
+        return above == top
+
+    def _mask_of(self, terms: tuple[Any, ...]) -> int:
+        return self._mask_of_layers(caps.extend((), terms))
+
+    def _mask_of_layers(self, layers: caps.Layers) -> int:
+        return mask_of(layers, self.collector)
+
+
+async def _kill(pid: Pid) -> None:
+    ref = monitor(pid)
+    exit(pid, "kill")
+    await receive(lambda message: getattr(message, "ref", None) == ref, PATIENCE)

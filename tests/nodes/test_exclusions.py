@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from system import System
 
+from beamlike.hot import is_compiled
+
 MODULE = "exclusions_checks"
-MOVES = 1500  # by the check of C2
+MOVES = 100_000 if is_compiled() else 10_000  # at least, of all examples: uncompiled they take several times as long
+WORLDS, AT_ONCE = 6, 25
+SETTINGS = settings(max_examples=20, stateful_step_count=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize(
@@ -22,5 +31,36 @@ def test_exclusions_between_nodes(system: System, check: str) -> None:
     system.run(MODULE, check)
 
 
+class NoEnlargement(RuleBasedStateMachine):
+    """The rules are noted, and made by the system of nodes: WORLDS of processes at once, each with its own moves."""
+
+    system: ClassVar[System]
+    made: ClassVar[int] = 0  # moves, of all examples
+    refused: ClassVar[int] = 0
+    collected: ClassVar[int] = 0  # messages of timers and late calls
+
+    @initialize()
+    def begin(self) -> None:
+        self.worlds = [b""] * WORLDS
+
+    @rule(world=st.integers(0, WORLDS - 1), moves=st.binary(min_size=4 * AT_ONCE, max_size=4 * AT_ONCE))
+    def moves(self, world: int, moves: bytes) -> None:
+        """Many at a time: drawing them takes longer than making them."""
+        self.worlds[world] += moves
+
+    def teardown(self) -> None:
+        worlds = [each.hex() for each in getattr(self, "worlds", []) if each]
+        if worlds:
+            refused, collected = self.system.run(MODULE, "check_nothing_enlarges_what_is_permitted", worlds)
+            NoEnlargement.made += sum(map(len, worlds)) // 8
+            NoEnlargement.refused += refused
+            NoEnlargement.collected += collected
+
+
 def test_c2_no_sequence_of_operations_over_nodes_ever_enlarges_what_is_permitted(system: System) -> None:
-    assert system.run(MODULE, "check_nothing_enlarges_what_is_permitted", MOVES) > 0
+    NoEnlargement.system = system
+    while NoEnlargement.made < MOVES:  # hypothesis ends some examples early
+        run_state_machine_as_test(NoEnlargement, settings=SETTINGS)
+    print(f"{NoEnlargement.made} moves, {NoEnlargement.refused} of them refused; {NoEnlargement.collected} messages collected")
+    assert NoEnlargement.refused > MOVES // 100
+    assert NoEnlargement.collected > MOVES // 100

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import caps
 from beamlike import (
     ChildSpec,
     DynamicSupervisor,
@@ -59,7 +60,7 @@ async def crowded(messages: int) -> None:
 
 def test_a_row_is_of_plain_values() -> None:
     async def main() -> Any:
-        spawn_link(crowded, 2, name="crowded")
+        spawn_link(crowded, 2, name="crowded", exclude=caps.all_but("send", "net"))
         process_flag("label", ("any", 1))
         await sleep(1)
         return await ask("processes", "pid", 100), self_pid()
@@ -78,6 +79,8 @@ def test_a_row_is_of_plain_values() -> None:
         "function": f"{__name__}:crowded",
         "current": f"idle:{idle.__code__.co_firstlineno + 1}",
         "status": "receiving",
+        "has": ["send", "net"],
+        "except": [],
         "mailbox": 2,
         "links": [str(pid)],
     }

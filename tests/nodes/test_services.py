@@ -16,6 +16,7 @@ MODULES = (
     "pairs_checks",
     "chaos_checks",
     "faults_checks",
+    "forgery_checks",
 )
 
 

@@ -14,7 +14,6 @@ Nothing here protects anything: it makes Python say so when something is not the
 
 from __future__ import annotations
 
-import builtins
 import io
 import linecache
 import struct
@@ -100,7 +99,7 @@ def _raise(value: Any) -> Any:
             return value
         case (ExtType(code=code, data=b""), *parts) if code in CONTAINERS:
             return CONTAINERS[code](map(_raise, parts))
-        case (ExtType(code=4, data=b""), *parts):
+        case (ExtType(code=code, data=b""), *parts) if code == DICT:
             parts = list(map(_raise, parts))
             return dict(zip(parts[::2], parts[1::2], strict=True))
         case tuple():
@@ -156,20 +155,23 @@ class Output(io.TextIOBase):
         return len(text)
 
 
-def _no_file(*_: Any, **__: Any) -> NoReturn:
-    raise PermissionError("there are no files in a wasm cell")
+def _audit(event: str, args: tuple[Any, ...]) -> None:
+    """Of what CPython announces: the parser opens a file for its error messages, and would be ended."""
+    if event == "open" or event.startswith(("os.", "time.")):
+        raise PermissionError(f"{event} is not there in a wasm cell")
 
 
 # --- what the cell calls ---
 
 program: dict[str, Any] = {}  # the names of the source; empty until it is loaded
-begun: list[int] = []  # the number of the first message, once it is there
+has_begun = False  # has the first message come?
 
 
 class WitWorld(wit_world.WitWorld):
     """The world of cell.wit. One is made for each call, so it keeps nothing."""
 
     def load(self, source: str) -> None:
+        sys.addaudithook(_audit)
         program.update(__name__="__main__", send=send, reply=reply, log=log, exit=exit, Pid=Pid, SELF=SELF, NOREPLY=NOREPLY)
         linecache.cache[FILE] = len(source), None, source.splitlines(keepends=True), FILE
         _guarded(lambda: exec(compile(source, FILE, "exec"), program))
@@ -179,9 +181,10 @@ class WitWorld(wit_world.WitWorld):
 
 
 def _take(kind: int, number: int, payload: bytes) -> None:
+    global has_begun
     value = unpack(payload)
-    if not begun:
-        begun.append(number)
+    if not has_begun:
+        has_begun = True
         program.get("init", _nothing)(*value)
     elif kind == CALL:
         answer = program.get("handle_call", _unexpected)(value, number)
@@ -205,7 +208,11 @@ def _guarded(do: Callable[..., None], *args: Any) -> None:
     try:
         do(*args)
     except SystemExit as ending:
-        exit(ending.code if type(ending.code) is int else int(ending.code is not None))
+        status = 0 if ending.code is None else ending.code
+        if not isinstance(status, int):
+            log(f"{status}\n")
+            status = 1
+        exit(status & 0xFF)
     except BaseException as error:  # noqa: BLE001 - nobody else can tell
         trace = error.__traceback__
         while trace is not None and trace.tb_frame.f_code.co_filename != FILE:
@@ -220,5 +227,4 @@ for name in MODULES.split():
 sys.path.clear()
 sys.path_hooks.clear()
 sys.path_importer_cache.clear()
-builtins.open = io.open = _no_file  # type: ignore[assignment]
 sys.stdout = sys.stderr = Output()
