@@ -75,7 +75,7 @@ def _start(what: str, seconds: Any, destination: Any, message: Any, *, periodic:
     layers = exclusions.layers_of(owner)
     if layers:
         privileged.permit_target(owner, "send", destination)
-        message = scheduler.stamped(message, layers)
+        message = scheduler.stamped(message, layers, destination)
     if owner.outbox is not None:
         held: Ref = owner.outbox.start_timer(float(seconds), destination, copy_value(message), float(seconds) if periodic else 0.0)
         return held
@@ -114,8 +114,12 @@ def fire(timer: Timer) -> None:
             scheduler.drop_timer(timer)
             del _armed[timer.ref]
         return
+    hooks = scheduler.hooks_or_error()
+    if timer.layers and type(target) is Pid and target.process is None:
+        hooks.send_limited(target, message)
+        return
     with suppress(names.BadNameError):
-        scheduler.hooks_or_error().destination_elsewhere(target, message)
+        hooks.destination_elsewhere(target, message)
 
 
 def _is_permitted(layers: caps.Layers, owner: Pid, target: Any) -> bool:

@@ -90,10 +90,6 @@ class Hooks:
         if destination.origin != self.id:
             routing.router.send_limited(destination, message)
 
-    def permit_target(self, process: Process, kind: str, target: Any) -> None:
-        """Hook."""
-        privileged.permit_target(process, kind, target)
-
     def layers_of(self, process: Process) -> caps.Layers:
         """Hook."""
         return exclusions.layers_of(process)

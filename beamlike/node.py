@@ -41,7 +41,7 @@ from beamlike.exits import (
 )
 from beamlike.extras import extra
 from beamlike.hooks import Hooks
-from beamlike.hot import guards, scheduler
+from beamlike.hot import scheduler
 from beamlike.hot.ids import NodeId
 from beamlike.hot.process import INFINITY, RECEIVING, WAITING, Process
 from beamlike.main_process import MainProcess
@@ -298,7 +298,7 @@ def open_core(hooks: Hooks, clock: Callable[[], float] | None = None, rng: rando
     scheduler.open_node(hooks.id, hooks, clock, rng)
     _clear()
     routing.install(alone.NoOtherNodes())
-    caps.set_current_layers(scheduler.current_layers, guards.require)  # for ever: a thread of a process may outlive the node
+    caps.set_current_layers(scheduler.current_layers, scheduler.check)  # for ever: a thread of a process may outlive the node
 
 
 def close_core() -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import caps
 from beamlike import exclusions, names
 from beamlike.hot import scheduler
-from beamlike.hot.guards import forbid_service, is_service, known_as, refuse_service, require, require_target, services
+from beamlike.hot.guards import is_service, known_as, refuse_service, require, require_target, services
 from beamlike.hot.ids import Pid
 from beamlike.hot.process import Process
 from beamlike.hot.values import copy_value
@@ -157,19 +157,29 @@ def permit_target(process: Process, kind: str, target: Any) -> None:
         target, what = aliases(process.pid.node, target)
         if target != process.pid:
             require(layers, kind, what)
+            if kind == "send":
+                forbid_service(process, target)
 
 
 def permit_send(process: Process, layers: caps.Layers, destination: Any) -> Any:
     """CapabilityError unless it may send there, to what is no Pid. What to send to: the pid that a local name stands for now."""
     target, what = aliases(process.pid.node, destination)
-    if type(target) is tuple and target[0] in services and not is_service(process):
-        refuse_service(target)
+    forbid_service(process, target)
     if type(target) is Pid and target.process is not process:
-        require_target(layers, target)
-        forbid_service(process, target)
+        require_target(layers, target, process)
     elif type(target) is not Pid:
         require(layers, "send", what)
     return target
+
+
+def forbid_service(process: Process, target: Any) -> None:
+    """CapabilityError if this is a service, a pid, `(name, node)` or a name, and the process, which has exclusions, is none."""
+    if type(target) is Pid:
+        is_ours = target.process is not None and is_service(target.process)
+    else:
+        is_ours = (target if type(target) is str else target[0]) in services
+    if is_ours and not is_service(process):
+        refuse_service(target)
 
 
 def send_by(name: str, pid: Pid, message: Any) -> None:
@@ -179,7 +189,7 @@ def send_by(name: str, pid: Pid, message: Any) -> None:
     if layers:
         if pid != process.pid:
             require(layers, "send", (name, *known_as(pid)))
-        message = scheduler.stamped(message, layers)
+        message = scheduler.stamped(message, layers, pid)
     if process.outbox is not None:
         process.outbox.send(pid, copy_value(message))
     else:

@@ -183,8 +183,8 @@ class Table:
     def give_away(self, pid: Pid, data: Any = None) -> None:
         """Make another process of this node the owner; `TableTransfer(name, caller, data)` tells it. Only the owner can.
 
-        Raises: TableError if `pid` is not alive, or the caller not the owner; CapabilityError if the caller may not send to it; TypeError or
-            ValueError for what is no pid of this node.
+        Raises: TableError if `pid` is not alive, or the caller not the owner; CapabilityError if the caller may not send to it; TypeError
+            or ValueError for what is no pid of this node.
         """
         me = self._owned_by_caller("give_away")
         _check_local(pid, "Table.give_away")

@@ -13,31 +13,35 @@ def unrestricted() -> Layers:
     return ()
 
 
-def look(layers: Layers, kind: str, what: tuple[Any, ...]) -> None:
+def by_hook(kind: str, what: tuple[Any, ...]) -> bool:
     """Decide anew."""
-    require(layers, kind, *what)
+    layers = _current_layers()
+    if layers:
+        require(layers, kind, *what)
+    return not layers
 
 
 _current_layers: Callable[[], Layers] = unrestricted
-_require: Callable[[Layers, str, tuple[Any, ...]], None] = look
+_check: Callable[[str, tuple[Any, ...]], bool] = by_hook
 
 
-def set_current_layers(current_layers: Callable[[], Layers], require: Callable[[Layers, str, tuple[Any, ...]], None] = look) -> None:
+def set_current_layers(current_layers: Callable[[], Layers], check: Callable[[str, tuple[Any, ...]], bool] = by_hook) -> None:
     """Install the function that says whose layers count now. For the core; without it everybody is unrestricted.
 
     It is called by each `check`, in the thread of the caller.
 
     Args:
-        require: does what `caps.require` does, and may keep what it decided (`is_lasting`); operands come as a tuple.
+        check: asks for these layers and does what `caps.require` does, and may keep what it decided (`is_lasting`); operands come as a
+            tuple. It returns whether there are none.
 
     Raises: TypeError if one of them is not callable.
     """
-    global _current_layers, _require
+    global _current_layers, _check
     if not callable(current_layers):
         raise TypeError(f"set_current_layers() expects a function that returns the current layers, got {current_layers!r}")
-    if not callable(require):
-        raise TypeError(f"set_current_layers() expects a function that raises unless an access is permitted, got {require!r}")
-    _current_layers, _require = current_layers, require
+    if not callable(check):
+        raise TypeError(f"set_current_layers() expects a function that raises unless an access is permitted, got {check!r}")
+    _current_layers, _check = current_layers, check
 
 
 def check(kind: str, *what: Any) -> None:
@@ -51,8 +55,5 @@ def check(kind: str, *what: Any) -> None:
         CapabilityError: an exclusion refuses the access.
         TypeError, ValueError: there is no such kind, or no such access.
     """
-    layers = _current_layers()
-    if layers:
-        _require(layers, kind, what)
-    elif kind not in kinds:
+    if _check(kind, what) and kind not in kinds:
         kind_named(kind)

@@ -42,7 +42,7 @@ async def spawn_cell(source: str | ModuleType | bytes | Compiled, fn: str | None
     """Run an untrusted program in an OS process of its own, behind walls, and return its pid when it is locked in.
 
     The pid is one like any other: send, call, link, monitor, kill it. It ends with the reason its first process has, or one that says what
-    happened: `("limit", "memory" | "cpu" | "output" | "pids")`, `("capability_violation", "os", system call)`,
+    happened: `("limit", "memory" | "cpu" | "output" | "pids" | "unread")`, `("capability_violation", "os", system call)`,
     `("capability_violation", "mailbox")`, `("signal", name)`, `("exit", status)`, `killed`; of `wasm` also `("trap", cause)`,
     `("capability_violation", "import", name)` and `("invalid", text)`.
 

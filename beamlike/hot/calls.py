@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from beamlike.hot import scheduler
-from beamlike.hot.guards import forbid_service, is_service, require_target
+from beamlike.hot.guards import is_service, require_target
 from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.portable import PARK
 from beamlike.hot.process import INFINITY, RUNNABLE, WAITING, Process
@@ -112,11 +112,11 @@ def joined(layers: tuple[Any, ...], more: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*layers, *added) if added else layers
 
 
-def _limited_call(call: Call, layers: tuple[Any, ...]) -> Call:
+def _limited_call(call: Call, layers: tuple[Any, ...], destination: Any) -> Call:
     return Call(call.caller, call.request, joined(call.layers, layers))
 
 
-def _limited_cast(cast: Cast, layers: tuple[Any, ...]) -> Cast:
+def _limited_cast(cast: Cast, layers: tuple[Any, ...], destination: Any) -> Cast:
     return Cast(cast.request, joined(cast.layers, layers))
 
 
@@ -376,8 +376,7 @@ def permit_call(process: Process, layers: tuple[Any, ...], server: Any) -> None:
     if type(server) is not Pid:
         scheduler.hooks_or_error().permit_send(process, layers, server)
     elif server.process is not process:
-        require_target(layers, server)
-        forbid_service(process, server)
+        require_target(layers, server, process)
 
 
 def cast(server: Any, request: Any) -> None:

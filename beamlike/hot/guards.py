@@ -42,15 +42,21 @@ class Guard:
 
 
 _guards: dict[Any, Guard] = {}
+_last_layers: Any = None  # that were looked up last,
+_last_guard: Any = None  # and their guard
 
 
 def guard_of(layers: tuple[Any, ...]) -> Guard:
     """The guard of these layers."""
+    global _last_layers, _last_guard
+    if layers is _last_layers:
+        return _last_guard
     guard = _guards.get(layers)
     if guard is None:
         if len(_guards) >= _most_guards:
             _guards.clear()
         guard = _guards[layers] = Guard()
+    _last_layers, _last_guard = layers, guard
     return guard
 
 
@@ -86,28 +92,28 @@ def is_service(process: Process) -> bool:
     return process.name in services or (process.extra is not None and process.extra.is_service)
 
 
-def forbid_service(sender: Process, pid: Pid) -> None:
-    """Raise CapabilityError if this is a service, and the sender, which has exclusions, is none."""
-    if pid.process is not None and is_service(pid.process) and not is_service(sender):
-        refuse_service(pid)
-
-
 def refuse_service(what: Any) -> None:
     """Raise CapabilityError: a process with exclusions sends to a service."""
     text = f"('send', {what!r}) is refused: this is one of the runtime's own, which a process with exclusions reaches by its functions only"
     raise caps.CapabilityError("send", (what,), ("send", what), text)
 
 
-def require_target(layers: tuple[Any, ...], pid: Pid) -> None:
-    """Raise CapabilityError unless messages may be sent to this pid, by it, by its node and, if it is known here, by its name."""
-    guard = guard_of(layers)
+def require_target(layers: tuple[Any, ...], pid: Pid, sender: Process) -> None:
+    """Raise CapabilityError unless messages may be sent to this pid, by it, by its node and, if it is known here, by its name; and if it
+    is a service, and the sender, whose layers these are, is none."""
+    targets = guard_of(layers).targets
     name = name_of(pid)
-    if pid in guard.targets and guard.targets[pid] == name:
+    known = targets.get(pid, _None)
+    if known is name or known == name:
         return
     caps.require(layers, "send", *known_as(pid))
-    if len(guard.targets) >= _most_permits:
-        guard.targets.clear()
-    guard.targets[pid] = name
+    if pid.process is not None and is_service(pid.process):
+        if not is_service(sender):
+            refuse_service(pid)
+        return  # it may send there, and others with the same layers not
+    if len(targets) >= _most_permits:
+        targets.clear()
+    targets[pid] = name
 
 
 def name_of(pid: Pid) -> Any:

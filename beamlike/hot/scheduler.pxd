@@ -1,4 +1,4 @@
-from beamlike.hot.guards cimport forbid_service, is_service, require_target
+from beamlike.hot.guards cimport is_service, require, require_target
 from beamlike.hot.ids cimport NodeId, Pid, Ref, make_pid, make_ref_of
 from beamlike.hot.mailboxes cimport mailbox_length, take, take_matching
 from beamlike.hot.messagequeue cimport MessageQueue
@@ -44,7 +44,8 @@ cpdef object outbox()
 cdef object _restrained(Pid pid, object message)
 cpdef object current_layers()
 cpdef object layers_of(Process process)
-cpdef object stamped(object message, tuple layers)
+cpdef object stamped(object message, tuple layers, object destination)
+cpdef bint check(object kind, tuple what) except -1
 cpdef Pid self_pid()
 cpdef Ref make_ref()
 cpdef double now() except? -1

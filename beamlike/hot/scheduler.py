@@ -16,7 +16,7 @@ from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from beamlike.hot import process as process_module
-from beamlike.hot.guards import forbid_service, is_service, require_target
+from beamlike.hot.guards import is_service, require, require_target
 from beamlike.hot.ids import NodeId, Pid, Ref, make_pid, make_ref_of
 from beamlike.hot.mailboxes import mailbox_length, matcher, take, take_matching
 from beamlike.hot.process import DEAD, EMPTY, EXITING, INFINITY, PREEMPTED, RECEIVING, RUNNABLE, WAITING, Process, make_process
@@ -85,9 +85,6 @@ class Hooks(Protocol):
     def permit_send(self, process: Process, layers: tuple[Any, ...], destination: Any) -> Any:
         """CapabilityError unless the process may, under these layers, send to what is no Pid; the pid that a local name stands for, as
         what is checked is what is used. The TypeError or BadNameError of `send`. Any thread."""
-
-    def permit_target(self, process: Process, kind: str, target: Any) -> None:
-        """CapabilityError unless the process may do something of this kind to another. In the node's thread."""
 
     def send_limited(self, destination: Pid, message: Any) -> None:
         """`destination_elsewhere` of a process that has exclusions, to a pid that is not alive here."""
@@ -159,8 +156,7 @@ messages_left = 0
 is_idle = False  # nobody looks at the queue until `became_ready` is called
 last_serial = 0
 layers_elsewhere: Any = None
-signal_messages: set[Any] = set()  # types of what signals become: to send one by hand takes the permission to send the signal
-stamps: dict[Any, Any] = {}  # of requests, by type: makes one of (request, layers)
+stamps: dict[Any, Any] = {}  # of requests and of what signals become, by type: what is sent, of (message, layers, destination)
 intake: Any = None  # node.Intake, of a node among others
 watched: Any = None  # shared memory, for who watches this node from outside:
 stepped_word: Any = word_of(None)  # there the serial of the process being stepped is written
@@ -488,17 +484,18 @@ def outbox() -> Any:
 
 def _restrained(pid: Pid, message: Any) -> Any:
     """The message of a process that may be limited, or may have an outbox: as it goes to `pid`; EMPTY if the outbox has it."""
-    sender = current_or_none()
-    if sender is None:
-        return message
-    layers = layers_of(sender)
+    if current is not None:  # as mostly; `send` has seen that this is the node's thread
+        sender = current
+        layers = sender.layers
+    else:
+        sender = current_or_none()
+        if sender is None:
+            return message
+        layers = layers_of(sender)
     if len(layers) > 0:
         if pid.process is not sender:  # what a process tells itself is no access to anything
-            require_target(layers, pid)
-            forbid_service(sender, pid)
-            if type(message) in signal_messages:
-                hooks.permit_target(sender, "exit", pid)
-        message = stamped(message, layers)
+            require_target(layers, pid, sender)
+        message = stamped(message, layers, pid)
         if sender.outbox is None and pid.process is None and not is_service(sender):
             hooks.send_limited(pid, copy_value(message))
             return EMPTY
@@ -521,6 +518,15 @@ def layers_elsewhere_by(layers: Callable[[], tuple[Any, ...]]) -> None:
     layers_elsewhere = layers
 
 
+def check(kind: Any, what: tuple[Any, ...]) -> bool:
+    """`caps.check`; returns whether whoever runs has no exclusions."""
+    layers = current_layers()
+    if len(layers) == 0:
+        return True
+    require(layers, kind, what)
+    return False
+
+
 def current_layers() -> Any:
     """The exclusions of whoever runs: a process, or a trio task or thread that acts for one; nobody's are `()`."""
     if current is not None and get_ident() == node_thread:
@@ -528,15 +534,15 @@ def current_layers() -> Any:
     return layers_elsewhere()
 
 
-def stamp_by(kind: type, make: Callable[[Any, tuple[Any, ...]], Any]) -> None:
-    """Messages of this type are requests: `make(request, layers)` is one with the layers of who makes it, too."""
+def stamp_by(kind: type, make: Callable[[Any, tuple[Any, ...], Any], Any]) -> None:
+    """Messages of this type are not sent as they are by who has exclusions: `make(message, layers, destination)` is, if it does not raise."""
     stamps[kind] = make
 
 
-def stamped(message: Any, layers: tuple[Any, ...]) -> Any:
-    """The message, and if it is a request, with the layers of who makes it."""
+def stamped(message: Any, layers: tuple[Any, ...], destination: Any) -> Any:
+    """The message, and if it is a request, with the layers of who makes it. One that is a signal's takes the permission to send that."""
     stamp = stamps.get(type(message))
-    return message if stamp is None else stamp(message, layers)
+    return message if stamp is None else stamp(message, layers, destination)
 
 
 def _send_elsewhere(destination: Any, message: Any) -> None:
@@ -547,11 +553,8 @@ def _send_elsewhere(destination: Any, message: Any) -> None:
             if type(destination) is not Pid:
                 destination = hooks.permit_send(sender, layers, destination)
             elif destination.process is not sender:
-                require_target(layers, destination)
-                forbid_service(sender, destination)
-            if type(message) in signal_messages:
-                hooks.permit_target(sender, "exit", destination)
-            message = stamped(message, layers)
+                require_target(layers, destination, sender)
+            message = stamped(message, layers, destination)
             is_far = type(destination) is Pid and destination.process is None
             if is_far and sender.outbox is None and get_ident() == node_thread and not is_service(sender):
                 hooks.send_limited(destination, copy_value(message))

@@ -54,7 +54,11 @@ def restored() -> Iterator[None]:
 
 
 def run_with(layers: caps.Layers) -> None:
-    caps.set_current_layers(lambda: layers, guards.require)
+    def check(kind: str, what: tuple[Any, ...]) -> bool:
+        guards.require(layers, kind, what)
+        return False
+
+    caps.set_current_layers(lambda: layers, check)
 
 
 @pytest.fixture
@@ -180,22 +184,22 @@ def test_no_more_than_so_many_permits_are_kept() -> None:
 
 def test_what_was_permitted_to_send_to_is_looked_at_once(decided: list[Term]) -> None:
     layers = caps.extend((), [("send", "of the targets")])
-    pid = Pid(NodeId("n1@m", 1), 5)
+    pid, sender = Pid(NodeId("n1@m", 1), 5), named(Pid(NodeId("n1@m", 1), 7), None)
     for _ in range(3):
-        guards.require_target(layers, pid)
+        guards.require_target(layers, pid, sender)
     assert decided == [("send", pid, "n1@m")]
 
 
 def test_a_target_is_looked_at_anew_when_it_goes_by_another_name() -> None:
     layers = caps.extend((), [("send", "boss")])
-    pid = Pid(NodeId("n1@m", 1), 6)
+    pid, sender = Pid(NodeId("n1@m", 1), 6), named(Pid(NodeId("n1@m", 1), 7), None)
     pid.process = process = named(pid, None)
-    guards.require_target(layers, pid)
+    guards.require_target(layers, pid, sender)
     process.name = "boss"
     with pytest.raises(caps.CapabilityError):
-        guards.require_target(layers, pid)
+        guards.require_target(layers, pid, sender)
     process.name = "clerk"
-    guards.require_target(layers, pid)
+    guards.require_target(layers, pid, sender)
 
 
 def named(pid: Pid, name: str | None) -> Process:

@@ -23,7 +23,6 @@ from beamlike import (
     Pid,
     call,
     exit,
-    monitor,
     process_flag,
     receive,
     self_pid,
@@ -77,22 +76,22 @@ TERMS: tuple[tuple[Any, ...], ...] = (
 )
 NO_SPAWN = TERMS[-1]  # not for supervisors: they could start nobody again
 
-MOST = 16  # actors at a time
+MOST = 12  # actors at a time
 PATIENCE = 10.0
 DELAY = 0.02  # seconds of a timer
 
-_masks: dict[caps.Layers, int] = {}
+_masks: dict[Any, int] = {}
 
 
 def mask_of(layers: caps.Layers, collector: Pid) -> int:
-    """Which of the probes are permitted, a bit each."""
-    key: Any = (collector, layers)
-    mask = _masks.get(key)
-    if mask is None:
-        if len(_masks) > 50_000:
-            _masks.clear()
-        probes = [tuple(collector if each is COLLECTOR else each for each in probe) for probe in PROBES]
-        mask = _masks[key] = sum(caps.permits(layers, *probe) << bit for bit, probe in enumerate(probes))
+    """Which of the probes are permitted, a bit each: those that each layer permits (C1)."""
+    mask = -1
+    for layer in layers:
+        permitted = _masks.get((collector, layer))
+        if permitted is None:
+            probes = [tuple([collector if each is COLLECTOR else each for each in probe]) for probe in PROBES]
+            permitted = _masks[collector, layer] = sum(caps.permits((layer,), *probe) << bit for bit, probe in enumerate(probes))
+        mask &= permitted
     return mask
 
 
@@ -181,9 +180,8 @@ class Agent(GenServer, guarded=True):
                 pass
             case ("tighten", terms):
                 await tighten(self_pid(), terms)
-        info = beamlike.process_info(self_pid())
-        assert info is not None
-        mask = mask_of(tuple(caps.layer(each) for each in info.exclusions), self.collector)
+        assert self_pid().process is not None
+        mask = mask_of(self_pid().process.layers, self.collector)
         try:
             return mask, beamlike.spawn(actor, exclude=terms)
         except caps.CapabilityError:
@@ -271,6 +269,7 @@ class Moves:
         self.timers: dict[int, tuple[Pid, float]] = {}  # by token: its owner, and when it sends at the earliest
         self.forbidden: set[int] = set()  # tokens that must not come
         self.houses: dict[str, House] = {}
+        self.services: set[Pid] = set()  # what is in them
 
     async def open(self) -> None:
         """Its processes descend from the caller."""
@@ -278,11 +277,11 @@ class Moves:
         await spawn_at(self.nodes[-1], collect, self.boss)
         self.collector = await receive(Pid, PATIENCE)
         self.terms = [tuple([tuple(self.collector if each is COLLECTOR else each for each in term) for term in terms]) for terms in TERMS]
-        self.all = mask_of((), self.collector)
+        self.term_masks = {terms: mask_of(caps.extend((), terms), self.collector) for terms in self.terms}
         for node in self.nodes:
             self.houses[node] = House(await spawn_at(node, keep_house, self.boss, self.collector))
             await self._furnish(self.houses[node])
-        self._came(beamlike.spawn(actor), self.boss, self.all)
+        self._came(beamlike.spawn(actor), self.boss, -1)
 
     async def close(self) -> list[Any]:
         """The last look, at what has been collected as well: all that was."""
@@ -299,8 +298,7 @@ class Moves:
         return tokens
 
     def actors(self) -> list[Pid]:
-        services = {pid for house in self.houses.values() for pid in house.services()}
-        return [pid for pid in self.masks if pid not in services]
+        return [pid for pid in self.masks if pid not in self.services]
 
     async def make(self, kind: int, who: int, whom: int, what: int) -> None:
         """A move, and perhaps a look at what has become of it."""
@@ -308,7 +306,7 @@ class Moves:
         one, other, terms = actors[who % len(actors)], actors[whom % len(actors)], self.terms[what % len(TERMS)]
         house = self.houses[self.nodes[whom % len(self.nodes)]]
         supervisor = (house.supervisor, house.nested)[what // len(TERMS) % 2]
-        before, new = self.masks[one], self._mask_of(terms)
+        before, new = self.masks[one], self.term_masks[terms]
         self.made += 1
         match kind % 16:
             case 0 | 1:
@@ -324,37 +322,36 @@ class Moves:
                 await self._restart(self.supervised[whom % len(self.supervised)])
             case 6 if what % 4 == 0:
                 await self._restart_nested(house)
-            case 6 | 7:
+            case 6 | 7 | 8:
                 limit = before & self.masks[house.agent]
                 self._served(await self._told(one, "ask", house.agent, ("spawn", terms)), house.agent, limit, new)
-            case 8 if who % 4 == 0:
+            case 9 if who % 4 == 0:
                 limit = before & self.masks[house.agent]
                 outcome = await self._told(one, "ask", house.agent, ("tighten", terms))
                 self._tightened(house.agent, new)
                 self._served(outcome, house.agent, limit & new, new)
-            case 8 | 9:
+            case 9:
                 await self._ask_late(one, house.agent, terms, self.terms[whom % len(TERMS)])
             case 10:
                 for pid in (one, other):
                     outcome = await self._told(pid, "take_name")
                     assert outcome == "refused" or self.masks[pid] & MAY_REGISTER, f"{pid} has taken a name"
-            case 11 | 12:
+            case 11:
                 await self._tighten(one if self._descends(other, one) else self.boss, other, terms)
-            case 13:
-                target = house.services()[who % 3]
-                if who % 4 == 0 and terms != NO_SPAWN:
-                    await self._tighten(self.boss, target, terms)
-            case 14:
+            case 12 if who % 4 == 0:
+                if terms != NO_SPAWN:
+                    await self._tighten(self.boss, house.services()[who // 4 % 3], terms)
+            case 13 | 14:
                 await self._start_timer(one)
-                if what % 2:
+                if what % 4 == 0:
                     await self._tighten(one, one, (("send", self.collector),))
             case 15 if what % 8 == 0:
                 await self._empty(house)
                 await self._furnish(house)
             case _:
-                self._came(await spawn_at(self.nodes[whom % len(self.nodes)], actor, exclude=terms), self.boss, self.all, new)
-        while len(actors := self.actors()) > MOST:
-            await self._end(next((pid for pid in actors if pid not in self.supervised), actors[0]))
+                self._came(await spawn_at(self.nodes[whom % len(self.nodes)], actor, exclude=terms), self.boss, -1, new)
+        if len(self.masks) - 3 * len(self.houses) > MOST:
+            await self._end(next((pid for pid in actors if pid in self.masks and pid not in self.supervised), self.actors()[0]))
         if self.made % self.every == 0:
             await self.look()
 
@@ -366,7 +363,7 @@ class Moves:
             if pid.origin is not self.boss.origin:
                 away.setdefault(pid.node, []).append(pid)
             elif pid.process is not None:
-                masks[pid] = self._mask_of_layers(pid.process.layers)
+                masks[pid] = mask_of(pid.process.layers, self.collector)
         for node, pids in away.items():
             send(self.houses[node].keeper, ("look", tuple(pids)))
         for _ in away:
@@ -406,9 +403,9 @@ class Moves:
             assert target != agent
             assert not before & MAY_SEND
             return
-        self._tightened(one, self._mask_of(more))
+        self._tightened(one, self.term_masks[more])
         if target == agent:
-            self._served(outcome, agent, self.masks[one] & self.masks[agent], self._mask_of(terms))
+            self._served(outcome, agent, self.masks[one] & self.masks[agent], self.term_masks[terms])
         elif not self.masks[one] & MAY_SEND:
             assert outcome == "refused late", "a call was made that was forbidden before it was awaited"
             self.forbidden.add(token)
@@ -421,7 +418,7 @@ class Moves:
 
     async def _tighten(self, by: Pid, pid: Pid, terms: Any) -> None:
         await (tighten(pid, terms) if by == self.boss else self._told(by, "tighten", pid, terms))
-        self._tightened(pid, self._mask_of(terms))
+        self._tightened(pid, self.term_masks[terms])
 
     def _tightened(self, top: Pid, mask: int) -> None:
         """It has been, and so all that descend from it. What their timers have not sent yet must not come, if they may not send it now."""
@@ -448,18 +445,16 @@ class Moves:
             self.supervised.remove(child)
             del self.masks[child]
         house.nested = await self._started_again(house.supervisor, old)
+        self.services ^= {old, house.nested}
         self.masks[house.nested], self.above[house.nested] = limit, house.supervisor
         await self._not_empty()
 
     async def _started_again(self, supervisor: Pid, child: Pid) -> Pid:
-        there = {each.pid for each in await DynamicSupervisor.which_children(supervisor)}
-        await _kill(child)
+        exit(child, "kill")
         for _ in range(1000):
-            new = {each.pid for each in await DynamicSupervisor.which_children(supervisor)} - there - {None}
-            if new:
-                (pid,) = new
-                assert pid is not None
-                return pid
+            for each in await DynamicSupervisor.which_children(supervisor):
+                if each.pid is not None and each.pid != child and each.pid not in self.masks:
+                    return each.pid
             await sleep(0)
         raise AssertionError(f"{child} was not started again by {supervisor}")
 
@@ -468,7 +463,8 @@ class Moves:
         _, supervisor, nested, agent = await receive(("opened", Pid, Pid, Pid), PATIENCE)
         house.set(supervisor, nested, agent)
         for pid, above in ((supervisor, self.boss), (nested, supervisor), (agent, self.boss)):
-            self.masks[pid], self.above[pid] = self.all, above
+            self.masks[pid], self.above[pid] = -1, above
+            self.services.add(pid)
 
     async def _empty(self, house: House) -> None:
         for child in [each for each in self.supervised if self.above[each] in house.services()]:
@@ -476,20 +472,21 @@ class Moves:
             del self.masks[child]
         for pid in house.services():
             del self.masks[pid]
+            self.services.remove(pid)
         await system.stop(house.agent, "shutdown")
         await system.stop(house.supervisor, "shutdown")
         await self._not_empty()
 
     async def _not_empty(self) -> None:
-        if len(self.masks) == 3 * len(self.houses) or not self.actors():
-            self._came(beamlike.spawn(actor), self.boss, self.all)
+        if not self.actors():
+            self._came(beamlike.spawn(actor), self.boss, -1)
 
     async def _end(self, pid: Pid) -> None:
         if pid in self.supervised:
             self.supervised.remove(pid)
             await DynamicSupervisor.terminate_child(self.above[pid], pid)
         else:
-            await _kill(pid)
+            exit(pid, "kill")
         del self.masks[pid]
 
     def _descends(self, pid: Pid, top: Pid) -> bool:
@@ -497,15 +494,3 @@ class Moves:
         while above is not None and above != top:
             above = self.above.get(above)
         return above == top
-
-    def _mask_of(self, terms: tuple[Any, ...]) -> int:
-        return self._mask_of_layers(caps.extend((), terms))
-
-    def _mask_of_layers(self, layers: caps.Layers) -> int:
-        return mask_of(layers, self.collector)
-
-
-async def _kill(pid: Pid) -> None:
-    ref = monitor(pid)
-    exit(pid, "kill")
-    await receive(lambda message: getattr(message, "ref", None) == ref, PATIENCE)

@@ -25,15 +25,14 @@ from beamlike import (
     send,
     spawn,
     spawn_at,
-    spawn_monitor,
     tighten,
 )
-from nodes import list_nodes
+from nodes import list_nodes, spawn_monitor_at
 
 KEYBOARD = ("port_io", 0x60, 0x65)
 CLOCK = ("port_io", 0x70, 0x72)
 PATIENCE = 10.0
-LOOK_EVERY = 4  # moves
+LOOK_EVERY = 8  # moves
 
 
 def refused() -> list[int]:
@@ -154,7 +153,10 @@ async def check_tightening_from_another_node_needs_the_right_to() -> None:
 
 async def check_nothing_enlarges_what_is_permitted(moves: list[str]) -> list[int]:
     """Worlds of processes, all at once, each with its moves, in hexadecimal. How many calls were refused, and how much was collected."""
-    worlds = [spawn_monitor(_make_moves, self_pid(), bytes.fromhex(each))[1] for each in moves]
+    names = list_nodes()
+    worlds = [
+        (await spawn_monitor_at(names[i % len(names)], _make_moves, self_pid(), bytes.fromhex(each)))[1] for i, each in enumerate(moves)
+    ]
     total = [0, 0]
     for ref in worlds:
         down = await receive(lambda message, ref=ref: type(message) is Down and message.ref == ref)

@@ -14,8 +14,8 @@ from beamlike.hot import is_compiled
 
 MODULE = "exclusions_checks"
 MOVES = 100_000 if is_compiled() else 10_000  # at least, of all examples: uncompiled they take several times as long
-WORLDS, AT_ONCE = 6, 25
-SETTINGS = settings(max_examples=20, stateful_step_count=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+WORLDS, AT_ONCE = 6, 50
+SETTINGS = settings(max_examples=20, stateful_step_count=36, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize(
