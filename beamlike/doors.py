@@ -40,7 +40,7 @@ def open_file(path: str | os.PathLike[str], mode: str = "r", **options: Any) -> 
         raise TypeError(f"open_file expects a path, not the descriptor {path!r}")
     if "opener" in options:
         raise TypeError("open_file has an opener of its own")
-    return open(os.fspath(path), mode, opener=_open_checked, **options)
+    return open(os.fsdecode(path), mode, opener=_open_checked, **options)
 
 
 def _open_checked(path: str, flags: int) -> int:

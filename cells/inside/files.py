@@ -31,7 +31,11 @@ def open_file(
     kind = mode.replace("b", "").replace("t", "")
     if kind not in ("r", "w", "a", "x", "r+", "w+"):
         raise ValueError(f"invalid mode: {mode!r}")
+    if buffering == 0 and "b" not in mode:
+        raise ValueError("can't have unbuffered text I/O")
     raw = Remote(_door.request("open", os.fspath(file), kind), kind)
+    if buffering == 0:
+        return raw
     size = io.DEFAULT_BUFFER_SIZE if buffering <= 1 else buffering
     buffered: Any = (
         io.BufferedRandom(raw, size) if "+" in kind else io.BufferedReader(raw, size) if kind == "r" else io.BufferedWriter(raw, size)

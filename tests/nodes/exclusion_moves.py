@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import beamlike
@@ -77,6 +78,7 @@ TERMS: tuple[tuple[Any, ...], ...] = (
 NO_SPAWN = TERMS[-1]  # not for supervisors: they could start nobody again
 
 MOST = 12  # actors at a time
+FREE = range(9)  # kinds of moves that take nothing away from anybody: several may be under way at once
 PATIENCE = 10.0
 DELAY = 0.02  # seconds of a timer
 
@@ -102,14 +104,14 @@ async def actor() -> None:
     """Makes moves when told, and answers what came of it."""
     while True:
         match await receive():
-            case ("move", Pid() as boss, str(name), tuple(args)):
+            case ("move", Pid() as boss, int(number), str(name), tuple(args)):
                 try:
                     outcome: Any = await DEEDS[name](*args)
                 except caps.CapabilityError:
                     outcome = "refused"
                 except (beamlike.ChildStartError, beamlike.BadNameError) as error:
                     outcome = type(error).__name__
-                send(boss, ("made", name, outcome))
+                send(boss, ("made", number, outcome))
 
 
 async def _spawn(way: int, terms: tuple[Any, ...]) -> Pid:
@@ -256,11 +258,15 @@ class Moves:
 
     Args:
         every: it looks after so many moves.
+        ahead: so many may be under way at once.
     """
 
-    def __init__(self, nodes: list[str], every: int = 1) -> None:
+    def __init__(self, nodes: list[str], every: int = 1, ahead: int = 1) -> None:
         self.nodes = nodes
         self.every = every
+        self.ahead = ahead
+        self.told = 0
+        self.pending: dict[int, Callable[[Any], None]] = {}  # what actors were told, by number: whom to tell what came of it
         self.made = 0
         self.refused = 0
         self.masks: dict[Pid, int] = {}
@@ -285,6 +291,7 @@ class Moves:
 
     async def close(self) -> list[Any]:
         """The last look, at what has been collected as well: all that was."""
+        await self._settle()
         await self.look()
         for house in self.houses.values():
             send(house.keeper, "flush")
@@ -302,57 +309,57 @@ class Moves:
 
     async def make(self, kind: int, who: int, whom: int, what: int) -> None:
         """A move, and perhaps a look at what has become of it."""
+        kind %= 16
+        if kind not in FREE:
+            await self._settle()
         actors = self.actors()
         one, other, terms = actors[who % len(actors)], actors[whom % len(actors)], self.terms[what % len(TERMS)]
-        house = self.houses[self.nodes[whom % len(self.nodes)]]
+        node = self.nodes[whom % len(self.nodes)]
+        house = self.houses[node]
         supervisor = (house.supervisor, house.nested)[what // len(TERMS) % 2]
         before, new = self.masks[one], self.term_masks[terms]
+        limit = before & self.masks[house.agent]
         self.made += 1
-        match kind % 16:
+        match kind:
             case 0 | 1:
-                self._came(await self._told(one, "spawn", whom, terms), one, before, new)
+                self._tell(one, "spawn", whom, terms, then=lambda pid: self._came(pid, one, before, new))
             case 2 | 3:
-                self._came(await self._told(one, "spawn_at", self.nodes[whom % len(self.nodes)], terms), one, before, new)
+                self._tell(one, "spawn_at", node, terms, then=lambda pid: self._came(pid, one, before, new))
             case 4:
-                made = await self._told(one, "start_child", supervisor, terms)
-                if type(made) is Pid:
-                    self.supervised.append(made)
-                self._came(made, supervisor, before & self.masks[supervisor], new)
-            case 5 if self.supervised:
+                both = before & self.masks[supervisor]
+                self._tell(one, "start_child", supervisor, terms, then=lambda pid: self._came(pid, supervisor, both, new, supervised=True))
+            case 5 | 6:
+                self._tell(one, "ask", house.agent, ("spawn", terms), then=lambda outcome: self._served(outcome, house.agent, limit, new))
+            case 7:
+                self._tell(one, "take_name", then=lambda outcome: self._took(one, outcome))
+            case 8:
+                self._start_timer(one)
+            case 9:
+                self._start_timer(one)
+                await self._tighten(one, one, (("send", self.collector),) if what % 2 else terms)
+            case 10 if self.supervised:
                 await self._restart(self.supervised[whom % len(self.supervised)])
-            case 6 if what % 4 == 0:
+            case 11 if what % 4 == 0:
                 await self._restart_nested(house)
-            case 6 | 7 | 8:
-                limit = before & self.masks[house.agent]
-                self._served(await self._told(one, "ask", house.agent, ("spawn", terms)), house.agent, limit, new)
-            case 9 if who % 4 == 0:
-                limit = before & self.masks[house.agent]
+            case 12:
+                await self._ask_late(one, house.agent, terms, self.terms[whom % len(TERMS)])
+            case 13:
+                await self._tighten(one if self._descends(other, one) else self.boss, other, terms)
+            case 14 if who % 4 == 0:
                 outcome = await self._told(one, "ask", house.agent, ("tighten", terms))
                 self._tightened(house.agent, new)
                 self._served(outcome, house.agent, limit & new, new)
-            case 9:
-                await self._ask_late(one, house.agent, terms, self.terms[whom % len(TERMS)])
-            case 10:
-                for pid in (one, other):
-                    outcome = await self._told(pid, "take_name")
-                    assert outcome == "refused" or self.masks[pid] & MAY_REGISTER, f"{pid} has taken a name"
-            case 11:
-                await self._tighten(one if self._descends(other, one) else self.boss, other, terms)
-            case 12 if who % 4 == 0:
-                if terms != NO_SPAWN:
-                    await self._tighten(self.boss, house.services()[who // 4 % 3], terms)
-            case 13 | 14:
-                await self._start_timer(one)
-                if what % 4 == 0:
-                    await self._tighten(one, one, (("send", self.collector),))
+            case 14 if who % 4 == 1 and terms != NO_SPAWN:
+                await self._tighten(self.boss, house.services()[whom % 3], terms)
             case 15 if what % 8 == 0:
                 await self._empty(house)
                 await self._furnish(house)
             case _:
-                self._came(await spawn_at(self.nodes[whom % len(self.nodes)], actor, exclude=terms), self.boss, -1, new)
-        if len(self.masks) - 3 * len(self.houses) > MOST:
-            await self._end(next((pid for pid in actors if pid in self.masks and pid not in self.supervised), self.actors()[0]))
+                self._came(await spawn_at(node, actor, exclude=terms), self.boss, -1, new)
+        if len(self.pending) >= self.ahead:
+            await self._settle()
         if self.made % self.every == 0:
+            await self._settle()
             await self.look()
 
     async def look(self) -> None:
@@ -375,18 +382,41 @@ class Moves:
 
     # --- parts of moves ---
 
-    async def _told(self, pid: Pid, name: str, *args: Any) -> Any:
-        send(pid, ("move", self.boss, name, args))
-        _, _, outcome = await receive(("made", name), PATIENCE)
-        self.refused += outcome == "refused"
-        return outcome
+    def _tell(self, pid: Pid, name: str, *args: Any, then: Callable[[Any], None]) -> None:
+        """Have an actor do something, and `then` look at what came of it."""
+        send(pid, ("move", self.boss, self.told, name, args))
+        self.pending[self.told] = then
+        self.told += 1
 
-    def _came(self, pid: Any, above: Pid, limit: int, new: int = -1) -> None:
+    async def _settle(self) -> None:
+        """All have done what they were told, and there are not too many."""
+        while self.pending:
+            _, number, outcome = await receive(("made", int), PATIENCE)
+            self.refused += outcome == "refused"
+            self.pending.pop(number)(outcome)
+        while len(self.masks) - len(self.services) > MOST:
+            actors = self.actors()
+            await self._end(next((pid for pid in actors if pid not in self.supervised), actors[0]))
+
+    async def _told(self, pid: Pid, name: str, *args: Any) -> Any:
+        """What came of it."""
+        outcomes: list[Any] = []
+        self._tell(pid, name, *args, then=outcomes.append)
+        while not outcomes:
+            await self._settle()
+        return outcomes[0]
+
+    def _came(self, pid: Any, above: Pid, limit: int, new: int = -1, supervised: bool = False) -> None:
         """Somebody has been spawned, perhaps: by who is permitted no more than this, with these exclusions more."""
         if type(pid) is Pid:
             assert limit & MAY_SPAWN, f"{pid} was spawned"
             self.masks[pid] = limit & new
             self.above[pid] = above
+            if supervised:
+                self.supervised.append(pid)
+
+    def _took(self, pid: Pid, outcome: Any) -> None:
+        assert outcome == "refused" or self.masks[pid] & MAY_REGISTER, f"{pid} has taken a name"
 
     def _served(self, outcome: Any, agent: Pid, limit: int, new: int) -> None:
         """What an agent has done for somebody."""
@@ -410,11 +440,15 @@ class Moves:
             assert outcome == "refused late", "a call was made that was forbidden before it was awaited"
             self.forbidden.add(token)
 
-    async def _start_timer(self, one: Pid) -> None:
+    def _start_timer(self, one: Pid) -> None:
         token, earliest = self.made, time.monotonic() + DELAY
-        if await self._told(one, "start_timer", self.collector, token) != "refused":
-            assert self.masks[one] & MAY_SEND, "a timer was set that was forbidden"
-            self.timers[token] = one, earliest
+
+        def started(outcome: Any) -> None:
+            if outcome != "refused":
+                assert self.masks[one] & MAY_SEND, "a timer was set that was forbidden"
+                self.timers[token] = one, earliest
+
+        self._tell(one, "start_timer", self.collector, token, then=started)
 
     async def _tighten(self, by: Pid, pid: Pid, terms: Any) -> None:
         await (tighten(pid, terms) if by == self.boss else self._told(by, "tighten", pid, terms))

@@ -32,7 +32,7 @@ from nodes import list_nodes, spawn_monitor_at
 KEYBOARD = ("port_io", 0x60, 0x65)
 CLOCK = ("port_io", 0x70, 0x72)
 PATIENCE = 10.0
-LOOK_EVERY = 8  # moves
+LOOK_EVERY, AHEAD = 8, 4  # moves
 
 
 def refused() -> list[int]:
@@ -167,7 +167,7 @@ async def check_nothing_enlarges_what_is_permitted(moves: list[str]) -> list[int
 
 
 async def _make_moves(boss: Pid, numbers: bytes) -> None:
-    moves = Moves(list_nodes(), every=LOOK_EVERY)
+    moves = Moves(list_nodes(), LOOK_EVERY, AHEAD)
     await moves.open()
     for i in range(0, len(numbers), 4):
         await moves.make(*numbers[i : i + 4])
