@@ -39,7 +39,7 @@ def count(receiver: Pid, message: Any, reason: str) -> None:
         log(
             logger,
             logging.WARNING,
-            "%s: %d message(s) dropped from its full mailbox (%s)",
+            "%s: %d message(s) to it were dropped (%s)",
             receiver,
             number,
             reason,

@@ -16,8 +16,18 @@ import caps
 from beamlike import trio_mode
 from beamlike.extras import extra
 from beamlike.hot import scheduler
-from beamlike.hot.calls import Call, Cast, joined
+from beamlike.hot.calls import Call, Cast, joined, refuse_by
 from beamlike.hot.process import Process, set_layers
+from beamlike.records import record
+
+@record
+class Refused:
+    """What a guarded server answers when the exclusions of who made a request refuse something of it: a CallError `("refused", text)`."""
+
+    text: str
+
+
+refuse_by(Refused)
 
 on_behalf: ContextVar[caps.Layers] = ContextVar("beamlike_on_behalf", default=())
 
@@ -97,6 +107,11 @@ def _count(process: Process) -> None:
     set_layers(process, layers)
     if more.bequest:
         process.is_restrained = True
+
+
+def is_refused_for_another(process: Process, error: BaseException) -> bool:
+    """Was it not the process's own exclusions that refused this? Asked when it acts for itself again."""
+    return isinstance(error, caps.CapabilityError) and caps.permits(process.layers, error.kind, *error.what)
 
 
 def caller_layers() -> caps.Layers:

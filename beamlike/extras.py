@@ -17,6 +17,7 @@ class Extra:
     __slots__ = (
         "bequest",
         "callers",
+        "closed",
         "initial_call",
         "is_main",
         "is_service",
@@ -29,6 +30,7 @@ class Extra:
     )
 
     def __init__(self) -> None:
+        self.closed: frozenset[str] = frozenset()  # kinds of access that it has not, whatever its layers: of what stands for a cell
         self.callers: tuple[Pid, ...] = ()  # on whose behalf a task works, nearest first
         self.initial_call: str | None = None
         self.label: Any = None

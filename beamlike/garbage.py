@@ -44,7 +44,8 @@ def start() -> None:
 
 def stop() -> None:
     """A node closes."""
-    gc.callbacks.remove(_measure)
+    if _measure in gc.callbacks:  # else it was not open yet
+        gc.callbacks.remove(_measure)
     if is_on:
         gc.set_threshold(*_old_thresholds)
         if _has_frozen:

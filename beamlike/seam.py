@@ -13,7 +13,7 @@ from beamlike.behaviours.supervising import Child
 from beamlike.behaviours.supervisor import StaticSupervising
 from beamlike.behaviours.system import Control, SystemRequest
 from beamlike.dead_letters import count as count_dead_letter
-from beamlike.exclusions import Under, inherited_from, layers_of
+from beamlike.exclusions import Under, inherited_from, is_refused_for_another, layers_of
 from beamlike.exits import error_reason, format_reason, is_error, unwrapped
 from beamlike.extras import extra
 from beamlike.hooks import Hooks
@@ -139,6 +139,7 @@ __all__ = [
     "inherited_from",
     "install",
     "is_error",
+    "is_refused_for_another",
     "is_service",
     "is_ready",
     "join",

@@ -7,6 +7,7 @@ it up first, checks the address and connects to that address (C5).
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import TypeAlias
@@ -91,14 +92,17 @@ def port_number(value: object) -> int:
     return port
 
 
+_NAME = re.compile(r"[^\s/:@]+")  # whatever a resolver may know; but no network and no URL
+
+
 @lru_cache(maxsize=1024)
 def canonical_host(host: str) -> str:
     try:
         address = ip_address(host)
     except ValueError:  # a name
         name = host.rstrip(".").lower()
-        if not name:
-            raise ValueError(f"host is {host!r}") from None
+        if not name or not _NAME.fullmatch(name):
+            raise ValueError(f"host is {host!r}, expected a name or an address (a network, or a URL, is neither)") from None
         return name
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)

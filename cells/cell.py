@@ -122,6 +122,8 @@ async def _start(
     output: Pid | None = None,
     timeout: float | None = 30.0,
 ) -> Pid:
+    if callable(source):
+        raise TypeError(f"spawn_cell: {source!r:.80} cannot go into a cell: give its source or its module, and its name as fn")
     if type(limits) is not Limits:
         raise TypeError(f"spawn_cell: limits is a cells.Limits, not {limits!r}")
     limits.check()
@@ -133,15 +135,25 @@ async def _start(
     if type(source) is Compiled and source.is_metered is (limits.fuel is None):
         compiled = "metered" if source.is_metered else "not metered"
         raise ValueError(f"spawn_cell: the component was compiled {compiled}, and limits.fuel is {limits.fuel}")
+    if type(strict) is not bool:
+        raise TypeError(f"spawn_cell: strict is True or False, not {strict!r}")
+    if type(stdin) is not bytes:
+        raise TypeError(f"spawn_cell: stdin is bytes, not {stdin!r:.80}")
+    if modules is not None and not (isinstance(modules, Mapping) and all(type(each) is str for item in modules.items() for each in item)):
+        raise TypeError(f"spawn_cell: modules are sources by name, a dict of str, not {modules!r:.80}")
     if fn is not None and type(fn) is not str:
         raise TypeError(f"spawn_cell: fn is the name of a function, or None for a script, not {fn!r}")
     if output is not None and type(output) is not Pid:
         raise TypeError(f"spawn_cell: output is a Pid or None, not {output!r}")
     if kind == "process" and fn is None and not all(type(each) is str for each in args):
         raise TypeError(f"spawn_cell: the arguments of a script are str, not {args!r}")
-    opened = frozenset(opens)
-    if isinstance(opens, str) or not opened <= OPENED:
-        raise ValueError(f"spawn_cell: opens is some of {', '.join(sorted(OPENED))}, not {opens!r}")
+    kinds = None if isinstance(opens, str) or not isinstance(opens, Iterable) else tuple(opens)
+    if kinds is None or not all(type(each) is str and each in OPENED for each in kinds):
+        wanted = f"some of the kinds {', '.join(sorted(OPENED))}; what of a kind is for exclude to say: ('only', ('file', '/srv/data', 'r'))"
+        raise ValueError(f"spawn_cell: opens is {opens!r}, expected {wanted}")
+    opened = frozenset(kinds)
+    if kind == "wasm" and (stdin or modules or opened):
+        raise ValueError("spawn_cell: a cell of the kind wasm has no stdin, no modules, and nothing that could be opened to it")
     title, text = _source(source, name)
     begin = Start(title, text, fn, args, dict(modules or {}), stdin)
     pack(tuple(begin))  # what cannot be sent is refused here and now

@@ -211,6 +211,13 @@ class Connection:
 
     # --- life and death ---
 
+    def os_pid(self) -> int:
+        """Of the OS process; 0: nobody has told yet, or it cannot be looked at."""
+        try:
+            return pid_of(self.pidfd) if self.pidfd >= 0 else 0
+        except OSError:
+            return 0
+
     def _forked(self, pidfd: int) -> None:
         self.pidfd = pidfd
         if self.is_doomed:
@@ -279,11 +286,16 @@ class Connection:
 
 def cpu_clock(pidfd: int) -> int:
     """The clock of the CPU time of an OS process (see clock_getcpuclockid(3)). Raises: OSError: it has ended, or cannot be looked at."""
-    with open(f"/proc/self/fdinfo/{pidfd}") as file:
-        pid = next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
+    pid = pid_of(pidfd)
     if pid < 1:  # of what has ended it is -1, which stands for ourselves in a clock's number
         raise ProcessLookupError(f"the OS process of the pidfd {pidfd} has ended")
     return (~pid << 3) | 2
+
+
+def pid_of(pidfd: int) -> int:
+    """Of the OS process, in our namespace; -1: it has ended. Raises: OSError."""
+    with open(f"/proc/self/fdinfo/{pidfd}") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
 
 
 def _intake(node: Node) -> Intake:

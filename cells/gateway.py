@@ -58,6 +58,7 @@ MOST_PENDING: Final = 1000  # of calls and monitors of a cell, of calls to it th
 MOST_REQUESTS: Final = 64  # for files and connections that it waits for
 MOST_UNREAD: Final = 1024 * 1024  # bytes of answers that wait for a cell to read any
 OVERHEAD: Final = 100  # bytes that one costs besides what is in it
+CLOSED: Final = frozenset(kind for kind, _ in caps.all_but("send"))  # to a cell, unless it is opened
 STREAMS: Final = {1: "stdout", 2: "stderr"}
 
 
@@ -218,7 +219,7 @@ class Gateway:
             if len(self.proxies) >= MOST_PENDING:
                 self._is_over(("limit", "pids"))
                 raise ViolationError("more of its own pids than a cell may hand out")
-            proxy = start(self.relay, (serial,), parent=self.process)
+            proxy = start(self.relay, (serial,), parent=self.process, runs="")
             extra(proxy).label = "process of a cell"
             pid = self._is_known(serial, proxy.pid)
             _gateways[proxy] = self
@@ -242,7 +243,7 @@ class Gateway:
             raise ViolationError("two requests under one number")
         if len(pending) >= most:
             raise ViolationError("more requests than a cell may have unanswered")
-        helper = start(self._done, (ref, io, fn, args), parent=self.process, io=io)
+        helper = start(self._done, (ref, io, fn, args), parent=self.process, io=io, runs="")
         extra(helper).label = "request of a cell"
         pending[ref] = helper
 
@@ -256,6 +257,9 @@ class Gateway:
 
     def ready(self, first: int) -> None:
         self._is_known(first, self.process.pid)
+        more = extra(self.process)
+        more.closed = CLOSED - self.opened
+        more.label = f"cell, OS process {self.connection.os_pid()}"
         deliver(self.process, READY)
 
     def _send(self, to: int, from_: int, ref: int, payload: bytes) -> None:

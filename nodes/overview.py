@@ -160,14 +160,14 @@ def _row(pid: Pid) -> dict[str, Any] | None:
         "links": [str(link) for link in info.links[:MOST_LINKS]],
         "reductions": info.reductions,
         "memory": info.memory,
-        **_capabilities(info.exclusions),
+        **_capabilities(info.exclusions, frozenset() if pid.process.extra is None else pid.process.extra.closed),
     }
 
 
-def _capabilities(exclusions: Iterable[tuple[caps.Term, ...]]) -> dict[str, Any]:
+def _capabilities(exclusions: Iterable[tuple[caps.Term, ...]], closed: frozenset[str]) -> dict[str, Any]:
     """`has`: the kinds of access that are not closed to it altogether; `except`: what its exclusions say about these."""
     terms = dict.fromkeys(term for layer in exclusions for term in layer)
-    closed = {term[0] for term in terms if term[1:] == ("all",)}
+    closed = closed.union(term[0] for term in terms if term[1:] == ("all",))
     partial = [_shown(term) for term in terms if term[0] not in closed]
     return {"has": [kind for kind, _ in caps.all_but() if kind not in closed], "except": partial[:MOST_TERMS]}
 

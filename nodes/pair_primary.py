@@ -53,6 +53,7 @@ from beamlike.seam import (
     current_process,
     error_reason,
     exit_own,
+    is_refused_for_another,
     log,
     make_ref_of,
     now,
@@ -271,6 +272,12 @@ class Primary:
                 self.outbox.replies.append((caller, answer))
                 self._commit((("done", client, serial, floor, ("ok", answer)),), is_answer=True)
         except Exception as failure:
+            if is_refused_for_another(self.process, failure):  # by the exclusions of who asked, of a guarded pair
+                self.outbox.take()
+                refused = Failed(("refused", str(failure)))
+                self.outbox.replies.append((caller, refused))
+                self._commit((("done", client, serial, floor, ("ok", refused)),), is_answer=True)
+                return
             if isinstance(unwrapped(failure), Stop):
                 self._note_farewell(caller, failure)
             else:

@@ -19,10 +19,11 @@ from __future__ import annotations
 import logging
 from typing import Any, ClassVar
 
+import caps
 from beamlike.behaviours.behaviour import Behaviour
 from beamlike.behaviours.starting import IGNORE
 from beamlike.behaviours.system import Control, SystemRequest
-from beamlike.exclusions import Under
+from beamlike.exclusions import Refused, Under, is_refused_for_another
 from beamlike.exits import NOREPLY as NOREPLY
 from beamlike.exits import Exit, Stop
 from beamlike.hot import scheduler
@@ -129,16 +130,25 @@ class GenServer(Behaviour):
                 await self._go_on(outcome, "handle_cast" if kind is Cast else "handle_info")
 
     async def _handle_limited(self, control: Control, message: Call | Cast) -> None:
-        """A request of a limited process, to a guarded server: all that comes of it is under the exclusions of both."""
-        with Under(control.process, message.layers):
-            if isinstance(message, Cast):
-                await self._go_on(await self.handle_cast(message.request), "handle_cast")
-                return
-            answer = await self.handle_call(message.request, message.caller)
-            is_more = type(answer) is Continue
-            control.reply(message.caller, answer.reply if is_more else answer)
-            if is_more:
-                await self._go_on(answer, "handle_call")
+        """A request of a limited process, to a guarded server: all that comes of it is under the exclusions of both. What the limited
+        one's alone refuse is its own affair: it is told, and the server goes on."""
+        try:
+            with Under(control.process, message.layers):
+                if isinstance(message, Cast):
+                    await self._go_on(await self.handle_cast(message.request), "handle_cast")
+                    return
+                answer = await self.handle_call(message.request, message.caller)
+                is_more = type(answer) is Continue
+                control.reply(message.caller, answer.reply if is_more else answer)
+                if is_more:
+                    await self._go_on(answer, "handle_call")
+        except caps.CapabilityError as error:
+            if not is_refused_for_another(control.process, error):
+                raise
+            if isinstance(message, Call):
+                control.reply(message.caller, Refused(str(error)))
+            else:
+                log.warning("%s: a cast was refused, by the exclusions of who made it: %s", control.process.pid, error)
 
     async def _go_on(self, outcome: Any, handler: str) -> None:
         """A handler returned something."""

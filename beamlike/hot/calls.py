@@ -120,6 +120,15 @@ def _limited_cast(cast: Cast, layers: tuple[Any, ...], destination: Any) -> Cast
     return Cast(cast.request, joined(cast.layers, layers))
 
 
+_refusal: Any = None
+
+
+def refuse_by(kind: type) -> None:
+    """An answer of this type is none: its `text` says why the request was refused."""
+    global _refusal
+    _refusal = kind
+
+
 scheduler.stamp_by(Call, _limited_call)
 scheduler.stamp_by(Cast, _limited_cast)
 
@@ -231,6 +240,9 @@ class Wait:
     def answer(self, value: Any) -> None:
         """The reply has come. Only the first thing that happens to a call counts."""
         if self.state == BEGUN:
+            if type(value) is _refusal:
+                self.fail(("refused", value.text))
+                return
             self.value = value
             self.state = ANSWERED
             self.go_on()

@@ -1,10 +1,11 @@
 """One run of a solution in a cell, and what is to be said of it."""
 
+from time import monotonic
 from typing import Any
 
 from problems import Case, Problem
 
-from beamlike import Exit, exit, process_flag, receive, record, self_pid
+from beamlike import Exit, Stop, exit, process_flag, receive, record, self_pid
 from cells import Cell, CellEnded, CellOutput
 
 ACCEPTED = "accepted"
@@ -49,18 +50,23 @@ async def run_case(problem: Problem, case: Case, source: str) -> Result:
     written = {"stdout": bytearray(), "stderr": bytearray()}
 
     def is_of_cell(message: Any) -> bool:
+        if type(message) is Exit:
+            return message.sender != cell  # a supervisor's, who stops us
         return type(message) in (CellOutput, CellEnded) and message.cell == cell
 
-    seconds: float | None = problem.wall
+    end = monotonic() + problem.wall
     while True:
         try:
-            message = await receive(is_of_cell, timeout=seconds)
+            message = await receive(is_of_cell, timeout=None if is_late else max(0.0, end - monotonic()))
         except TimeoutError:
             exit(cell, "kill")
-            is_late, seconds = True, None
+            is_late = True
             continue
         if type(message) is CellEnded:
             break
+        if type(message) is Exit:
+            exit(cell, "kill")
+            raise Stop(message.reason)
         written[message.stream] += message.data
     await receive(lambda each: type(each) is Exit and each.sender == cell)
     output, errors = (data.decode(errors="replace") for data in written.values())

@@ -624,3 +624,42 @@ def test_c1_threads_and_tasks_are_tightened_with_their_process() -> None:
         assert [await receive(list, timeout=5) for _ in range(2)] == [[0x60], [0x60]]
 
     run(main)
+
+
+def test_c8_what_only_the_callers_exclusions_refuse_is_the_callers_affair_and_the_server_goes_on() -> None:
+    class Opener(GenServer, guarded=True):
+        async def init(self) -> None:
+            pass
+
+        async def handle_call(self, request: Any, caller: Caller) -> Any:
+            if request == "bug":
+                raise caps.CapabilityError("ffi", (), ("ffi", "all"), "its own")
+            caps.check(*request)
+            return "done"
+
+        async def handle_cast(self, request: Any) -> None:
+            caps.check(*request)
+
+    async def asks(boss: Pid, server: Pid, request: Any) -> None:
+        try:
+            send(boss, ("outcome", await call(server, request)))
+        except CallError as error:
+            send(boss, ("outcome", error.reason))
+
+    async def limited(server: Pid) -> None:
+        send(server, Cast(("port_io", 0x60, 1)))
+
+    async def main() -> None:
+        server = await Opener.start(exclude=[("port_io", 0x70, 0x71)])
+        spawn(limited, server, exclude=[KEYBOARD])
+        spawn(asks, self_pid(), server, ("port_io", 0x60, 1), exclude=[KEYBOARD])
+        _, (kind, text) = await receive(("outcome",), timeout=5)
+        assert (kind, "is refused by the exclusion ('port_io', 0x60, " in text) == ("refused", True)
+        spawn(asks, self_pid(), server, ("port_io", 0x60, 1))
+        assert await receive(("outcome",), timeout=5) == ("outcome", "done")
+        spawn(asks, self_pid(), server, ("port_io", 0x70, 1), exclude=[KEYBOARD])  # its own exclusions refuse that: a bug of its own
+        _, (error, _) = await receive(("outcome",), timeout=5)
+        assert error[0] == "caps.errors.CapabilityError"
+        assert server.process is None
+
+    run(main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 from exclusion_moves import PROBES, Moves
@@ -13,9 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from beamlike import run, self_pid
 
-EXAMPLES, STEPS = 290, 400  # hypothesis ends some examples early: 10^5 moves and more
-
-made = 0  # moves, of all examples
+MOVES = 100_000  # at least, of all examples
+STEPS, AT_ONCE = 40, 10
+SETTINGS = settings(stateful_step_count=STEPS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(autouse=True)
@@ -25,24 +26,24 @@ def quiet() -> Iterator[None]:
     logging.getLogger("beamlike").setLevel(logging.NOTSET)
 
 
-number = st.integers(0, 255)
-
-
 class NoEnlargement(RuleBasedStateMachine):
     """The rules are noted, and made one after the other on a node of their own."""
+
+    made: ClassVar[int] = 0  # moves, of all examples
+    refused: ClassVar[int] = 0
+    collected: ClassVar[int] = 0  # messages of timers and late calls
 
     @initialize()
     def begin(self) -> None:
         self.moves: list[tuple[int, int, int, int]] = []
 
-    @rule(moves=st.binary(min_size=40, max_size=40))
+    @rule(moves=st.binary(min_size=4 * AT_ONCE, max_size=4 * AT_ONCE))
     def ten_moves(self, moves: bytes) -> None:
         """Ten at a time: drawing them takes longer than making them."""
-        self.moves += [tuple(moves[i : i + 4]) for i in range(0, 40, 4)]  # type: ignore[misc]
+        self.moves += [tuple(moves[i : i + 4]) for i in range(0, 4 * AT_ONCE, 4)]  # type: ignore[misc]
 
     def teardown(self) -> None:
-        global made
-        if not hasattr(self, "moves"):
+        if not getattr(self, "moves", []):
             return
 
         async def main() -> None:
@@ -50,18 +51,17 @@ class NoEnlargement(RuleBasedStateMachine):
             await moves.open()
             for each in self.moves:
                 await moves.make(*each)
+            NoEnlargement.collected += len(await moves.close())
+            NoEnlargement.refused += moves.refused
 
         run(main, preempt=False)
-        made += len(self.moves)
+        NoEnlargement.made += len(self.moves)
 
 
 def test_c2_no_sequence_of_operations_ever_enlarges_what_is_permitted() -> None:
     assert len(PROBES) >= 40
-    run_state_machine_as_test(
-        NoEnlargement,
-        settings=settings(
-            max_examples=EXAMPLES, stateful_step_count=STEPS // 10, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
-    print(f"{made} moves")
-    assert made >= 100_000
+    while (left := MOVES - NoEnlargement.made) > 0:  # hypothesis ends some examples early
+        run_state_machine_as_test(NoEnlargement, settings=settings(SETTINGS, max_examples=1 + left // (STEPS * AT_ONCE)))
+    print(f"{NoEnlargement.made} moves, {NoEnlargement.refused} of them refused; {NoEnlargement.collected} messages collected")
+    assert NoEnlargement.refused > MOVES // 100
+    assert NoEnlargement.collected > MOVES // 100

@@ -62,7 +62,7 @@ def test_without_the_checks_each_would_pass(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 UNPRIVILEGED = {
-    "outside of processes": "run node run_in_asyncio call_from_asyncio nodes.run nodes.Connection nodes.list_systems",
+    "outside of processes": "run node run_in_asyncio call_from_asyncio nodes.run nodes.list_systems",
     "what a process does to itself": "self_pid receive sleep io process_flag unlink demonitor cancel_timer caller_layers application",
     "only takes away, from the caller and what descends from it": "tighten",
     "answers who asked": "reply",
@@ -73,7 +73,7 @@ UNPRIVILEGED = {
     "tells of an end, and of nothing else": "monitor nodes.monitor_node nodes.demonitor_node nodes.monitor_group nodes.demonitor_group",
     "tells of numbers": "dead_letter_counts nodes.load_of nodes.topology",
     "makes a value": "make_ref pack unpack record",
-    "has access rights of its own": "Table",
+    "has access rights of its own": "Table.find Table.get Table.items Table.insert_new Table.pop Table.update_counter Table.delete",
     "waits for what others hold": "Lock",
     "values, and bases to write one's own": "DEFAULT IGNORE NOREPLY Backoff Call Caller Cast ChildInfo ChildSpec Continue DeadLetter Down "
     "Enter EventTimeout Exit Ignored Limits Mailbox Pid ProcessInfo Ref Request Started StateTimeout TableTransfer Timeout "
@@ -85,7 +85,7 @@ UNPRIVILEGED = {
 
 
 def public_calls() -> dict[str, Any]:
-    """What can be called of the faces, and its function; of a behaviour and of `system` the functions."""
+    """What can be called of the faces, and its function; of a behaviour, a Table and of `system` the functions."""
     found: dict[str, Any] = {}
     for prefix, module in (("", beamlike), ("nodes.", nodes), ("nodes.chaos.", chaos)):
         for name in module.__all__:
@@ -95,6 +95,8 @@ def public_calls() -> dict[str, Any]:
             own: list[str] = []
             if value is beamlike.system:
                 own = [each for each, fn in vars(value).items() if inspect.iscoroutinefunction(fn) and fn.__module__ == value.__name__]
+            elif value is beamlike.Table:
+                own = [each for each, fn in vars(value).items() if inspect.isfunction(fn) or isinstance(fn, staticmethod)]
             elif isinstance(value, type):
                 of_class = {each: fn for base in value.__mro__[:-1] for each, fn in vars(base).items()}
                 own = [each for each, fn in of_class.items() if isinstance(fn, staticmethod | classmethod)]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hosting import Host, answer, cell
 
+import caps
 from beamlike import (
     CallError,
     ChildSpec,
@@ -22,6 +23,7 @@ from beamlike import (
     link,
     monitor,
     process_flag,
+    process_info,
     processes,
     receive,
     self_pid,
@@ -248,6 +250,33 @@ def test_it_may_limit_its_own_processes(host: Host) -> None:
         await cell(limiter, server)
         answers = [await answer() for _ in range(3)]
         assert sorted(answers, key=str) == [("tightened", 3), 2, "refused"]
+
+    host.run(check)
+
+
+async def modest(parent, server):
+    async def child():
+        await receive()
+
+    send(parent, [await call(server, 1), spawn(child)])
+    ref = monitor(server)
+    try:
+        open("/etc/hostname")
+    except PermissionError:
+        send(parent, "refused")
+    await receive()
+
+
+def test_it_may_have_nothing_but_to_send(host: Host) -> None:
+    async def check() -> None:
+        server = await Server.start()
+        pid = await cell(modest, server, exclude=caps.all_but("send"))
+        two, child = await answer()
+        assert (two, type(child), await answer()) == (2, Pid, "refused")
+        info = process_info(pid)
+        assert info is not None
+        assert info.label.startswith("cell, OS process ")
+        assert os.path.exists(f"/proc/{info.label.rpartition(' ')[2]}")
 
     host.run(check)
 
@@ -535,6 +564,13 @@ BAD = {
     "output": (("x",), {"output": "me"}, "output is"),
     "exclude": (("x",), {"exclude": [("fly",)]}, "unknown kind"),
     "an argument": (("x", "main", object()), {}, "cannot send"),
+    "a function": ((spawn_cell, "main"), {}, "cannot go into a cell"),
+    "strict": (("x",), {"strict": "yes"}, "strict is"),
+    "stdin": (("x",), {"stdin": "text"}, "stdin is"),
+    "modules": (("x",), {"modules": {5: "x"}}, "modules are"),
+    "opens": (("x",), {"opens": [("file", "/etc", "r")]}, "for exclude to say"),
+    "opens that are none": (("x",), {"opens": None}, "opens is"),
+    "stdin of wasm": ((b"x",), {"kind": "wasm", "stdin": b"x"}, "a cell of the kind wasm has no stdin"),
 }
 
 

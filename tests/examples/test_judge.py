@@ -289,6 +289,15 @@ def test_a_solution_that_sleeps_is_ended_by_the_clock_on_the_wall() -> None:
     assert not left
 
 
+def test_nor_does_one_live_longer_that_writes_now_and_then() -> None:
+    async def main() -> Any:
+        source = "import time\nwhile True:\n  print('.', flush=True)\n  time.sleep(0.02)"
+        return await module("verdicts").judge(problem("", wall=0.3), source)
+
+    (result,) = run(main)
+    assert result.verdict == "time limit"
+
+
 @pytest.mark.parametrize(
     ("output", "verdict"), [("3", "accepted"), ("3\n\n", "accepted"), ("3 \n", "accepted"), ("", "wrong answer"), ("3\n3", "wrong answer")]
 )

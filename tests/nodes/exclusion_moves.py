@@ -10,7 +10,6 @@ a population that is permitted nothing any more finds nothing. The *collector* g
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -95,6 +94,24 @@ def mask_of(layers: caps.Layers, collector: Pid) -> int:
             permitted = _masks[collector, layer] = sum(caps.permits((layer,), *probe) << bit for bit, probe in enumerate(probes))
         mask &= permitted
     return mask
+
+
+class Looker:
+    """Looks what processes of its node are permitted."""
+
+    def __init__(self, collector: Pid) -> None:
+        self.collector = collector
+        self.seen: dict[Pid, tuple[caps.Layers, int]] = {}  # layers are values: the same are permitted the same
+
+    def look(self, pid: Pid) -> int | None:
+        """The mask; None of who has ended."""
+        if pid.process is None:
+            return None
+        layers, mask = self.seen.get(pid, (None, 0))
+        if layers is not pid.process.layers:
+            mask = mask_of(pid.process.layers, self.collector)
+            self.seen[pid] = pid.process.layers, mask
+        return mask
 
 
 # --- the processes ------------------------------------------------------------------------------------------------------------
@@ -217,24 +234,19 @@ async def collect(boss: Pid) -> None:
 async def keep_house(boss: Pid, collector: Pid) -> None:
     """Of its node: opens what is in the house, and looks what processes are permitted."""
     process_flag("trap_exit", True)
-    logger = logging.getLogger("beamlike")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)  # of those that are killed
-    try:
-        while True:
-            match await receive():
-                case "open":
-                    supervisor = await DynamicSupervisor.start_link(intensity=1_000_000)
-                    nested = await DynamicSupervisor.start_child(supervisor, ChildSpec.of(DynamicSupervisor, id="nested", intensity=1_000_000))
-                    send(boss, ("opened", supervisor, nested, await Agent.start_link(collector)))
-                case ("look", tuple(pids)):
-                    send(boss, ("seen", tuple([(pid, mask_of(pid.process.layers, collector)) for pid in pids if pid.process is not None])))
-                case "flush":
-                    send_after(DELAY, collector, ("flushed", boss))
-                case "close":
-                    break
-    finally:
-        logger.setLevel(level)
+    looker = Looker(collector)
+    while True:
+        match await receive():
+            case "open":
+                supervisor = await DynamicSupervisor.start_link(intensity=1_000_000)
+                nested = await DynamicSupervisor.start_child(supervisor, ChildSpec.of(DynamicSupervisor, id="nested", intensity=1_000_000))
+                send(boss, ("opened", supervisor, nested, await Agent.start_link(collector)))
+            case ("look", tuple(pids)):
+                send(boss, ("seen", tuple([(pid, looker.look(pid)) for pid in pids])))
+            case "flush":
+                send_after(DELAY, collector, ("flushed", boss))
+            case "close":
+                break
 
 
 # --- the model ----------------------------------------------------------------------------------------------------------------
@@ -282,6 +294,7 @@ class Moves:
         self.boss = self_pid()
         await spawn_at(self.nodes[-1], collect, self.boss)
         self.collector = await receive(Pid, PATIENCE)
+        self.looker = Looker(self.collector)
         self.terms = [tuple([tuple(self.collector if each is COLLECTOR else each for each in term) for term in terms]) for terms in TERMS]
         self.term_masks = {terms: mask_of(caps.extend((), terms), self.collector) for terms in self.terms}
         for node in self.nodes:
@@ -336,12 +349,13 @@ class Moves:
                 self._start_timer(one)
             case 9:
                 self._start_timer(one)
-                await self._tighten(one, one, (("send", self.collector),) if what % 2 else terms)
+                if who % 2:
+                    await self._tighten(one, one, (("send", self.collector),) if whom % 2 else terms)
             case 10 if self.supervised:
                 await self._restart(self.supervised[whom % len(self.supervised)])
             case 11 if what % 4 == 0:
                 await self._restart_nested(house)
-            case 12:
+            case 12 if what % 2:
                 await self._ask_late(one, house.agent, terms, self.terms[whom % len(TERMS)])
             case 13:
                 await self._tighten(one if self._descends(other, one) else self.boss, other, terms)
@@ -365,20 +379,21 @@ class Moves:
     async def look(self) -> None:
         """Nobody is permitted more than before, and whoever was tightened less."""
         away: dict[str, list[Pid]] = {}
-        masks = {}
+        masks: dict[Pid, int | None] = {}
         for pid in self.masks:
-            if pid.origin is not self.boss.origin:
+            if pid.origin is self.boss.origin:
+                masks[pid] = self.looker.look(pid)
+            else:
                 away.setdefault(pid.node, []).append(pid)
-            elif pid.process is not None:
-                masks[pid] = mask_of(pid.process.layers, self.collector)
         for node, pids in away.items():
             send(self.houses[node].keeper, ("look", tuple(pids)))
         for _ in away:
             masks |= dict((await receive(("seen", tuple), PATIENCE))[1])
         for pid, limit in self.masks.items():
-            assert pid in masks, f"{pid} has ended"
-            assert masks[pid] & ~limit == 0, f"{pid} was permitted more than it should be"
-        self.masks |= masks
+            mask = masks[pid]
+            assert mask is not None, f"{pid} has ended"
+            assert mask & ~limit == 0, f"{pid} was permitted more than it should be"
+            self.masks[pid] = mask
 
     # --- parts of moves ---
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import node_capabilities
@@ -18,6 +19,7 @@ from beamlike import (
     call,
     caller_layers,
     cast,
+    exit,
     process_info,
     process_info_at,
     receive,
@@ -154,6 +156,9 @@ async def check_tightening_from_another_node_needs_the_right_to() -> None:
 async def check_nothing_enlarges_what_is_permitted(moves: list[str]) -> list[int]:
     """Worlds of processes, all at once, each with its moves, in hexadecimal. How many calls were refused, and how much was collected."""
     names = list_nodes()
+    quiet = [await spawn_at(name, _keep_quiet, self_pid()) for name in names]
+    for _ in quiet:
+        await receive("quiet".__eq__, PATIENCE)
     worlds = [
         (await spawn_monitor_at(names[i % len(names)], _make_moves, self_pid(), bytes.fromhex(each)))[1] for i, each in enumerate(moves)
     ]
@@ -163,7 +168,21 @@ async def check_nothing_enlarges_what_is_permitted(moves: list[str]) -> list[int
         assert down.reason == "normal", explained(down.reason)
         _, refusals, collected = await receive(("made", int, int))
         total = [total[0] + refusals, total[1] + collected]
+    for pid in quiet:
+        exit(pid, "shutdown")
     return total
+
+
+async def _keep_quiet(boss: Pid) -> None:
+    """While it runs nothing is logged on its node of those that are killed, which are many."""
+    logger = logging.getLogger("beamlike")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        send(boss, "quiet")
+        await receive(lambda _: False)
+    finally:
+        logger.setLevel(level)
 
 
 async def _make_moves(boss: Pid, numbers: bytes) -> None:

@@ -14,7 +14,9 @@ from privileged_attempts import (
     another,
     direct,
     end,
+    in_blocking_thread,
     in_child_task,
+    in_trio,
     inherited,
     outcome_of,
     restarted,
@@ -30,7 +32,7 @@ from beamlike import GenServer, Pid, exit, process_flag, receive, self_pid, send
 from nodes import call_pair, start_pair, start_partitioned, stop_pair, stop_partitioned, where_is_pair
 
 BETWEEN = [each for each in ATTEMPTS if each.call.startswith("nodes.")]
-SITUATIONS = {each.__name__: each for each in (direct, inherited, restarted, through_server, in_child_task)}
+SITUATIONS = {each.__name__: each for each in (direct, inherited, restarted, through_server, in_trio, in_child_task, in_blocking_thread)}
 
 
 async def check_calls_between_nodes(situation: str) -> None:

@@ -14,8 +14,8 @@ from beamlike.hot import is_compiled
 
 MODULE = "exclusions_checks"
 MOVES = 100_000 if is_compiled() else 10_000  # at least, of all examples: uncompiled they take several times as long
-WORLDS, AT_ONCE = 6, 50
-SETTINGS = settings(max_examples=20, stateful_step_count=36, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+WORLDS, STEPS, AT_ONCE = 6, 36, 50
+SETTINGS = settings(stateful_step_count=STEPS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ class NoEnlargement(RuleBasedStateMachine):
 
 def test_c2_no_sequence_of_operations_over_nodes_ever_enlarges_what_is_permitted(system: System) -> None:
     NoEnlargement.system = system
-    while NoEnlargement.made < MOVES:  # hypothesis ends some examples early
-        run_state_machine_as_test(NoEnlargement, settings=SETTINGS)
+    while (left := MOVES - NoEnlargement.made) > 0:  # hypothesis ends some examples early
+        run_state_machine_as_test(NoEnlargement, settings=settings(SETTINGS, max_examples=1 + left // (STEPS * AT_ONCE)))
     print(f"{NoEnlargement.made} moves, {NoEnlargement.refused} of them refused; {NoEnlargement.collected} messages collected")
     assert NoEnlargement.refused > MOVES // 100
     assert NoEnlargement.collected > MOVES // 100
