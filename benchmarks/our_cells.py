@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from beamlike import ChildSpec, Down, Pid, Supervisor, exit, monitor, receive, self_pid, send, sleep, spawn, unlink
+from beamlike import ChildSpec, Down, Pid, Supervisor, exit, monitor, process_info, receive, self_pid, send, sleep, spawn, unlink
 from beamlike.hot import is_compiled
 from benchmarks import bench
 from benchmarks.bench import Bench, emit
@@ -192,11 +192,13 @@ async def loop(pid: Pid) -> None:
 
 async def killed_seconds() -> float:
     """Until its Down is there and its OS process is gone."""
-    others = cells()
     pid = await started(output=self_pid())
+    info = process_info(pid)
+    assert info is not None
+    os_process = info.label.rpartition(" ")[2]  # as `beamlike ps` shows it
     await until(lambda: len(cells()) == 2)  # there is a spare one again
     await loop(pid)
-    before, ref = cells(), monitor(pid)
+    ref = monitor(pid)
     begun = time.perf_counter()
     exit(pid, "kill")
     awaited = {ref, pid}
@@ -207,8 +209,7 @@ async def killed_seconds() -> float:
             case CellEnded(cell=of):
                 awaited.discard(of)
     seconds = time.perf_counter() - begun
-    (gone,) = before & others
-    if os.path.exists(f"/proc/{gone}"):
+    if os.path.exists(f"/proc/{os_process}"):
         raise AssertionError("the OS process of a cell that has ended is there")
     return seconds
 

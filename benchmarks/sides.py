@@ -134,3 +134,13 @@ def sides_of_nodes(erlang_folder: str) -> tuple[Side, ...]:
         Side("ray", "Ray", (*python, "benchmarks.peers.ray_nodes"), frozenset({"call"})),
         Side("xoscar", "xoscar", (*python, "benchmarks.peers.xoscar_nodes"), frozenset({"call"})),
     )
+
+
+def sides_of_cells(erlang_folder: str) -> tuple[Side, ...]:
+    """The columns. Nobody else has such a thing: what a message costs without walls, to an ordinary process, is a row."""
+    all_cases = frozenset({"start", "echo", "many", "kill", "flood", "rounds"})
+    ours = (sys.executable, "-m", "benchmarks.our_cells")
+    return (
+        Side("compiled", "beamlike", ours, all_cases, environment={"BEAMLIKE_PURE": "0"}),
+        Side("pure", "beamlike uncompiled", ours, frozenset({"start", "echo"}), environment={"BEAMLIKE_PURE": "1"}),
+    )

@@ -1,11 +1,11 @@
-"""The two things that can be measured: processes of one node on one core, and nodes between each other on all."""
+"""The things that can be measured: processes of one node on one core, nodes between each other on all, and cells."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks import cases, node_cases
+from benchmarks import cases, cell_cases, node_cases
 from benchmarks.cases import Case, Target
-from benchmarks.sides import Side, sides_of_nodes, sides_of_one_node
+from benchmarks.sides import Side, sides_of_cells, sides_of_nodes, sides_of_one_node
 
 
 @dataclass(frozen=True)
@@ -33,5 +33,8 @@ SUITES = {
         sides_of_nodes,
         False,
         "all cores; our nodes pin themselves to one each; Erlang with its default schedulers, and with some that spin",
+    ),
+    "cells": Suite(
+        cell_cases.CASES, cell_cases.TARGETS, sides_of_cells, False, "all cores; one node, and cells that run where the kernel puts them"
     ),
 }

@@ -20,34 +20,45 @@ GATEWAY_GONE = 1  # exit status
 
 
 class Door(Intake):
-    """See the module.
+    """See the module. It is made by a zygote, opened, and joined to the ring by its fork.
 
     Args:
-        bell: this cell's.
-        their_bell: the node's.
-        longest: bytes of a message.
+        polls: whether to look for a while before sleeping.
     """
 
-    def __init__(self, end: PairEnd, bell: int, their_bell: int, longest: int, *, polls: bool) -> None:
+    end: PairEnd
+    bell: Bell
+
+    def __init__(self, *, polls: bool) -> None:
         super().__init__(polls=polls)
-        self.end = end
-        end.largest = min(end.largest, longest)  # beyond that `_write_long` decides
-        self.bell = Bell(bell)
-        self.their_bell = their_bell
-        self.longest = longest
-        self.outlet = Outlet(end, their_bell, self._write_long, self._broke)
+        self.their_bell = -1
+        self.longest = 0  # bytes of a message
         self.answers: dict[int, Any] = {}  # to requests, by their numbers
         self.requests = 0
 
     def open(self, me: NodeId) -> None:
-        """The core is open: join it to OUTSIDE."""
+        """The core is open: OUTSIDE is a node to it."""
         router = Router(me, self._reach, lambda: False)
         install(router)
         peer = router.peer(router.up(OUTSIDE, LIFE))
         assert peer is not None
         self.me, self.peer = me, peer
-        peer.way = self.outlet
-        self.read(self.end, Inlet(self.end, self.their_bell, peer, self._arrived, self._refuse))
+
+    def join(self, end: PairEnd, bell: int, their_bell: int, longest: int) -> None:
+        """Join it to this ring.
+
+        Args:
+            bell: this cell's.
+            their_bell: the node's.
+            longest: bytes of a message.
+        """
+        self.end = end
+        end.largest = min(end.largest, longest)  # beyond that `_write_long` decides
+        self.bell = Bell(bell)
+        self.their_bell = their_bell
+        self.longest = longest
+        self.peer.way = Outlet(end, their_bell, self._write_long, self._broke)
+        self.read(end, Inlet(end, their_bell, self.peer, self._arrived, self._refuse))
 
     # --- out ---
 

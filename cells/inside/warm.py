@@ -12,9 +12,8 @@ import os
 import sys
 
 from beamlike import pack
-from beamlike.seam import close_core
-from cells.inside import life, program
-from cells.inside.door import Door
+from cells.inside import program
+from cells.inside.life import Life
 from cells.kinds import LONGEST
 from nodes.seam import Kind, attach, create
 
@@ -42,16 +41,14 @@ def up() -> None:
 def _live() -> None:
     memfd, gateway = create(1 << 16, LONGEST)
     bell, their_bell = (os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2))
-    door = Door(attach(memfd, LONGEST), bell, their_bell, 1 << 16, polls=False)
+    life = Life(polls=False)
+    life.door.join(attach(memfd, LONGEST), bell, their_bell, 1 << 16)
     start = pack(tuple(program.Start("warm", PROGRAM, "main", (1,), {}, b"")))
     for part in (1, start):
-        gateway.write(Kind.SEND, FIRST, 0, 0, pack(part))
-    life.run(door)
-    close_core()
+        gateway.write(Kind.SEND, life.main.pid.serial, 0, 0, pack(part))
+    life.run()
+    life.discard()
     gateway.close()
-    door.close()
+    life.door.close()
     for fd in (memfd, bell, their_bell):
         os.close(fd)
-
-
-FIRST = 1  # the serial of the first process of a node

@@ -1,9 +1,10 @@
 """The zygote: an OS process that has imported all that a cell needs, and forks cells in milliseconds.
 
 Theory of operation. It is a fresh interpreter, never forked from a node, whose heap its children would have; with an empty environment, one
-thread and nothing of the user's. It enters namespaces of its own once, sees its canary fail at every attack, freezes its heap out of the
-garbage collector's sight, and serves. A child maps its ring, locks itself, and only then gets its program. The zygote reaps its children
-and says how each ended; all of them die with it, and it ends when the node closes its end of the channel.
+thread and nothing of the user's. It enters namespaces of its own once, sees its canary fail at every attack, makes what all cells begin
+with, freezes its heap out of the garbage collector's sight, and serves. A child maps its ring, locks itself, and only then gets its
+program. The zygote reaps its children and says how each ended; all of them die with it, and it ends when the node closes its end of the
+channel.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import Any, NoReturn
 from cells import canary, namespaces, walls
 from cells._walls import ffi, lib
 from cells.errors import CellUnavailable
-from cells.inside import life, warm
+from cells.inside import warm
+from cells.inside.life import Life, begin
 from cells.kinds import LOCK_FAILED
 from cells.lockdown import Lock, prepare
 from nodes.seam import Channel, ChannelClosed, close_all, send_all
@@ -106,8 +108,6 @@ def main(control: int, modules: list[str], *, executable: bool, strict: bool) ->
         channel.send("unavailable", str(error) or repr(error), "".join(traceback.format_exception(error))[-4096:])
         send_all(channel)
         os._exit(1)
-    gc.collect()
-    gc.freeze()
     channel.send("ready", entered)
     Zygote(channel, lock, nothing).serve()
 
@@ -119,6 +119,8 @@ class Zygote:
         self.channel = channel
         self.nothing = nothing
         self.lock = lock
+        self.life: Life | None = None  # what a cell begins with, if its program is Python
+        self.is_begun = False
         self.children: dict[int, tuple[int, int]] = {}  # pidfd -> number, pid
         self.poll = select.poll()
         self.poll.register(channel, select.POLLIN)
@@ -140,7 +142,17 @@ class Zygote:
                     self._fork(number, limits, fds)
             send_all(self.channel)
 
+    def _begin(self, polls: bool) -> None:
+        """The first cell is asked for, which all others are like."""
+        if not self.lock.executable:
+            self.life = Life(polls=polls)
+        gc.collect()
+        gc.freeze()
+        self.is_begun = True
+
     def _fork(self, number: int, limits: dict[str, Any], fds: list[int]) -> None:
+        if not self.is_begun:
+            self._begin(limits["polls"])
         pid = lib.fork()  # C's: Python's own would make anew what a single thread can go on using, and touch 200 pages more
         if pid < 0:
             self.channel.send("failed", number, f"fork: {os.strerror(ffi.errno)}")
@@ -148,7 +160,7 @@ class Zygote:
             return
         if pid == 0:
             try:
-                life.begin(fds, self.nothing, self.lock, limits, self.alive)
+                begin(fds, self.nothing, self.lock, limits, self.alive, self.life)
             finally:
                 os._exit(LOCK_FAILED)
         pidfd = os.pidfd_open(pid)  # nobody but us can have reaped it

@@ -52,3 +52,12 @@ def test_what_a_killed_node_costs_is_measured() -> None:
     }
     if rows:  # there is a compiled build
         assert {"kill_told", "kill_back", "kill_call", "kill_service", "kill_pair"} <= set(rows)
+
+
+def test_what_cells_cost_is_measured() -> None:
+    rows = {
+        value["row"]: value["median"]
+        for value in measured("cells", "--only", "echo", "--only", "rounds", "--only", "compiled", "--only", "pure")["values"]
+    }
+    assert {"echo", "echo_process"} <= set(rows)
+    assert rows.get("rounds_left", 0) == 0

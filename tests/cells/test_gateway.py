@@ -1,6 +1,6 @@
 """The gateway against cells whose program writes into the ring what their runtime never would.
 
-In here nothing stops a program from taking the runtime of its cell apart: it finds the door in the garbage collector's lists.
+In here nothing stops a program from taking the runtime of its cell apart: it finds the door where `open` has it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from beamlike import Down, monitor, receive, self_pid, send, sleep, spawn
 from cells import Limits
 
 DOOR = """
-import gc
+from cells.inside import files
 from nodes._ring import ffi
 from beamlike import pack, unpack, Pid
 from beamlike.seam import NodeId
-door = next(each for each in gc.get_objects() if type(each).__name__ == "Door")
+door = files._door
 me = 1
 def put(kind, to=0, from_=0, ref=0, payload=b""):
     door.peer.put(kind, to, from_, ref, payload)
