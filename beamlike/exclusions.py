@@ -20,6 +20,7 @@ from beamlike.hot.calls import Call, Cast, joined, refuse_by
 from beamlike.hot.process import Process, set_layers
 from beamlike.records import record
 
+
 @record
 class Refused:
     """What a guarded server answers when the exclusions of who made a request refuse something of it: a CallError `("refused", text)`."""

@@ -8,6 +8,8 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
 
@@ -66,6 +68,15 @@ def resident_bytes() -> int:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
     raise RuntimeError("/proc/self/status has no line VmRSS: the memory cases need Linux")
+
+
+def proportional_bytes(pid: int) -> int:
+    """The memory of an OS process; what is shared counts in proportion (PSS). 0 if it has ended. Raises: PermissionError."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def of_command_line() -> Bench:

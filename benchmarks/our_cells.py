@@ -12,8 +12,8 @@ from typing import Any
 from beamlike import ChildSpec, Down, Pid, Supervisor, exit, monitor, process_info, receive, self_pid, send, sleep, spawn, unlink
 from beamlike.hot import is_compiled
 from benchmarks import bench
-from benchmarks.bench import Bench, emit
-from benchmarks.our_nodes import children, proportional_bytes
+from benchmarks.bench import Bench, emit, proportional_bytes
+from benchmarks.our_nodes import children
 from benchmarks.ours import as_main, pong
 from cells import Cell, CellEnded, spawn_cell
 
@@ -209,7 +209,7 @@ async def killed_seconds() -> float:
             case CellEnded(cell=of):
                 awaited.discard(of)
     seconds = time.perf_counter() - begun
-    if os.path.exists(f"/proc/{os_process}"):
+    if os.path.exists(f"/proc/{os_process}"):  # noqa: ASYNC240 - nothing to wait for
         raise AssertionError("the OS process of a cell that has ended is there")
     return seconds
 

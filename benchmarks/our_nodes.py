@@ -29,7 +29,7 @@ from beamlike import (
 )
 from beamlike.hot import is_compiled
 from benchmarks import bench
-from benchmarks.bench import Bench, emit
+from benchmarks.bench import Bench, emit, proportional_bytes
 from nodes import DistributedSupervisor, NodeDown, NodeUp, Pair, list_nodes, monitor_node, spawn_link_at
 
 SMALL, LARGE = 64, 1 << 20  # bytes
@@ -150,15 +150,6 @@ async def pass_on(following: Pid) -> None:
 
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def proportional_bytes(pid: int) -> int:
-    """What is shared counts in proportion (PSS)."""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
 
 
 def start(bench: Bench) -> None:

@@ -233,7 +233,7 @@ def verdict(reason: Any, limits: Limits) -> tuple[int, str]:
             return VIOLATION, "was ended: it made a system call that no cell may make"
         case ("capability_violation", "mailbox"):
             return VIOLATION, "was ended: it wrote into its mailbox what no cell's runtime writes"
-        case ("signal", str(name)) if (number := number_of(name)):
+        case ("signal", str(name)) if number := number_of(name):
             return 128 + number, f"was ended by {name}"
         case "killed":
             return KILLED, "was killed"

@@ -149,7 +149,9 @@ async def _start(
         raise TypeError(f"spawn_cell: the arguments of a script are str, not {args!r}")
     kinds = None if isinstance(opens, str) or not isinstance(opens, Iterable) else tuple(opens)
     if kinds is None or not all(type(each) is str and each in OPENED for each in kinds):
-        wanted = f"some of the kinds {', '.join(sorted(OPENED))}; what of a kind is for exclude to say: ('only', ('file', '/srv/data', 'r'))"
+        wanted = (
+            f"some of the kinds {', '.join(sorted(OPENED))}; what of a kind is for exclude to say: ('only', ('file', '/srv/data', 'r'))"
+        )
         raise ValueError(f"spawn_cell: opens is {opens!r}, expected {wanted}")
     opened = frozenset(kinds)
     if kind == "wasm" and (stdin or modules or opened):

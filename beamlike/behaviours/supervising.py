@@ -197,7 +197,7 @@ class Supervising(GenServer):
         reports.progress(me.pid, me.name, child.report())
 
     def adopt(self, child: Child, pid: Pid) -> None:
-        """It was not spawned from here, so to link to it, and to end it later, is no supervisor's right of its own. Raises: ChildStartError."""
+        """It was not spawned from here: to link to it, and to end it later, is no right of its supervisor's. Raises: ChildStartError."""
         try:
             privileged.permit_target(scheduler.current_process(), "exit", pid)
         except caps.CapabilityError as error:

@@ -43,7 +43,7 @@ class Guard:
 
 _guards: dict[Any, Guard] = {}
 _last_layers: Any = None  # that were looked up last,
-_last_guard: Any = None  # and their guard
+_last_guard: Guard = None  # type: ignore[assignment]  # and their guard
 
 
 def guard_of(layers: tuple[Any, ...]) -> Guard:

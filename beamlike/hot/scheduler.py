@@ -484,6 +484,7 @@ def outbox() -> Any:
 
 def _restrained(pid: Pid, message: Any) -> Any:
     """The message of a process that may be limited, or may have an outbox: as it goes to `pid`; EMPTY if the outbox has it."""
+    sender: Process | None
     if current is not None:  # as mostly; `send` has seen that this is the node's thread
         sender = current
         layers = sender.layers
@@ -535,7 +536,7 @@ def current_layers() -> Any:
 
 
 def stamp_by(kind: type, make: Callable[[Any, tuple[Any, ...], Any], Any]) -> None:
-    """Messages of this type are not sent as they are by who has exclusions: `make(message, layers, destination)` is, if it does not raise."""
+    """Messages of this type are not sent as they are by who has exclusions: what `make(message, layers, destination)` returns is."""
     stamps[kind] = make
 
 

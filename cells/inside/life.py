@@ -6,6 +6,7 @@ Of a life whose program is Python the zygote makes all that is the same for each
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
@@ -32,6 +33,7 @@ def begin(fds: list[int], nothing: int, lock: Lock, limits: dict[str, Any], pare
         life: if its program is Python.
     """
     rings, bell, their_bell = fds
+    run: Callable[[], None]
     end = attach(rings, LONGEST)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)

@@ -33,7 +33,11 @@ AFTER = """
 MAILBOX = ("capability_violation", "mailbox")
 
 # Its own end of the ring refuses it, if it is left as it is.
-LONG = "door.longest = 2**40; end = ffi.buffer(door.end._writer); at = end[:].rindex((65536).to_bytes(4, 'little')); end[at : at + 4] = b'\\xff' * 4;"
+LONG = """door.longest = 2**40
+    end = ffi.buffer(door.end._writer)
+    at = end[:].rindex((65536).to_bytes(4, 'little'))
+    end[at : at + 4] = bytes([255] * 4)
+   """
 
 VIOLATIONS = {
     "a handle that it was not given": "put(1, to=999, payload=pack(1))",

@@ -132,7 +132,9 @@ def test_a_read_is_of_no_more_than_a_part(host: Host, folder: Path, request_: st
     assert outcome == ("done", 0 if "-1" in request_ else 16 * 1024)
 
 
-@pytest.mark.parametrize("request_", ["'seek', 1, 2**200, 0", "'seek', 1, 0, 9", "'seek', 1", "'write', 1, 'x'", "'truncate', 1, -1", "'fly', 1"])
+@pytest.mark.parametrize(
+    "request_", ["'seek', 1, 2**200, 0", "'seek', 1, 0, 9", "'seek', 1", "'write', 1, 'x'", "'truncate', 1, -1", "'fly', 1"]
+)
 def test_an_operation_that_cannot_be_is_answered_with_an_error(host: Host, folder: Path, request_: str) -> None:
     kind, _ = run(host, f"(open(a, 'r+'), {DOOR}({request_}))", str(folder / "a.txt"), **readable(folder, mode="rw"))
     assert kind == "OSError"
@@ -206,7 +208,12 @@ def test_a_name_that_is_not_permitted_is_not_even_looked_up(host: Host, server: 
     """Who answers for it would be told it: so data would leave."""
     names: list[Any] = []
     look_up = trio.socket.getaddrinfo
-    monkeypatch.setattr(trio.socket, "getaddrinfo", lambda host, *rest, **options: (names.append(host), look_up(host, *rest, **options))[1])
+
+    async def counting(host: Any, *rest: Any, **options: Any) -> Any:
+        names.append(host)
+        return await look_up(host, *rest, **options)
+
+    monkeypatch.setattr(trio.socket, "getaddrinfo", counting)
     options = {"opens": ["net"], "exclude": [("only", ("net", "127.0.0.1", server))]}
     assert run(host, CONNECT, "a-secret.localhost", server, **options)[0] == "PermissionError"
     assert run(host, CONNECT, "127.0.0.1", server, **options)[0] == "done"
