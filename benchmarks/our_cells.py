@@ -15,13 +15,14 @@ from benchmarks import bench
 from benchmarks.bench import Bench, emit, proportional_bytes
 from benchmarks.our_nodes import children
 from benchmarks.ours import as_main, pong
-from cells import Cell, CellEnded, spawn_cell
+from cells import Cell, CellEnded, Limits, spawn_cell
 
 DATA = b"x" * 64
 WARM_UP = 5  # starts that do not count: the first makes the zygote
 PAUSE = 0.05  # seconds between two starts, in which the next spare cell is made
 SOON = 0.01  # seconds that a cell has looped when it is killed
-PHASE = 0.25  # seconds of a ping-pong, with a flood or without
+PHASES = {"flood": (0.0, 0.25), "flood_paced": (0.0005, 1.0)}  # seconds between two round trips, and of a phase with a flood or without
+UNHINDERED = Limits(messages_per_s=10_000_000)  # by default 100,000 messages a second are taken from a cell: one in 10 µs
 AWHILE = 5.0  # seconds after which what has not come back has been lost
 
 Program = Callable[..., Coroutine[Any, Any, None]]
@@ -158,7 +159,7 @@ async def hold(to: Pid) -> None:
 
 
 async def messages(bench: Bench) -> None:
-    cell, process, me = await started(), spawn(echo, self_pid()), self_pid()
+    cell, process, me = await started(limits=UNHINDERED), spawn(echo, self_pid()), self_pid()
     await receive(("up", Pid))
     message: object
     for suffix, to, message in (("", cell, DATA), ("_pid", cell, (me, DATA)), ("_process", process, DATA)):
@@ -253,42 +254,44 @@ async def count(sink: Pid) -> int:
     return counted
 
 
-async def round_trips(peer: Pid) -> list[float]:
-    """Seconds of each round trip, for PHASE."""
+async def round_trips(peer: Pid, pause: float, lasting: float) -> list[float]:
+    """Seconds of each."""
     me, seconds, clock = self_pid(), [], time.perf_counter
-    last = clock()
-    over = last + PHASE
-    while last < over:
+    over = clock() + lasting
+    while True:
+        if pause:
+            await sleep(pause)
+        begun = clock()
         send(peer, (me, DATA))
         await receive()
         now = clock()
-        seconds.append(now - last)
-        last = now
-    return seconds
+        seconds.append(now - begun)
+        if now > over:
+            return seconds
 
 
 async def beside_flood(bench: Bench) -> None:
     """Without and with one in turn, so that a drift of the machine hits both alike."""
     sink, peer = spawn(discard), spawn(pong)
     await end(await started())
-    await round_trips(peer)
-    alone, beside, each = [], [], []
-    for _ in range(bench.size):
-        await sleep(PAUSE)
-        alone.append(await round_trips(peer))
-        pid = await started(flood, sink)
-        await sleep(PAUSE)
-        await count(sink)
-        begun = time.perf_counter()
-        beside.append(await round_trips(peer))
-        each.append((time.perf_counter() - begun) / await count(sink))
-        await end(pid)
-    for suffix, phases in (("", beside), ("_alone", alone)):
-        emit(f"flood_p99{suffix}", "seconds", [statistics.median(percentile(seconds, 99) for seconds in phases)])
-        emit(f"flood_median{suffix}", "seconds", [statistics.median(statistics.median(seconds) for seconds in phases)])
-    pairs = zip(beside, alone, strict=True)
-    emit("flood", "ratio", [statistics.median(percentile(one, 99) / percentile(other, 99) for one, other in pairs)])
-    emit("flood_each", "seconds", [statistics.median(each)])
+    for row, (pause, lasting) in PHASES.items():
+        await round_trips(peer, pause, lasting)
+        alone, beside, each = [], [], []
+        for _ in range(bench.size):
+            await sleep(PAUSE)
+            alone.append(await round_trips(peer, pause, lasting))
+            pid = await started(flood, sink)
+            await sleep(PAUSE)
+            await count(sink)
+            begun = time.perf_counter()
+            beside.append(await round_trips(peer, pause, lasting))
+            each.append((time.perf_counter() - begun) / await count(sink))
+            await end(pid)
+        pairs = [(percentile(one, 99), percentile(other, 99)) for one, other in zip(beside, alone, strict=True)]
+        emit(row, "ratio", [statistics.median(one / other for one, other in pairs)])
+        emit(f"{row}_p99", "seconds", [statistics.median(one for one, _ in pairs)])
+        emit(f"{row}_alone", "seconds", [statistics.median(other for _, other in pairs)])
+        emit(f"{row}_each", "seconds", [statistics.median(each)])
 
 
 # --- what is left ---

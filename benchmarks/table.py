@@ -75,7 +75,7 @@ def targets_table(targets: Sequence[Target], values: Values) -> Table:
     table.add_column("measured", justify="right")
     table.add_column("")
     for target in targets:
-        unit = {"x": "×", "/s": "/s", "%": " %"}.get(target.unit, f" {target.unit}")
+        unit = {"x": "×", "/s": "/s", "%": " %", "": ""}.get(target.unit, f" {target.unit}")
         value = evaluate(target, values)
         word = verdict(target, value)
         table.add_row(

@@ -61,3 +61,14 @@ def test_what_cells_cost_is_measured() -> None:
     }
     assert {"echo", "echo_process"} <= set(rows)
     assert rows.get("rounds_left", 0) == 0
+
+
+def test_a_message_to_a_cell_is_measured_beside_a_pipe() -> None:
+    sides = {value["side"]: value for value in measured("cells", "--only", "echo")["values"] if value["row"] == "echo"}
+    assert sides["pure"]["median"] > 0
+    assert sides["multiprocessing"]["median"] > 0
+
+
+def test_what_killed_cells_cost_is_measured() -> None:
+    values = measured("cells", "--only", "kill", "--only", "pure")["values"]
+    assert {"kill", "kill_worst", "kill_back", "kill_back_worst"} <= {value["row"] for value in values}

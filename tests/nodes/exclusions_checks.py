@@ -34,7 +34,7 @@ from nodes import list_nodes, spawn_monitor_at
 KEYBOARD = ("port_io", 0x60, 0x65)
 CLOCK = ("port_io", 0x70, 0x72)
 PATIENCE = 10.0
-LOOK_EVERY, AHEAD = 8, 4  # moves
+LOOK_EVERY, AHEAD = 12, 4  # moves
 
 
 def refused() -> list[int]:

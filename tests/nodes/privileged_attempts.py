@@ -417,8 +417,14 @@ async def in_mode(mode: str, name: str) -> str:
 
 IN_THREADS = {
     *("send send", "cast send", "process_info process_info", "process_info_at process_info", "dead_letters system", "open_file file"),
+    *("nodes.kill_node node", "nodes.Connection system", "nodes.unregister_global register", "nodes.send_global send"),
+    *(f"nodes.chaos.{name} node" for name in ("kill", "stop", "go_on", "slowing_down", "stopping")),
+    *(f"nodes.chaos.{name} node" for name in ("dropping", "corrupting", "delaying", "tearing")),
+    *(f"nodes.DistributedSupervisor.{name} send" for name in ("which_children", "clear_hold")),
+    "nodes.stop_partitioned register",
 }
-"""Attempts that pass in `blocking` threads. All others raise there that they are not for threads, whoever makes them."""
+"""Attempts that pass in `blocking` threads, to the call or to an error in what it is about. All others raise there that they are not for
+threads, whoever makes them."""
 
 
 def in_thread(name: str, world: World) -> str:
@@ -544,7 +550,13 @@ async def try_all(attempts: list[Attempt], situation: Situation) -> dict[str, st
             before = world.everything()
             send(subject, ("attempt", self_pid(), each.name))
             _, _, outcome = await receive(("outcome", each.name), PATIENCE)
-            expected = {"refused" if is_refused else "passed"} if not no_thread else {"not in threads", "refused"} if is_refused else {"not in threads"}
+            expected = (
+                {"refused" if is_refused else "passed"}
+                if not no_thread
+                else {"not in threads", "refused"}
+                if is_refused
+                else {"not in threads"}
+            )
             if outcome not in expected:
                 wrong[each.name] = f"{outcome} where it is to be {' or '.join(expected)}"
             elif is_refused and world.everything() != before:

@@ -8,7 +8,9 @@ from system import System
 MODULE = "privileged_checks"
 
 
-@pytest.mark.parametrize("situation", ["direct", "inherited", "restarted", "through_server", "in_trio", "in_child_task", "in_blocking_thread"])
+@pytest.mark.parametrize(
+    "situation", ["direct", "inherited", "restarted", "through_server", "in_trio", "in_child_task", "in_blocking_thread"]
+)
 def test_c5_calls_between_nodes_are_refused_and_change_nothing(system: System, situation: str) -> None:
     system.run(MODULE, "check_calls_between_nodes", situation)
 
