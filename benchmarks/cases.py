@@ -1,4 +1,4 @@
-"""What is measured on one node, and what it should come to; and what both suites are made of."""
+"""What is measured on one node, and what it should come to; and what all suites are made of."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

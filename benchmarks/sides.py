@@ -137,16 +137,6 @@ def sides_of_nodes(erlang_folder: str) -> tuple[Side, ...]:
 
 
 def sides_of_cells(erlang_folder: str) -> tuple[Side, ...]:
-    """The columns. Nobody else has such a thing: what a message costs without walls, to an ordinary process, is a row."""
-    all_cases = frozenset({"start", "echo", "many", "kill", "flood", "rounds"})
-    ours = (sys.executable, "-m", "benchmarks.our_cells")
-    return (
-        Side("compiled", "beamlike", ours, all_cases, environment={"BEAMLIKE_PURE": "0"}),
-        Side("pure", "beamlike uncompiled", ours, frozenset({"start", "echo"}), environment={"BEAMLIKE_PURE": "1"}),
-    )
-
-
-def sides_of_cells(erlang_folder: str) -> tuple[Side, ...]:
     """The columns, in order. Nobody else has cells; for scale a child of Python's own, without walls."""
     python = (sys.executable, "-m")
     all_cases = frozenset({"start", "many", "echo", "kill", "flood", "rounds"})
@@ -154,10 +144,5 @@ def sides_of_cells(erlang_folder: str) -> tuple[Side, ...]:
     return (
         Side("compiled", "beamlike", ours, all_cases, environment={"BEAMLIKE_PURE": "0"}),
         Side("pure", "beamlike uncompiled", ours, all_cases - {"rounds"}, environment={"BEAMLIKE_PURE": "1"}),
-        Side(
-            "multiprocessing",
-            "multiprocessing",
-            (*python, "benchmarks.peers.child_processes"),
-            frozenset({"start", "many", "echo", "kill"}),
-        ),
+        Side("child", "multiprocessing", (*python, "benchmarks.peers.child_processes"), frozenset({"start", "many", "echo", "kill"})),
     )

@@ -37,5 +37,4 @@ SUITES = {
     "cells": Suite(
         cell_cases.CASES, cell_cases.TARGETS, sides_of_cells, False, "all cores; one node, and cells that run where the kernel puts them"
     ),
-    "cells": Suite(cell_cases.CASES, cell_cases.TARGETS, sides_of_cells, False, "all cores, wherever the kernel puts them"),
 }

@@ -55,20 +55,8 @@ def test_what_a_killed_node_costs_is_measured() -> None:
 
 
 def test_what_cells_cost_is_measured() -> None:
-    rows = {
-        value["row"]: value["median"]
-        for value in measured("cells", "--only", "echo", "--only", "rounds", "--only", "compiled", "--only", "pure")["values"]
-    }
-    assert {"echo", "echo_process"} <= set(rows)
+    values = measured("cells", "--only", "echo", "--only", "kill", "--only", "rounds")["values"]
+    rows = {value["row"]: value["median"] for value in values}
+    assert {"echo", "echo_pid", "echo_process", "kill", "kill_worst", "kill_back", "kill_back_worst"} <= set(rows)
     assert rows.get("rounds_left", 0) == 0
-
-
-def test_a_message_to_a_cell_is_measured_beside_a_pipe() -> None:
-    sides = {value["side"]: value for value in measured("cells", "--only", "echo")["values"] if value["row"] == "echo"}
-    assert sides["pure"]["median"] > 0
-    assert sides["multiprocessing"]["median"] > 0
-
-
-def test_what_killed_cells_cost_is_measured() -> None:
-    values = measured("cells", "--only", "kill", "--only", "pure")["values"]
-    assert {"kill", "kill_worst", "kill_back", "kill_back_worst"} <= {value["row"] for value in values}
+    assert {"pure", "child"} <= {value["side"] for value in values if value["row"] == "echo"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -587,7 +589,9 @@ def test_bad_arguments(host: Host, name: str) -> None:
     host.run(check)
 
 
-def test_descriptors_and_processes_come_back(host: Host) -> None:
+def test_a_thousand_rounds_leave_nothing(host: Host) -> None:
+    """Descriptors, OS processes (one that nobody reaped counts), mappings of shared memory."""
+
     async def check() -> None:
         async def start_and_kill() -> None:
             pid = await cell(echo)
@@ -596,15 +600,26 @@ def test_descriptors_and_processes_come_back(host: Host) -> None:
             exit(pid, "kill")
             assert (await answer()).ref == ref
 
+        def belongings() -> tuple[int, int, int]:
+            return len(os.listdir("/proc/self/fd")), descendants(os.getpid()), Path("/proc/self/maps").read_text().count("/memfd:")
+
         await start_and_kill()
         await sleep(0.1)
-        before = len(os.listdir("/proc/self/fd"))
-        for _ in range(30):
+        before = belongings()
+        for _ in range(1000):
             await start_and_kill()
-        for _ in range(100):
-            if len(os.listdir("/proc/self/fd")) <= before:
+        for _ in range(500):
+            if belongings() == before:
                 break
             await sleep(0.02)
-        assert len(os.listdir("/proc/self/fd")) <= before
+        assert belongings() == before
 
-    host.run(check)
+    host.run(check, timeout=300)
+
+
+def descendants(pid: int) -> int:
+    """How many OS processes it has started, and they."""
+    with suppress(FileNotFoundError, ProcessLookupError):  # it ended while this looked
+        listed = [each.read_text().split() for each in Path(f"/proc/{pid}/task").glob("*/children")]
+        return sum(1 + descendants(int(child)) for children in listed for child in children)
+    return 0

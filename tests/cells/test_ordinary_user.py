@@ -16,7 +16,7 @@ FILES = (
     "tests/boot/test_cell.py",
     "tests/examples/test_judge.py",
 )
-PATIENCE = 300.0  # seconds
+PATIENCE = 600.0  # seconds
 
 # In a mount namespace of its own: a folder of root's on the way to the interpreter gets a stand-in that anybody may enter.
 ENTER = """

@@ -137,6 +137,8 @@ async def actor() -> None:
                     outcome = "refused"
                 except (beamlike.ChildStartError, beamlike.BadNameError) as error:
                     outcome = type(error).__name__
+                except Exception as error:  # noqa: BLE001 - told to the boss
+                    outcome = ("unexpected", repr(error))
                 send(boss, ("made", number, outcome))
 
 
@@ -439,6 +441,7 @@ class Moves:
         while self.pending:
             _, number, outcome = await receive(("made", int), PATIENCE)
             self.refused += outcome == "refused"
+            assert type(outcome) is not tuple or outcome[0] != "unexpected", outcome[1]
             self.pending.pop(number)(outcome)
         while len(self.masks) - len(self.services) > MOST:
             actors = self.actors()
