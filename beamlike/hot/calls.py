@@ -168,9 +168,9 @@ class Wait:
     def begin(self) -> None:
         """Send the request and watch the server."""
         me = self.process
+        self.ref = make_ref()
         if me.is_restrained and not self.is_permitted:
             self.check_again()
-        self.ref = make_ref()
         if me.calls is None:
             me.calls = {}
         me.calls[self.ref] = self

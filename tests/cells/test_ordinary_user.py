@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,14 +44,18 @@ os.execv(command[0], command)
 """
 
 
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder of the user's; pytest's own are below one that every run of it closes to others."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, USER, USER)
+        yield Path(folder)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="whoever runs these tests is an ordinary user already")
-def test_an_ordinary_user_has_cells_as_root_has(tmp_path: Path) -> None:
-    for folder in tmp_path, *tmp_path.parents[:2]:
-        folder.chmod(0o755)
-    home, aside = tmp_path / "home", tmp_path / "aside"
-    home.mkdir()
+def test_an_ordinary_user_has_cells_as_root_has(tmp_path: Path, home: Path) -> None:
+    aside = tmp_path / "aside"
     aside.mkdir()
-    os.chown(home, USER, USER)
     wanted = ":".join(dict.fromkeys((sys.base_prefix, sys.prefix, str(ROOT))))
     options = ["-q", "-p", "no:cacheprovider", f"--basetemp={home / 'pytest'}"]
     enter = ["unshare", "--mount", sys.executable, "-c", ENTER, wanted, str(aside), str(USER)]
