@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import caps
 from beamlike import (
     Down,
     Pid,
@@ -25,7 +27,7 @@ from beamlike import (
     spawn_monitor,
 )
 from beamlike.hot import scheduler
-from beamlike.preemption import MOST_LOOPERS
+from beamlike.preemption import MOST_LOOPERS, may_be_left
 
 
 def spin() -> None:
@@ -360,3 +362,8 @@ def test_main_that_computes_is_interrupted_for_others() -> None:
 
     run(main)
     assert trace == [1]
+
+
+@pytest.mark.parametrize("name", ["caps/layers.py", "nodes/router.py", "cells/gateway.py", "cells/connection.py"])
+def test_code_of_ours_is_not_left_in_the_middle(name: str) -> None:
+    assert not may_be_left(str(Path(caps.__file__).parents[1] / name))
