@@ -420,10 +420,8 @@ class Gateway:
     # --- the end ---
 
     def broke(self, fault: BrokenRingError) -> None:
-        self.violation = str(fault)
+        log(logger, logging.INFO, "the cell %s is ended, for what it wrote: %s", self.process.pid, fault)
         self._is_over(("capability_violation", "mailbox"))
-
-    violation = ""  # what it wrote
 
     def _is_over(self, reason: Any) -> None:
         """The first reason is the one."""
