@@ -402,7 +402,8 @@ def test_the_reason_says_how_it_ended(host: Host, name: str) -> None:
 
     async def check() -> None:
         source = "async def main(parent):\n" + "\n".join(f" {line}" for line in program.splitlines())
-        pid = await cell(source, limits=Limits(cpu=0.2, output_bytes=10_000))
+        cpu = 0.2 if reason == ("limit", "cpu") else 10.0
+        pid = await cell(source, limits=Limits(cpu=cpu, output_bytes=10_000))
         ref = monitor(pid)
         assert await answer() == Down(ref, pid, reason)
 
