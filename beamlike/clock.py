@@ -133,6 +133,7 @@ def tighten(owner: Pid, layers: caps.Layers) -> None:
     for timer in _armed.values():
         if timer.owner == owner:
             timer.layers = joined(timer.layers, layers)
+            timer.message = exclusions.limited_request(timer.message, layers, timer.destination)
 
 
 def clear() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import caps
 from beamlike import trio_mode
+from beamlike.exits import CallError
 from beamlike.extras import extra
 from beamlike.hot import scheduler
 from beamlike.hot.calls import Call, Cast, joined, refuse_by
@@ -69,6 +70,11 @@ def add(process: Process, layers: caps.Layers) -> bool:
     return True
 
 
+def limited_request(message: Any, layers: caps.Layers, destination: Any) -> Any:
+    """What was made earlier, as it goes now that its sender has these layers: a request carries them."""
+    return scheduler.stamped(message, layers, destination) if type(message) in (Call, Cast) else message
+
+
 class Under:
     """While a `with` block lasts, the calling process acts under these layers as well.
 
@@ -111,8 +117,20 @@ def _count(process: Process) -> None:
 
 
 def is_refused_for_another(process: Process, error: BaseException) -> bool:
-    """Was it not the process's own exclusions that refused this? Asked when it acts for itself again."""
-    return isinstance(error, caps.CapabilityError) and caps.permits(process.layers, error.kind, *error.what)
+    """Was this refused, and not by the process's own exclusions, but by those of who made the request that it handles? Asked when it acts
+    for itself again. A guarded server that it has asked on behalf of that client, and that has refused, does not say whose they were."""
+    if not layers_of_request(process):
+        return False
+    if isinstance(error, CallError):
+        return type(error.reason) is tuple and error.reason[:1] == ("refused",)
+    if not isinstance(error, caps.CapabilityError) or any(error.exclusion in layer.terms for layer in process.layers):
+        return False
+    return caps.permits(process.layers, error.kind, *error.what)
+
+
+def refusal(error: Exception) -> str:
+    """Of such an error the words of who has refused."""
+    return str(error.reason[1] if isinstance(error, CallError) else error)
 
 
 def caller_layers() -> caps.Layers:

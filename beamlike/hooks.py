@@ -27,7 +27,7 @@ class Hooks:
 
     def __init__(self, id: NodeId) -> None:
         self.id = id
-        self.inbox: deque[tuple[Any, Any]] = deque()  # from other threads
+        self.inbox: deque[tuple[Any, Any, bool]] = deque()  # from other threads
         self.token: trio.lowlevel.TrioToken | None = None
 
     def process_ended(self, process: Process, failure: BaseException | None) -> None:
@@ -105,10 +105,10 @@ class Hooks:
         if type(destination) is str and names.holder(destination) is None:
             raise names.BadNameError(f"nobody has the name {destination!r} on {self.id.name}")
 
-    def send_from_thread(self, destination: Any, message: Any) -> None:
+    def send_from_thread(self, destination: Any, message: Any, is_limited: bool) -> None:
         """Hook."""
         self.check_destination(destination)
-        self.inbox.append((destination, copy_value(message)))
+        self.inbox.append((destination, copy_value(message), is_limited))
         if self.token is not None:
             try:
                 self.token.run_sync_soon(self._empty_inbox, idempotent=True)
@@ -117,7 +117,10 @@ class Hooks:
 
     def _empty_inbox(self) -> None:
         while self.inbox and scheduler.current_node() is self.id:  # what comes too late is dropped like a message to a dead pid (M2)
-            destination, message = self.inbox.popleft()
+            destination, message, is_limited = self.inbox.popleft()
+            if is_limited:
+                self.send_limited(destination, message)
+                continue
             with suppress(names.BadNameError):  # it had a holder when it was sent
                 self.destination_elsewhere(destination, message)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import caps
 from beamlike.hot import scheduler
-from beamlike.hot.guards import known_as, require
+from beamlike.hot.guards import acts_as_service, known_as, refuse_service, require, services
 from beamlike.hot.ids import Pid
 from beamlike.hot.process import Process
 
@@ -97,9 +98,15 @@ def check_holder(process: Process) -> None:
 
 def check_access(name: str) -> None:
     """CapabilityError unless the process that calls may give and free this name. For what has no process: no limits."""
-    layers = scheduler.current_layers()
+    permit_name(scheduler.current_or_none(), scheduler.current_layers(), name)
+
+
+def permit_name(process: Process | None, layers: caps.Layers, name: str) -> None:
+    """CapabilityError unless the process, under these layers, may. Who has the name of a service would be taken for one."""
     if layers:
         require(layers, "register", (name,))
+        if name in services and (process is None or not acts_as_service(process)):
+            refuse_service("register", name)
 
 
 def whereis(name: str) -> Pid | None:

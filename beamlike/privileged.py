@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import caps
 from beamlike import exclusions, names
 from beamlike.hot import scheduler
-from beamlike.hot.guards import is_service, known_as, refuse_service, require, require_target, services
+from beamlike.hot.guards import acts_as_service, is_service, known_as, refuse_service, require, require_target, services
 from beamlike.hot.ids import Pid
 from beamlike.hot.process import Process
 from beamlike.hot.values import copy_value
@@ -178,8 +178,8 @@ def forbid_service(process: Process, target: Any) -> None:
         is_ours = target.process is not None and is_service(target.process)
     else:
         is_ours = (target if type(target) is str else target[0]) in services
-    if is_ours and not is_service(process):
-        refuse_service(target)
+    if is_ours and not acts_as_service(process):
+        refuse_service("send", target)
 
 
 def send_by(name: str, pid: Pid, message: Any) -> None:

@@ -58,7 +58,7 @@ def start(
         if runs != "":
             privileged.permit_spawn(parent, runs or fn)
         if name is not None:
-            privileged.permit(parent, "register", names.check_name(name))
+            names.permit_name(parent, exclusions.layers_of(parent), names.check_name(name))
     if name is not None:
         names.check_free(name)
     if exclude != ():

@@ -13,12 +13,12 @@ from beamlike.behaviours.supervising import Child
 from beamlike.behaviours.supervisor import StaticSupervising
 from beamlike.behaviours.system import Control, SystemRequest
 from beamlike.dead_letters import count as count_dead_letter
-from beamlike.exclusions import Under, inherited_from, is_refused_for_another, layers_of
+from beamlike.exclusions import Under, inherited_from, is_refused_for_another, layers_of, limited_request, refusal
 from beamlike.exits import error_reason, format_reason, is_error, unwrapped
 from beamlike.extras import extra
 from beamlike.hooks import Hooks
 from beamlike.hot import nocython
-from beamlike.hot.calls import ANSWERED, BEGUN, FAILED, Call, Caller, Wait, answer, ask_service, make_wait, release_caller
+from beamlike.hot.calls import ANSWERED, BEGUN, FAILED, Call, Caller, Wait, answer, ask_service, joined, make_wait, release_caller
 from beamlike.hot.codec import ELSEWHERE
 from beamlike.hot.codec import pack as pack_quickly
 from beamlike.hot.codec import unpack as unpack_quickly
@@ -49,7 +49,7 @@ from beamlike.hot.scheduler import (
 from beamlike.hot.timers import Timer
 from beamlike.hot.values import copy_value, importable_name, shape_of
 from beamlike.logs import log
-from beamlike.names import check_name, holder
+from beamlike.names import check_name, holder, permit_name
 from beamlike.node import Node, close_core, open_core
 from beamlike.preemption import Cooperative
 from beamlike.privileged import check_access, function_name, permit, permit_spawn, permit_target, send_by, serve
@@ -69,7 +69,7 @@ from beamlike.signals import (
     on_release,
     unlink_from_afar,
 )
-from beamlike.tightening import check_right, living_above, tighten_here
+from beamlike.tightening import check_right, living_above, tighten_here, told_of
 from beamlike.trio_mode import ENTER, let_go_on
 from beamlike.wire import Code
 
@@ -143,12 +143,14 @@ __all__ = [
     "is_refused_for_another",
     "is_service",
     "join",
+    "joined",
     "known_as",
     "layers_of",
     "leaves",
     "left",
     "let_go_on",
     "life",
+    "limited_request",
     "link_from_afar",
     "living_above",
     "log",
@@ -164,10 +166,12 @@ __all__ = [
     "open_core",
     "pack_quickly",
     "permit",
+    "permit_name",
     "permit_spawn",
     "permit_target",
     "process_count",
     "push_timer",
+    "refusal",
     "release_caller",
     "run_queue_length",
     "send_by",
@@ -183,6 +187,7 @@ __all__ = [
     "stepped",
     "tell",
     "tighten_here",
+    "told_of",
     "unlink_from_afar",
     "unpack_quickly",
     "until_one_is_over",

@@ -3,7 +3,8 @@
 Theory of operation. A record knows its parent's, and so all that live above it; the records of the dead are left out of the chain. A
 process that was spawned from another node knows the pids of all that lived above it there. So each node finds for itself who descends from
 a process. A node that is told tightens its part and tells all others, in the mailboxes through which it sends its spawns: what one node
-spawned on another before it was told is there before that is told by it, and what it spawns after it carries the new layer.
+spawned on another before it was told is there before that is told by it, and what it spawns after it carries the new layer. What is
+still on its way between two other nodes is limited when it comes: a node remembers what it was told.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from beamlike.hot import scheduler
 from beamlike.hot.calls import joined
 from beamlike.hot.ids import Pid
 from beamlike.hot.process import Process, living
+
+MOST_TOLD = 1024  # processes whose exclusions a node remembers, the last that were tightened
+
+_told: dict[Pid, caps.Layers] = {}
 
 
 async def tighten(pid: Pid, terms: Iterable[caps.Term]) -> int:
@@ -54,6 +59,9 @@ def check_right(who: Pid, process: Process) -> None:
 
 def tighten_here(root: Pid, layers: caps.Layers) -> tuple[int, int]:
     """Tighten those of this node that descend from `root`, itself included. How many are they, and to how many did that add something?"""
+    _told[root] = joined(_told.pop(root, ()), layers)
+    if len(_told) > MOST_TOLD:
+        del _told[next(iter(_told))]
     count = added = 0
     for process in scheduler.all_processes():
         if descends(process, root):
@@ -63,6 +71,14 @@ def tighten_here(root: Pid, layers: caps.Layers) -> tuple[int, int]:
                 clock.tighten(process.pid, layers)
                 _tell_supervisor(process, layers)
     return count, added
+
+
+def told_of(above: Iterable[Pid]) -> caps.Layers:
+    """What those that descend from these were forbidden, as far as this node was told: for a process that comes late."""
+    layers: caps.Layers = ()
+    for pid in above if _told else ():
+        layers = joined(layers, _told.get(pid, ()))
+    return layers
 
 
 def descends(process: Process, root: Pid) -> bool:

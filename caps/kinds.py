@@ -126,8 +126,9 @@ def kind_named(name: str) -> Kind:
         module = name.partition(":")[0]
         try:
             import_module(module)
-        except ImportError as error:
-            raise ValueError(f"unknown kind of capability {name!r}: its module cannot be imported: {error}") from error
+        except (Exception, SystemExit) as error:  # whatever the module does: the name may have come from another node
+            why = f"{type(error).__name__}: {error}"
+            raise ValueError(f"unknown kind of capability {name!r}: its module cannot be imported: {why}") from error
     kind = kinds.get(name)
     if kind is None:
         why = "its module was imported and does not define() it" if ":" in name else "known are " + ", ".join(sorted(kinds))

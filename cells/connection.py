@@ -21,7 +21,7 @@ from cells.errors import CellUnavailable
 from cells.kinds import CELL, LIFE, LONGEST, CellKind
 from cells.limits import Limits
 from cells.zygotes import Ended, Zygote
-from nodes.seam import BrokenRingError, Inlet, Intake, Outlet, Peer, Written, create, joined_or_none
+from nodes.seam import MOST_BACKLOG, BrokenRingError, Inlet, Intake, Outlet, Peer, Written, create, joined_or_none
 
 CAPACITY: Final = 64 * 1024  # bytes of each ring
 BATCH: Final = 32  # records that are taken before other rings and processes have their turn
@@ -78,6 +78,7 @@ class Connection:
         self.is_closed = self.is_doomed = False
         self.is_mute = False  # what it writes from now on does not count
         self.window = now()
+        self.full: Peer | None = None  # a way to another node on which too much waits
         with ExitStack() as undo:
             memfd, self.end = create(CAPACITY, LONGEST)
             undo.callback(self.end.close)
@@ -185,15 +186,30 @@ class Connection:
         over = self.window + WINDOW
         self.inlet.quota = self._share()
         self.window = max(now(), over)
-        if now() < over and self in self.intake.guests:
+        if now() < over:
+            self._stop_reading(over)
+
+    def await_room(self, peer: Peer) -> None:
+        """Read no more of it before less waits on this way to another node."""
+        self.full = peer
+        self._stop_reading(now() + WINDOW)
+
+    def _stop_reading(self, until: float) -> None:
+        if self in self.intake.guests:
+            self.inlet.is_held = True
             self.intake.part_with(self)
-            push_timer(Timer(None, None, self._go_on, 0.0, None), over)
+            push_timer(Timer(None, None, self._go_on, WINDOW, None), until)
 
     def _share(self) -> int:
         """Records of one window."""
         return max(int(self.limits.messages_per_s * WINDOW), 1)
 
     def _go_on(self) -> bool:
+        """It was not read for a while. Is that to go on?"""
+        if self.full is not None and self.full.backlog_bytes > MOST_BACKLOG // 2 and not self.is_closed:
+            return True
+        self.full = None
+        self.inlet.is_held = False
         if not self.is_closed and self not in self.intake.guests:
             try:
                 self.intake.welcome(self, self.inlet)

@@ -25,6 +25,7 @@ from beamlike.seam import (
     Failed,
     Process,
     Started,
+    Under,
     count_dead_letter,
     current_process,
     current_router,
@@ -34,6 +35,7 @@ from beamlike.seam import (
     exit_from_afar,
     extra,
     format_reason,
+    known_as,
     log,
     on_release,
     pack_quickly,
@@ -49,7 +51,7 @@ from cells.limits import Limits
 from cells.served import Served
 from cells.translation import ForgedError, from_cell, to_cell
 from cells.zygotes import Ended, Zygote, zygote
-from nodes.seam import BrokenRingError, Kind, may_hold_pid
+from nodes.seam import MOST_BACKLOG, BrokenRingError, Kind, may_hold_pid
 
 SEND: Final = int(Kind.SEND)  # plain: a member costs a look-up
 NOBODY: Final = 0  # the handle of who calls: a cell learns of nobody but those whom it is handed
@@ -108,6 +110,7 @@ class Gateway:
         self.reason: Any = None  # why the cell ended, once that is known
         self.handles = Handles()
         self.opened = opened
+        self.closed: caps.Layers = caps.extend((), sorted((kind, "all") for kind in CLOSED - opened))
         self.served = Served(opened, limits.file_bytes)
         self.proxies: dict[int, Pid] = {}  # the cell's processes that are known here, by their serials there
         self.own: dict[Pid, int] = {}  # the other way round
@@ -273,7 +276,7 @@ class Gateway:
             return
         layers = self.process.layers
         if any(term[0] in ("send", "only") for layer in layers for term in layer.terms):
-            if not caps.permits(layers, "send", pid):
+            if not caps.permits(layers, "send", *known_as(pid)):
                 count_dead_letter(pid, message, "excluded")
                 return
         else:
@@ -282,6 +285,13 @@ class Gateway:
             deliver(pid.process, message)
         else:
             send(pid, message)
+            self._hold_back(pid)
+
+    def _hold_back(self, pid: Pid) -> None:
+        """Take no more of the cell while too much waits on the way to another node, for there is nobody who could be suspended (M10)."""
+        peer = pid.origin.peer
+        if peer is not None and peer.backlog_bytes > MOST_BACKLOG:
+            self.connection.await_room(peer)
 
     def _call(self, to: int, from_: int, ref: int, payload: bytes) -> None:
         pid = self._target(to)
@@ -307,7 +317,8 @@ class Gateway:
 
     async def _answer_call(self, ref: int, pid: Pid, from_: int, request: Any) -> None:
         try:
-            value = await call(pid, request, timeout=None)
+            with Under(current_process(), self.closed):
+                value = await call(pid, request, timeout=None)
         except (CallError, PermissionError) as error:
             self._tell_down(from_, ref, getattr(error, "reason", str(error)))
             return
@@ -332,6 +343,7 @@ class Gateway:
         if caller is not None:
             try:
                 reply(caller, self._value(payload))
+                self._hold_back(caller.pid)
             except WireError:
                 self.calls[ref] = caller  # whoever asked waits on, as for one that never answers
                 count_dead_letter(caller.pid, None, "undecodable")
@@ -357,11 +369,12 @@ class Gateway:
 
     def _exit(self, to: int, from_: int, ref: int, payload: bytes) -> None:
         pid, reason = self._target(to), self._reason(payload)
-        if "exit" in self.opened and caps.permits(self.process.layers, "exit", pid):
+        if "exit" in self.opened and caps.permits(self.process.layers, "exit", *known_as(pid)):
             if pid.process is not None:
                 exit_from_afar(self.process.pid, pid, reason, link=False)
             else:
                 current_router().exit(self.process.pid, pid, reason)
+                self._hold_back(pid)
 
     def _link(self, to: int, from_: int, ref: int, payload: bytes) -> None:
         """A cell is linked from outside only: it could not be told apart who of it has ended."""

@@ -27,6 +27,7 @@ from beamlike.seam import (
     holder,
     ignore,
     is_service,
+    joined,
     leaves,
     link_from_afar,
     log,
@@ -35,6 +36,7 @@ from beamlike.seam import (
     set_layers,
     start,
     tighten_here,
+    told_of,
     unlink_from_afar,
 )
 from nodes.hot.peer import Peer
@@ -229,7 +231,7 @@ def _reason(payload: bytes) -> Any:
 def _spawn(me: NodeId, peer: Peer, to: int, from_: int, ref: int, payload: bytes) -> None:
     try:
         fn, args, options, layers, ancestors, above, is_linked, is_monitored = unpack(payload, functions=True)
-        process = _start(fn, args, options, layers_from(layers), ancestors)
+        process = _start(fn, args, options, joined(layers_from(layers), told_of(above)), ancestors)
         process.parent = above
     except (Exception, SystemExit) as error:  # noqa: BLE001 - importing and calling run the program's code; who asked is told
         answered: tuple[Any, ...] = (False, False, ("error", type(error).__name__, error_reason(error)[0][1]))

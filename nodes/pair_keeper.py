@@ -32,7 +32,7 @@ from beamlike.seam import SystemRequest, Under, check_name, current_process, joi
 from nodes.here import joined
 from nodes.pair_ledger import KindOfPair, StopPair, WatchPair
 from nodes.pair_starting import start_pair
-from nodes.pairs import ask_pair, cast_pair
+from nodes.pairs import ask_pair, tell_pair
 
 
 async def start_kept(kind: type[Any], args: tuple[Any, ...], link: bool, options: dict[str, Any]) -> Pid:
@@ -86,7 +86,7 @@ async def _keep(started: Started, kind: type[GenServer], name: str, *args: Any) 
                     start(_pass_on, (caller, name, request), parent=me, runs="")
             case Cast(request) as message:
                 with Under(me, message.layers):
-                    cast_pair(name, request)
+                    tell_pair(name, request)
             case _:
                 pass  # a message, that nobody expects here
 

@@ -54,10 +54,13 @@ from beamlike.seam import (
     error_reason,
     exit_own,
     is_refused_for_another,
+    layers_of,
+    limited_request,
     log,
     make_ref_of,
     now,
     permit_target,
+    refusal,
     release_caller,
     set_outbox,
     start,
@@ -274,7 +277,7 @@ class Primary:
         except Exception as failure:
             if is_refused_for_another(self.process, failure):  # by the exclusions of who asked, of a guarded pair
                 self.outbox.take()
-                refused = Failed(("refused", str(failure)))
+                refused = Failed(("refused", refusal(failure)))
                 self.outbox.replies.append((caller, refused))
                 self._commit((("done", client, serial, floor, ("ok", refused)),), is_answer=True)
                 return
@@ -337,6 +340,7 @@ class Primary:
             except caps.CapabilityError:  # it was tightened since
                 self._commit((fired,))
             else:
+                message = limited_request(message, layers_of(self.process), destination)
                 self._commit((fired, ("send", destination, message)))
             return
         self.control.extra.last_message = message

@@ -204,8 +204,13 @@ def cast_pair(pair: Pair | str, request: Any) -> None:
     Raises: TypeError if it cannot be sent.
     """
     name = _name(pair)
+    permit(caller("cast_pair"), "send", name)
+    tell_pair(name, request)
+
+
+def tell_pair(name: str, request: Any) -> None:
+    """`cast_pair`, unchecked: as `ask_pair`."""
     me = caller("cast_pair")
-    permit(me, "send", name)
     entry = pair_directory.table.get(name)
     message = Cast(copy_value(request), layers_of(me))
     if entry is None:

@@ -30,6 +30,7 @@ from beamlike.seam import (
     exit_from_afar,
     ignore,
     inherited_from,
+    layers_of,
     leaves,
     let_go_on,
     life,
@@ -38,6 +39,7 @@ from beamlike.seam import (
     make_wait,
     now,
     permit,
+    permit_name,
     permit_spawn,
     push_timer,
     start,
@@ -304,7 +306,7 @@ class Router:
         permit(parent, "node", node)
         permit_spawn(parent, fn)
         if options.get("name") is not None:
-            permit(parent, "register", check_name(options["name"]))
+            permit_name(parent, layers_of(parent), check_name(options["name"]))
         return await self._spawn_there(parent, node, fn, args, options, link, monitor)
 
     async def spawn_unchecked(self, parent: Process, node: str, fn: Any, args: tuple[Any, ...]) -> Pid:
@@ -355,15 +357,19 @@ class Router:
 
     async def tighten_others(self, root: Pid, layers: caps.Layers) -> int:
         payload = pack((root, packed_layers(layers), None))
-        count = 0
+        count, errors = 0, []
         for id_ in list(self.members.values()):
             peer = self.peer(id_)
             if peer is not None and id_ != root.origin:
                 wait = await self._ask(peer, Kind.TIGHTEN, 0, payload)
                 if wait.state == ANSWERED:
-                    if wait.value[0] != "ok":
-                        raise RuntimeError(wait.value[1])
-                    count += wait.value[1]
+                    outcome, what = wait.value
+                    if outcome == "ok":
+                        count += what
+                    else:
+                        errors.append(what)
+        if errors:  # all were asked
+            raise RuntimeError("; ".join(errors))
         return count
 
     def tighten_on(self, root: Pid, layers: caps.Layers) -> None:

@@ -4,7 +4,7 @@ from nodes.arrivals import ARRIVALS
 from nodes.control import Channel, ChannelClosed, PacketError, close_all, socket_pair
 from nodes.here import joined_or_none
 from nodes.hot.ends import Inlet, Outlet, may_hold_pid
-from nodes.hot.peer import Peer
+from nodes.hot.peer import MOST_BACKLOG, Peer
 from nodes.intake import Intake
 from nodes.kinds import Kind
 from nodes.member import send_all
@@ -13,6 +13,7 @@ from nodes.router import Router
 
 __all__ = [
     "ARRIVALS",
+    "MOST_BACKLOG",
     "BrokenRingError",
     "Channel",
     "ChannelClosed",

@@ -23,9 +23,9 @@ import caps
 from beamlike.behaviours.behaviour import Behaviour
 from beamlike.behaviours.starting import IGNORE
 from beamlike.behaviours.system import Control, SystemRequest
-from beamlike.exclusions import Refused, Under, is_refused_for_another
+from beamlike.exclusions import Refused, Under, is_refused_for_another, refusal
 from beamlike.exits import NOREPLY as NOREPLY
-from beamlike.exits import Exit, Stop
+from beamlike.exits import CallError, Exit, Stop
 from beamlike.hot import scheduler
 from beamlike.hot.calls import Call, Caller, Cast, release_caller, reply
 from beamlike.reports import shown
@@ -142,11 +142,11 @@ class GenServer(Behaviour):
                 control.reply(message.caller, answer.reply if is_more else answer)
                 if is_more:
                     await self._go_on(answer, "handle_call")
-        except caps.CapabilityError as error:
+        except (caps.CapabilityError, CallError) as error:
             if not is_refused_for_another(control.process, error):
                 raise
             if isinstance(message, Call):
-                control.reply(message.caller, Refused(str(error)))
+                control.reply(message.caller, Refused(refusal(error)))
             else:
                 log.warning("%s: a cast was refused, by the exclusions of who made it: %s", control.process.pid, error)
 

@@ -1,5 +1,5 @@
 from beamlike.hot cimport scheduler
-from beamlike.hot.guards cimport is_service, require_target
+from beamlike.hot.guards cimport acts_as_service, require_target
 from beamlike.hot.ids cimport Pid, Ref
 from beamlike.hot.native cimport poll_type, set_pending
 from beamlike.hot.process cimport Process

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from beamlike.hot import scheduler
-from beamlike.hot.guards import is_service, require_target
+from beamlike.hot.guards import acts_as_service, require_target
 from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.portable import PARK
 from beamlike.hot.process import INFINITY, RUNNABLE, WAITING, Process
@@ -375,7 +375,7 @@ def _call(process: Process, server: Any, request: Any, timeout: Any, is_permitte
         wait.layers = ()  # the service is asked by its face: one that arrives with layers was made by hand
     elif len(wait.layers) > 0:
         permit_call(process, wait.layers, server)
-        if is_service(process):
+        if acts_as_service(process):
             wait.layers = ()
             wait.is_permitted = True
     if process is scheduler.stepped():

@@ -18,5 +18,6 @@ cpdef bint is_exact(tuple what) except -1
 @cython.locals(targets=dict)
 cpdef void require_target(tuple layers, Pid pid, Process sender) except *
 cpdef bint is_service(Process process) except -1
+cpdef bint acts_as_service(Process process) except -1
 cpdef object name_of(Pid pid)
 cpdef tuple known_as(Pid pid)

@@ -92,10 +92,17 @@ def is_service(process: Process) -> bool:
     return process.name in services or (process.extra is not None and process.extra.is_service)
 
 
-def refuse_service(what: Any) -> None:
-    """Raise CapabilityError: a process with exclusions sends to a service."""
-    text = f"('send', {what!r}) is refused: this is one of the runtime's own, which a process with exclusions reaches by its functions only"
-    raise caps.CapabilityError("send", (what,), ("send", what), text)
+def acts_as_service(process: Process) -> bool:
+    """Does it ask as a service? Not while it acts on behalf of others, under their exclusions."""
+    return is_service(process) and (process.extra is None or not process.extra.under)
+
+
+def refuse_service(kind: str, what: Any) -> None:
+    """Raise CapabilityError: a process with exclusions sends to a service, or wants its name."""
+    text = (
+        f"({kind!r}, {what!r}) is refused: this is one of the runtime's own, which a process with exclusions reaches by its functions only"
+    )
+    raise caps.CapabilityError(kind, (what,), (kind, what), text)
 
 
 def require_target(layers: tuple[Any, ...], pid: Pid, sender: Process) -> None:
@@ -108,8 +115,8 @@ def require_target(layers: tuple[Any, ...], pid: Pid, sender: Process) -> None:
         return
     caps.require(layers, "send", *known_as(pid))
     if pid.process is not None and is_service(pid.process):
-        if not is_service(sender):
-            refuse_service(pid)
+        if not acts_as_service(sender):
+            refuse_service("send", pid)
         return  # it may send there, and others with the same layers not
     if len(targets) >= _most_permits:
         targets.clear()

@@ -1,4 +1,4 @@
-from beamlike.hot.guards cimport is_service, require, require_target
+from beamlike.hot.guards cimport acts_as_service, require, require_target
 from beamlike.hot.ids cimport NodeId, Pid, Ref, make_pid, make_ref_of
 from beamlike.hot.mailboxes cimport mailbox_length, take, take_matching
 from beamlike.hot.messagequeue cimport MessageQueue

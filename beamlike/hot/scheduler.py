@@ -16,7 +16,7 @@ from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from beamlike.hot import process as process_module
-from beamlike.hot.guards import is_service, require, require_target
+from beamlike.hot.guards import acts_as_service, require, require_target
 from beamlike.hot.ids import NodeId, Pid, Ref, make_pid, make_ref_of
 from beamlike.hot.mailboxes import mailbox_length, matcher, take, take_matching
 from beamlike.hot.process import DEAD, EMPTY, EXITING, INFINITY, PREEMPTED, RECEIVING, RUNNABLE, WAITING, Process, make_process
@@ -92,8 +92,8 @@ class Hooks(Protocol):
     def check_destination(self, destination: Any) -> None:
         """The TypeError or BadNameError of `send`. Any thread."""
 
-    def send_from_thread(self, destination: Any, message: Any) -> None:
-        """`send` outside the node's thread. Any thread."""
+    def send_from_thread(self, destination: Any, message: Any, is_limited: bool) -> None:
+        """`send` outside the node's thread. Any thread. `is_limited`: to a pid that is not here, as `send_limited`."""
 
     def receive_in_trio(self, match: Any, timeout: float | None) -> Any:
         """`receive` outside a step: an awaitable."""
@@ -497,7 +497,7 @@ def _restrained(pid: Pid, message: Any) -> Any:
         if pid.process is not sender:  # what a process tells itself is no access to anything
             require_target(layers, pid, sender)
         message = stamped(message, layers, pid)
-        if sender.outbox is None and pid.process is None and not is_service(sender):
+        if sender.outbox is None and pid.process is None and not acts_as_service(sender):
             hooks.send_limited(pid, copy_value(message))
             return EMPTY
     if sender.outbox is None:
@@ -548,6 +548,7 @@ def stamped(message: Any, layers: tuple[Any, ...], destination: Any) -> Any:
 
 def _send_elsewhere(destination: Any, message: Any) -> None:
     sender = current_or_none()
+    is_limited = False
     if sender is not None:
         layers = layers_of(sender)
         if len(layers) > 0:
@@ -556,18 +557,17 @@ def _send_elsewhere(destination: Any, message: Any) -> None:
             elif destination.process is not sender:
                 require_target(layers, destination, sender)
             message = stamped(message, layers, destination)
-            is_far = type(destination) is Pid and destination.process is None
-            if is_far and sender.outbox is None and get_ident() == node_thread and not is_service(sender):
-                hooks.send_limited(destination, copy_value(message))
-                return
+            is_limited = type(destination) is Pid and destination.process is None and not acts_as_service(sender)
         if sender.outbox is not None:
             hooks.check_destination(destination)
             sender.outbox.send(destination, copy_value(message))
             return
-    if get_ident() == node_thread:
-        hooks_or_error().destination_elsewhere(destination, copy_value(message))
+    if get_ident() != node_thread:
+        hooks_or_error().send_from_thread(destination, message, is_limited)
+    elif is_limited:
+        hooks.send_limited(destination, copy_value(message))
     else:
-        hooks_or_error().send_from_thread(destination, message)
+        hooks_or_error().destination_elsewhere(destination, copy_value(message))
 
 
 def tell(destination: Any, message: Any) -> None:

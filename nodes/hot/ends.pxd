@@ -66,6 +66,7 @@ cdef class Inlet:
     cdef public Process process
     cdef public object free
     cdef public long quota, longest
+    cdef public bint is_held
     cdef bl_reader *reader
     cdef bl_record *record
     cdef uint8_t *payload

@@ -132,6 +132,7 @@ class Inlet:
         self.free: Any = None  # its layers, as long as they exclude nobody from what it sends
         self.quota = 0  # messages that go the shorter way,
         self.longest = 0  # and bytes of such a one
+        self.is_held = False  # said while a record was acted upon: no more is to be read now
 
     def take(self) -> bool:
         """Act upon at most `batch` records. False: there are no more, or never will be."""
@@ -155,7 +156,9 @@ class Inlet:
                 continue
             is_large = self.record.flags != 0
             self.arrived(self.record.kind, self.record.flags, self.record.to, from_of(self.record), self.record.ref, payload)
-            if is_large:  # whom it is for has a turn before the next comes: so its memory is used again, and not as much at a time
+            if (
+                is_large or self.is_held
+            ):  # whom it is for has a turn before the next comes: so its memory is used again, and not as much at a time
                 return True
         return True
 

@@ -326,6 +326,33 @@ def test_c8_layers_go_through_a_chain_of_guarded_servers() -> None:
     run(main, seed=1)
 
 
+def test_c8_what_the_last_of_a_chain_refuses_ends_none_in_the_middle() -> None:
+    class Opener(GenServer, guarded=True):
+        async def init(self, next_: Pid | None = None) -> None:
+            self.next = next_
+
+        async def handle_call(self, request: Any, caller: Caller) -> Any:
+            if self.next is not None:
+                return await call(self.next, request)
+            caps.check("port_io", 0x60, 1)
+            return "done"
+
+    async def limited(boss: Pid, server: Pid) -> None:
+        try:
+            await call(server, "open")
+        except CallError as error:
+            send(boss, error.reason)
+
+    async def main() -> None:
+        first = await Opener.start(await Opener.start(await Opener.start()))
+        spawn(limited, self_pid(), first, exclude=[KEYBOARD])
+        kind, text = await receive(tuple, timeout=5)
+        assert (kind, text.count("refused")) == ("refused", 1), text
+        assert await call(first, "open") == "done"
+
+    run(main)
+
+
 def test_caller_layers_in_a_state_machine() -> None:
     class Machine(StateMachine):
         async def init(self) -> str:
@@ -600,6 +627,22 @@ def test_c1_timers_are_tightened_with_who_has_set_them() -> None:
         await tighten(child, [("send", "boss")])
         with pytest.raises(TimeoutError):
             await receive(timeout=20)
+
+    run(main, seed=1)
+
+
+def test_c1_the_request_of_a_timer_carries_what_its_owner_was_forbidden_since() -> None:
+    async def limited(server: Pid) -> None:
+        send_interval(1, server, Cast("look"))
+        await receive(lambda _: False)
+
+    async def main() -> None:
+        server = await Guarded.start_link()
+        child = spawn(limited, server)
+        await sleep(1.5)
+        await tighten(child, [KEYBOARD])
+        await sleep(1)
+        assert await call(server, "seen") == [("look", [], []), ("look", [0x60], [(KEYBOARD,)])]
 
     run(main, seed=1)
 

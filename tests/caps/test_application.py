@@ -119,6 +119,14 @@ def test_c7_a_node_without_the_module_refuses_the_layer() -> None:
     assert "('no_such_shop:table', 'salaries') is not an exclusion" in str(caught.value)
 
 
+@pytest.mark.parametrize("raises", ["raise RuntimeError('no config')", "raise SystemExit('no config')", "1 +"])
+def test_c7_a_module_that_cannot_be_run_is_as_one_that_there_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raises: str) -> None:
+    (tmp_path / "ruined_shop.py").write_text(raises)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="'ruined_shop:table': its module cannot be imported"):
+        caps.layer([("ruined_shop:table", "salaries")])
+
+
 @pytest.mark.parametrize("arguments", [["corner_shop.py"], ["-m", "corner_shop"]])
 def test_a_scripts_matchers_carry_the_name_of_the_script(tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "corner_shop.py").write_text(

@@ -31,6 +31,7 @@ from beamlike import (
     self_pid,
     send,
     sleep,
+    spawn,
     unlink,
 )
 from cells import Cell, CellEnded, CellOutput, Limits, spawn_cell
@@ -377,6 +378,68 @@ def test_c3_a_send_that_is_excluded_goes_nowhere(host: Host) -> None:
             await receive(timeout=0.1)
         await cell(teller, other)
         assert {await answer(), await answer()} == {"told", "psst"}
+
+    host.run(check)
+
+
+async def teller_by_name(parent, other):
+    send(other, "psst")
+    try:
+        send(parent, await call(other, "psst", timeout=1))
+    except CallError as error:
+        send(parent, error.reason)
+
+
+def test_c3_what_leaves_a_cell_is_checked_by_name_and_node(host: Host) -> None:
+    async def check() -> None:
+        bank = spawn(_forward, self_pid(), name="the bank")
+        for term in (("send", "the bank"), ("only", ("send", self_pid())), ("send", self_pid().node)):
+            await cell(teller_by_name, bank, exclude=[term])
+            if term[1] == self_pid().node:  # then it reaches nobody
+                with pytest.raises(TimeoutError):
+                    await receive(timeout=0.3)
+            else:
+                assert "is refused" in await answer()
+        await cell(teller_by_name, bank, exclude=[("only", ("send", "the bank"), ("send", self_pid()))])
+        assert await answer() == ("forwarded", "psst")
+        assert (await answer())[1].request == "psst"
+        exit(bank, "kill")
+
+    host.run(check)
+
+
+async def _forward(boss: Pid) -> None:
+    while True:
+        send(boss, ("forwarded", await receive()))
+
+
+class Files(GenServer, guarded=True):
+    async def init(self) -> None:
+        pass
+
+    async def handle_call(self, request: Any, caller: Any) -> Any:
+        caps.check("file", request, "r")
+        return "the file"
+
+
+async def reader(parent, server):
+    try:
+        send(parent, await call(server, "/etc/passwd"))
+    except CallError as error:
+        send(parent, error.reason)
+
+
+def test_c8_a_guarded_server_does_for_a_cell_what_is_open_to_it(host: Host) -> None:
+    async def check() -> None:
+        server = await Files.start()
+        await cell(reader, server)
+        kind, text = await answer()
+        assert (kind, "('file', 'all')" in text) == ("refused", True)
+        await cell(reader, server, opens=["file"], exclude=[("only", ("file", "/srv", "r"), ("send", server), ("send", self_pid()))])
+        assert (await answer())[0] == "refused"
+        await cell(reader, server, opens=["file"])
+        assert await answer() == "the file"
+        exit(server, "kill")
 
     host.run(check)
 

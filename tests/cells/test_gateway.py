@@ -8,9 +8,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import far_flood
 import pytest
 from hosting import Host, answer, cell
 
+import nodes
 from beamlike import Down, monitor, receive, self_pid, send, sleep, spawn
 from cells import Limits
 
@@ -183,3 +185,9 @@ def test_messages_per_second_are_limited(host: Host) -> None:
         assert time.monotonic() - began > 0.25  # 400 in a second's 1000, of which the first window's come at once
 
     host.run(check)
+
+
+def test_a_flood_to_a_node_that_takes_nothing_waits_in_the_cell() -> None:
+    most, least = nodes.run(far_flood.main, nodes=2)
+    assert 1 << 20 < most < 2 << 20
+    assert least < most // 2

@@ -14,6 +14,7 @@ from beamlike import (
     ChildSpec,
     GenServer,
     Pid,
+    blocking,
     call,
     caller_layers,
     cast,
@@ -21,16 +22,33 @@ from beamlike import (
     process_flag,
     processes,
     receive,
+    register,
     self_pid,
     send,
     send_interval,
     sleep,
     spawn,
+    spawn_at,
     tighten,
+    unregister,
     whereis,
 )
 from beamlike.behaviours.system import SystemRequest
-from nodes import Connection, call_pair, global_names, groups, join, list_nodes, list_systems, members, overview, placing, start_pair
+from nodes import (
+    Connection,
+    DistributedSupervisor,
+    call_pair,
+    global_names,
+    groups,
+    join,
+    list_nodes,
+    list_systems,
+    members,
+    overview,
+    placing,
+    start_pair,
+    stop_pair,
+)
 from nodes.pair_ledger import StopPair
 
 LIMITED = (("port_io", 0, 1),)
@@ -76,17 +94,80 @@ async def check_no_service_is_reached_but_by_its_functions() -> None:
         assert await tried(ask, there, "x") == "excluded"
 
 
+async def take_the_name_of(service: str, how: str) -> str:
+    match how:
+        case "unregister":
+            unregister(service)
+        case "register":
+            register(service)
+        case "spawn":
+            spawn(find, service, name=service)
+        case "there":
+            await spawn_at(others()[0], find, service, name=service)
+    return "taken"
+
+
+async def check_nobody_with_exclusions_takes_the_name_of_a_service_and_is_one() -> None:
+    for service in (global_names.SERVICE, "$pairs"):
+        for how in ("unregister", "register", "spawn", "there"):
+            assert await tried(take_the_name_of, service, how) == "refused", how
+        assert whereis(service) is not None
+
+
+async def start_and_ask(server: Pid, boss: Pid) -> Pid:
+    child = await Escaped.start_link()
+    send(boss, ("asked", await call(server, "layers")))
+    return child
+
+
+async def place(server: Pid, boss: Pid) -> None:
+    await DistributedSupervisor.start_child("placed", ChildSpec(id="x", start=start_and_ask, args=(server, boss)))
+
+
+class Telling(GenServer, guarded=True):
+    async def init(self) -> None:
+        pass
+
+    async def handle_call(self, request: Any, caller: Any) -> Any:
+        return [layer.terms for layer in caller_layers()]
+
+
+async def check_what_a_service_does_for_a_process_it_asks_for_under_its_layers() -> None:
+    server = await Telling.start_link()
+    await DistributedSupervisor.start("placed", [])
+    await tried(place, server, self_pid())
+    assert await receive(("asked",), timeout=5) == ("asked", [LIMITED])
+    await DistributedSupervisor.stop("placed")
+
+
+async def say_in_a_thread(service: Any, message: Any) -> str:
+    await blocking(send, service, message)
+    return "sent"
+
+
 async def check_what_is_sent_to_a_service_of_another_node_is_not_heard() -> None:
     await join("forged")
     there = await do_at(others()[0], find, groups.SERVICE)
     for message in (("left", "forged", (self_pid(),)), Cast(("leave", "forged", self_pid()))):
         assert await tried(say, there, message) == "sent"
+        assert await tried(say_in_a_thread, there, message) == "sent"
+    pair = await start_pair(Saying, name="saying")
+    await call_pair(pair, (there, ("left", "forged", (self_pid(),))))
+    await stop_pair(pair)
     await do_at(others()[0], _has_member, self_pid())
     assert members("forged") == [self_pid()]
 
 
 async def _has_member(pid: Pid) -> None:
     assert members("forged") == [pid]
+
+
+class Saying(GenServer):
+    async def init(self) -> None:
+        pass
+
+    async def handle_call(self, request: Any, caller: Any) -> None:
+        send(*request)
 
 
 class Escaped(GenServer):
@@ -131,6 +212,19 @@ async def check_a_pair_is_ended_by_who_may_end_it() -> None:
     assert (await tried(stop_by_its_keeper, keeper, SystemRequest("terminate", "by hand"), exclude=no_exit))[0] == "error"
     assert await call_pair("lasting", "there") == "there"
     assert await tried(stop_by_hand, "lasting") is True
+
+
+async def cast_to(keeper: Pid) -> str:
+    cast(keeper, "x")
+    return "cast"
+
+
+async def check_a_cast_to_a_keeper_by_who_may_not_send_to_the_pair_does_not_end_it() -> None:
+    process_flag("trap_exit", True)
+    keeper = await Lasting.start_link(name="keeps", backup=True)
+    await tried(cast_to, keeper, exclude=[("only", ("send", keeper), ("send", self_pid()))])
+    assert await call(keeper, "there") == "there"
+    await stop_pair("keeps")
 
 
 async def check_timers_of_a_pair_are_tightened_with_it() -> None:
