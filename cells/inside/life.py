@@ -98,6 +98,7 @@ class Life:
 
 
 async def _main(door: Door) -> None:
+    program.get_ready(door)
     count = await receive()  # the first messages of all are the gateway's: the parts of the start
     payload = b"".join([await receive() for _ in range(count)])
-    await program.run(door, program.Start(*unpack(payload)))
+    await program.run(program.Start(*unpack(payload)))

@@ -26,6 +26,7 @@ from cells.kinds import CellKind
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 MOST_OUTPUT = 4096  # bytes of a record
+FIRST = "from beamlike import receive\nasync def main(parent):\n    return await receive()\n"  # a program like any
 FILE = "<cell "  # with what the names of files begin, in tracebacks
 
 
@@ -78,14 +79,19 @@ class Output(io.RawIOBase):
         return len(part)
 
 
-async def run(door: Door, start: Start) -> None:
-    """The first process of a cell."""
+def get_ready(door: Door) -> None:
+    """Do what needs no program: a cell that waits for one has done it already."""
     random.seed(os.urandom(16))  # all children of a zygote would draw the same
-    sys.stdin = io.TextIOWrapper(io.BytesIO(start.stdin), "utf-8")
     sys.stdout, sys.stderr = (
         io.TextIOWrapper(io.BufferedWriter(Output(door, fd), MOST_OUTPUT), "utf-8", "backslashreplace", line_buffering=True)
         for fd in (STDOUT, STDERR)
     )
+    compile(FIRST, _file("first"), "exec")  # the memory that this takes has to be copied from the zygote's: not while somebody waits
+
+
+async def run(start: Start) -> None:
+    """The first process of a cell that is ready."""
+    sys.stdin = io.TextIOWrapper(io.BytesIO(start.stdin), "utf-8")
     sys.meta_path.insert(0, Shipped(start.modules))
     module = ModuleType("__main__" if start.fn is None else start.name)
     module.__file__ = _file(start.name)
