@@ -19,12 +19,30 @@ typedef union header {
 #define ENTRIES16(n) ENTRIES4(n), ENTRIES4(n + 4), ENTRIES4(n + 8), ENTRIES4(n + 12)
 #define ENTRIES64(n) ENTRIES16(n), ENTRIES16(n + 16), ENTRIES16(n + 32), ENTRIES16(n + 48)
 
+#ifdef BL_SMALL /* half a byte at a time, where size counts more than speed without the instruction */
+
+#define ENTRIES4_HIGH(n) ENTRY(16 * (n)), ENTRY(16 * (n) + 16), ENTRY(16 * (n) + 32), ENTRY(16 * (n) + 48)
+
+static const uint32_t table[16] = {ENTRIES4_HIGH(0), ENTRIES4_HIGH(4), ENTRIES4_HIGH(8), ENTRIES4_HIGH(12)};
+
+static uint32_t by_table(uint32_t crc, const uint8_t *data, size_t length) {
+    for (size_t i = 0; i < 2 * length; i++) {
+        if (i % 2 == 0) crc ^= data[i / 2];
+        crc = (crc >> 4) ^ table[crc & 0xf];
+    }
+    return crc;
+}
+
+#else
+
 static const uint32_t table[256] = {ENTRIES64(0), ENTRIES64(64), ENTRIES64(128), ENTRIES64(192)};
 
 static uint32_t by_table(uint32_t crc, const uint8_t *data, size_t length) {
     for (size_t i = 0; i < length; i++) crc = (crc >> 8) ^ table[(crc ^ data[i]) & 0xff];
     return crc;
 }
+
+#endif
 
 #if defined(__x86_64__)
 

@@ -58,7 +58,7 @@ class UnusableError(BrokenRingError):
     """The connection cannot go on either, but no memory is to blame: a record that nobody can act upon, or no descriptor is left."""
 
 
-def create(capacity: int = CAPACITY, longest: int = LONGEST) -> tuple[int, PairEnd]:
+def create(capacity: int = CAPACITY, longest: int = LONGEST, size: int | None = None) -> tuple[int, PairEnd]:
     """A new pair: the descriptor to give to the other node, and our end, side 0.
 
     The descriptor is the caller's, to be closed once it was sent: the mapping does not need it.
@@ -66,23 +66,27 @@ def create(capacity: int = CAPACITY, longest: int = LONGEST) -> tuple[int, PairE
     Args:
         capacity: bytes of each ring, a power of two from 4 KiB to 16 MiB. All is allocated now.
         longest: bytes of the longest message, the same at both ends.
+        size: bytes of the memory, if there is to be more after the pair. That is all zero, and nobody's of this module.
 
     Raises:
-        ValueError: for the capacity.
+        ValueError: for the capacity, or the size, if the pair does not fit.
         OSError: there is no memory or no descriptor left.
     """
-    size = lib.bl_pair_size(capacity, capacity)
-    if size == 0:
+    pair = lib.bl_pair_size(capacity, capacity)
+    if pair == 0:
         raise ValueError(f"the capacity of a ring is a power of two from 4096 to 16777216 bytes, not {capacity}")
+    size = pair if size is None else size
+    if size < pair:
+        raise ValueError(f"a pair of rings of {capacity} bytes has {pair} bytes: {size} are too few")
     memfd = os.memfd_create("beamlike-rings", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(memfd, size)
         os.posix_fallocate(memfd, 0, size)  # running out of memory is an error here and not a SIGBUS later
         fcntl.fcntl(memfd, fcntl.F_ADD_SEALS, SEALS)
-        memory = _map(memfd, size)
-        formatted = lib.bl_pair_format(memory, size, capacity, capacity)
+        memory = _map(memfd, pair)
+        formatted = lib.bl_pair_format(memory, pair, capacity, capacity)
         assert formatted == 0
-        return memfd, PairEnd(memory, size, 0, longest)
+        return memfd, PairEnd(memory, pair, 0, longest)
     except BaseException:
         os.close(memfd)
         raise
