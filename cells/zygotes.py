@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -63,13 +64,31 @@ class Zygote:
         if self.error is not None:
             raise CellUnavailable(self.error)
         number = next(self._numbers)
+        self._send("fork", number, limits, fds=fds)
         self._cells[number] = forked, ended
-        self.channel.send("fork", number, limits, fds=fds)
+
+    def _send(self, kind: str, *items: Any, fds: Sequence[int] = ()) -> None:
+        is_flushed = self.channel.wants_write
+        self.channel.send(kind, *items, fds=fds)
+        if self.channel.wants_write and not is_flushed:
+            trio.lowlevel.spawn_system_task(self._flush)
+
+    async def _flush(self) -> None:
+        """A system task while packets wait: the zygote takes them when it has the time."""
+        try:
+            while self.channel.wants_write:
+                await trio.lowlevel.wait_writable(self.channel)
+                self.channel.flush()
+        except trio.ClosedResourceError:
+            return  # nothing waits any more
+        except OSError as error:  # what waits cannot be sent, and nothing after it
+            log(logger, logging.ERROR, "the cells of this node are ended: %s", error)
+            self.close()
 
     async def _listen(self) -> None:
         """A system task: what the zygote says, until it dies."""
         try:
-            while True:
+            while not self.channel.is_closed:
                 try:
                     packet = self.channel.receive()
                 except ChannelClosed:
@@ -78,7 +97,8 @@ class Zygote:
                     log(logger, logging.ERROR, "the cells of this node are ended: %s", error)
                     break
                 if packet is None:
-                    await trio.lowlevel.wait_readable(self.channel)
+                    with suppress(trio.ClosedResourceError):
+                        await trio.lowlevel.wait_readable(self.channel)
                     continue
                 match packet:
                     case (("ready", namespaces), []):
@@ -101,6 +121,7 @@ class Zygote:
         if self.channel.is_closed:
             return
         self.error = self.error or "the zygote of the cells has died"
+        trio.lowlevel.notify_closing(self.channel)
         self.channel.close()
         self._process.kill()
         self._process.wait()
