@@ -464,7 +464,7 @@ class Gateway:
         if self.connection.is_over_cpu or status == -signal.SIGXCPU:
             return ("limit", "cpu")
         if status is None:
-            return ("cell_lost", "its zygote has died")
+            return ("cell_lost", ended.why)
         if status == OUT_OF_MEMORY:
             return ("limit", "memory")
         if status == -signal.SIGSYS:
@@ -535,8 +535,11 @@ async def be_gateway(
 ) -> None:
     """The body of a cell's process."""
     me = current_process()
-    source = zygote(kind, strict=strict)
-    gateway = _gateways[me] = Gateway(me, source, limits, begin, opened, output)
+    try:
+        source = zygote(kind, strict=strict)
+        gateway = _gateways[me] = Gateway(me, source, limits, begin, opened, output)
+    except OSError as error:  # for want of descriptors or memory
+        raise Failed(CellUnavailable(f"no further cell on this node: {error}"), "unavailable") from error
     first = await receive(lambda message: message is READY or type(message) is NotReady)
     if first is not READY:
         error = CellUnavailable(source.error or f"the cell could not be locked: it ended with {first.reason!r}")

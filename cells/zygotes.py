@@ -1,12 +1,16 @@
 """The zygotes of this node, one for each kind of cell, and how each of their cells ended.
 
 A zygote is started for the first cell, and again if it has died; all its cells die with it.
+
+Each cell costs the node descriptors, so with its first zygote the node raises its own soft limit to the hard one, as is usual for who does
+not call select(2). Programs that it starts inherit that. When there are none left all the same, that costs the cell that is being made.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import resource
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,17 +22,18 @@ import trio
 from beamlike.seam import error_reason, format_reason, log
 from cells.errors import CellUnavailable
 from cells.inside.zygote import command
-from nodes.seam import Channel, ChannelClosed, PacketError, socket_pair
+from nodes.seam import Channel, ChannelClosed, LostDescriptorsError, PacketError, socket_pair
 
 logger = logging.getLogger("beamlike.cells")
 
 
 class Ended(NamedTuple):
-    """How the OS process of a cell ended. `status`: as `subprocess`; None if nobody knows, for its zygote died."""
+    """How the OS process of a cell ended."""
 
-    status: int | None
-    cpu: float  # seconds
-    memory: int  # bytes, the most that were resident
+    status: int | None  # as of `subprocess`; None if nobody knows
+    cpu: float = 0.0  # seconds
+    memory: int = 0  # bytes, the most that were resident
+    why: str = ""  # nobody knows
 
 
 class Zygote:
@@ -38,6 +43,7 @@ class Zygote:
     """
 
     def __init__(self, modules: list[str], *, executable: bool, strict: bool) -> None:
+        _raise_limit()
         ours, theirs = socket_pair()
         with theirs:
             os.set_inheritable(theirs.fileno(), True)
@@ -93,6 +99,8 @@ class Zygote:
                     packet = self.channel.receive()
                 except ChannelClosed:
                     break
+                except LostDescriptorsError as lost:
+                    packet = lost.items, []
                 except PacketError as error:  # whose it was is not known: of all its cells nobody would know how they end
                     log(logger, logging.ERROR, "the cells of this node are ended: %s", error)
                     break
@@ -107,11 +115,12 @@ class Zygote:
                         self.error = text
                     case (("forked", int(number)), [pidfd]):
                         _tell(self._cells[number][0], pidfd)
+                    case (("forked", int(number)), []):  # its pidfd was lost, so nobody but the zygote can end it
+                        self._send("kill", number)
+                        _tell(self._cells.pop(number)[1], Ended(None, why="the node may open no more files (ulimit -n)"))
                     case (("failed", int(number), str(text)), []):
-                        self.error = self.error or text
-                        _tell(self._cells.pop(number)[1], Ended(None, 0.0, 0))
-                        self.error = None
-                    case (("ended", int(number), int(status), float(cpu), int(memory)), []):
+                        _tell(self._cells.pop(number)[1], Ended(None, why=text))
+                    case (("ended", int(number), int(status), float(cpu), int(memory)), []) if number in self._cells:
                         _tell(self._cells.pop(number)[1], Ended(status, cpu, memory))
         finally:
             self.close()
@@ -127,7 +136,13 @@ class Zygote:
         self._process.wait()
         cells, self._cells = self._cells, {}
         for _, ended in cells.values():
-            _tell(ended, Ended(None, 0.0, 0))
+            _tell(ended, Ended(None, why="its zygote has died"))
+
+
+def _raise_limit() -> None:
+    """Of the descriptors that this OS process may have open."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _tell(fn: Callable[[Any], None], what: Any) -> None:

@@ -6,15 +6,17 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
+from descriptors import no_descriptors
 from hosting import Host, answer, cell
 
 from beamlike import receive, self_pid, send, sleep, spawn
-from cells import CellUnavailable, Limits, spawn_cell
+from cells import CellUnavailable, Limits, spares, spawn_cell
 from cells.zygotes import Zygote, zygote
 
 # ruff: noqa: F821
@@ -42,6 +44,18 @@ def stopped(zygote: Zygote) -> Iterator[None]:
         yield
     finally:
         os.killpg(zygote._process.pid, signal.SIGCONT)
+
+
+def group(zygote: Zygote) -> set[str]:
+    """It and its cells, the pids of those that run."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                state, _, group, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(group) == zygote._process.pid and state != "Z":
+                    found.add(entry.name)
+    return found
 
 
 def test_more_cells_may_be_asked_for_than_there_is_room_for(host: Host) -> None:
@@ -94,7 +108,7 @@ def test_a_cell_that_could_not_be_asked_for_is_forgotten(host: Host, monkeypatch
         assert await answer() == "ready"
         asked = zygote("process", strict=False)
         before = list(asked._cells)
-        with monkeypatch.context() as patch, pytest.raises(OSError, match="no descriptor"):
+        with monkeypatch.context() as patch, pytest.raises(CellUnavailable, match="no descriptor"):
             patch.setattr(asked.channel, "send", no_descriptor)
             await spawn_cell("", **unlike_any())
         assert list(asked._cells) == before
@@ -103,5 +117,39 @@ def test_a_cell_that_could_not_be_asked_for_is_forgotten(host: Host, monkeypatch
 
     def no_descriptor(*args: Any, **options: Any) -> None:
         raise OSError("no descriptor")
+
+    host.run(check)
+
+
+def test_a_cell_whose_pidfd_is_lost_is_ended_and_no_other(host: Host) -> None:
+    async def ask(parent: Any) -> None:
+        with pytest.raises(CellUnavailable, match=r"the node may open no more files \(ulimit -n\)"):
+            await spawn_cell("", **unlike_any())
+        send(parent, "refused")
+
+    async def check() -> None:
+        zygote("process", strict=False).close()  # for one without cells that are just ending, whose descriptors are closed then
+        pid = await cell(echo)
+        assert await answer() == "ready"
+        asked = zygote("process", strict=False)
+        while any(spare.pidfd < 0 for spare in spares._spares.values()):
+            await sleep(0.001)
+        with no_descriptors():
+            with pytest.raises(CellUnavailable, match="no further cell on this node: .*Too many open files"):
+                await spawn_cell("", **unlike_any())
+        before, cells = len(group(asked)), len(asked._cells)
+        with stopped(asked):
+            spawn(ask, self_pid())
+            while len(asked._cells) < cells + 2:  # it and a spare one
+                await sleep(0.001)
+            with no_descriptors():
+                os.killpg(asked._process.pid, signal.SIGCONT)
+                assert await answer() == "refused"
+        while len(group(asked)) - before != len(asked._cells) - cells:
+            await sleep(0.001)
+        send(pid, "still here")
+        assert await answer() == "still here"
+        await cell(echo)
+        assert await answer() == "ready"
 
     host.run(check)
