@@ -19,7 +19,6 @@ from beamlike import receive, self_pid, send, sleep, spawn
 from cells import CellUnavailable, Limits, spares, spawn_cell
 from cells.zygotes import Zygote, zygote
 
-# ruff: noqa: F821
 # mypy: allow-untyped-defs, disable-error-code="name-defined"
 
 _sizes = count(Limits().memory + 1)
@@ -108,9 +107,10 @@ def test_a_cell_that_could_not_be_asked_for_is_forgotten(host: Host, monkeypatch
         assert await answer() == "ready"
         asked = zygote("process", strict=False)
         before = list(asked._cells)
-        with monkeypatch.context() as patch, pytest.raises(CellUnavailable, match="no descriptor"):
+        with monkeypatch.context() as patch:
             patch.setattr(asked.channel, "send", no_descriptor)
-            await spawn_cell("", **unlike_any())
+            with pytest.raises(CellUnavailable, match="no descriptor"):
+                await spawn_cell("", **unlike_any())
         assert list(asked._cells) == before
         send(pid, "still here")
         assert await answer() == "still here"
@@ -134,9 +134,8 @@ def test_a_cell_whose_pidfd_is_lost_is_ended_and_no_other(host: Host) -> None:
         asked = zygote("process", strict=False)
         while any(spare.pidfd < 0 for spare in spares._spares.values()):
             await sleep(0.001)
-        with no_descriptors():
-            with pytest.raises(CellUnavailable, match="no further cell on this node: .*Too many open files"):
-                await spawn_cell("", **unlike_any())
+        with no_descriptors(), pytest.raises(CellUnavailable, match=r"no further cell on this node: .*Too many open files"):
+            await spawn_cell("", **unlike_any())
         before, cells = len(group(asked)), len(asked._cells)
         with stopped(asked):
             spawn(ask, self_pid())
