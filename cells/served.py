@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from io import FileIO
 from threading import Lock
 from typing import Any, Final
@@ -24,6 +26,8 @@ MOST_OPEN: Final = 64  # files and connections of a cell, those included that ar
 MOST_READ: Final = 16 * 1024  # bytes of an answer
 MOST_TEXT: Final = 500  # characters of an error
 MOST_THREADS: Final = 4  # of the node's, which wait for a disk on behalf of one cell
+LEFT: Final = 64  # descriptors that cells leave to the node
+AT_A_TIME: Final = 2  # that it takes to open a file: of what was found, and of that opened
 MODES: Final = {"r": "r", "w": "w", "a": "w", "x": "w", "r+": "rw", "w+": "rw"}  # of `open`, and what they are to exclusions
 
 
@@ -83,6 +87,7 @@ class Served:
         caps.check("file", path, MODES[mode])  # as it is written: what is not permitted is not even looked for
         if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
             raise OSError(errno.EACCES, "a cell opens regular files only")
+        _require_descriptors()
         return open_file(path, mode + "b", buffering=0)  # type: ignore[return-value]  # it is not buffered
 
     async def _keep(self, opening: Coroutine[Any, Any, FileIO | trio.SocketStream]) -> int:
@@ -140,6 +145,7 @@ class Served:
         if "net" not in self.opened:
             raise OSError(errno.EACCES, "no connection is open to this cell")
         caps.check("net", host, port)  # the name itself: to look up any would tell them to whoever answers for them
+        _require_descriptors()
         return await open_tcp(host, port)
 
     # --- operations on files, in a thread ---
@@ -161,6 +167,16 @@ class Served:
             if count > self.bytes_left:
                 raise OSError(errno.EDQUOT, f"it writes more to files than its Limits.file_bytes: {self.bytes_left} bytes are left")
             self.bytes_left -= count
+
+
+def _require_descriptors() -> None:
+    """Raises: OSError, EMFILE: few are left."""
+    with ExitStack() as undo:
+        for _ in range(AT_A_TIME):
+            fd = os.eventfd(0, os.EFD_CLOEXEC)  # the lowest that is free
+            undo.callback(os.close, fd)
+    if fd >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - LEFT:
+        raise OSError(errno.EMFILE, "the node of this cell may open few files more (ulimit -n)")
 
 
 OPERATIONS: Final[dict[str, Callable[..., Any]]] = {

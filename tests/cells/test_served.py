@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ import trio
 from hosting import Host, answer, cell
 
 from cells import Limits
+from cells.served import LEFT
 
 FILE = """
 async def main(parent, {parameters}):
@@ -120,6 +122,19 @@ def test_an_exclusion_closes_a_part_of_what_is_open(host: Host, folder: Path) ->
 def test_the_number_of_open_files_is_limited(host: Host, folder: Path) -> None:
     kind, text = run(host, "[open(a) for _ in range(100)]", str(folder / "a.txt"), **readable(folder))
     assert (kind, "at most 64" in text) == ("OSError", True)
+
+
+def test_the_last_descriptors_are_the_nodes_own(host: Host, folder: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    path = str(folder / "a.txt")
+    assert run(host, "open(a).read()", path, **readable(folder)) == ("done", "one\ntwo\n")  # so the node has a zygote
+    with open(path) as lowest:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest.fileno() + LEFT + 30, hard))
+            kind, text = run(host, "len([open(a) for _ in range(60)])", path, **readable(folder))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (kind, "may open few files more" in text) == ("OSError", True)
 
 
 DOOR = "__import__('cells.inside.files').inside.files._door.request"
