@@ -42,7 +42,7 @@ class Served:
     def __init__(self, opened: frozenset[str], file_bytes: int) -> None:
         self.opened = opened
         self.bytes_left = file_bytes
-        self.lock = Lock()  # of that
+        self.lock = Lock()  # of that, and of where in its files is written: what is checked must be what is done
         self.open: dict[int, FileIO | trio.SocketStream] = {}
         self.users: Counter[FileIO] = Counter()  # threads in which something is done with a file: its descriptor must stay its own
         self.opening = 0  # that have been asked for
@@ -121,7 +121,7 @@ class Served:
         """It is open to the cell no longer."""
         if not isinstance(what, FileIO):
             what.socket.close()
-        elif not self.users[what]:
+        elif what not in self.users:
             what.close()
 
     async def _operate(self, operation: str, what: FileIO | trio.SocketStream, operands: list[Any]) -> Any:
@@ -131,8 +131,10 @@ class Served:
                 return await self._in_thread(OPERATIONS[operation], self, what, *operands)
             finally:
                 self.users[what] -= 1
-                if what not in self.open.values():
-                    self._let_go(what)
+                if not self.users[what]:
+                    del self.users[what]
+                    if what not in self.open.values():
+                        what.close()
         match operation, operands:
             case "read", [int(count)]:
                 return bytes(await what.receive_some(max(1, min(count, MOST_READ))))
@@ -154,19 +156,24 @@ class Served:
         return file.read(max(0, min(count, MOST_READ))) or b""
 
     def _write(self, file: FileIO, data: bytes) -> int:
-        end = os.fstat(file.fileno()).st_size
-        self._grow(max(len(data), file.tell() + len(data) - end))
-        return file.write(data)
+        with self.lock:
+            end = os.fstat(file.fileno()).st_size
+            self._grow(max(len(data), file.tell() + len(data) - end))
+            return file.write(data)
+
+    def _seek(self, file: FileIO, offset: int, whence: int) -> int:
+        with self.lock:
+            return file.seek(offset, whence)
 
     def _truncate(self, file: FileIO, size: int) -> int:
-        self._grow(max(0, size - os.fstat(file.fileno()).st_size))
-        return file.truncate(size)
+        with self.lock:
+            self._grow(max(0, size - os.fstat(file.fileno()).st_size))
+            return file.truncate(size)
 
     def _grow(self, count: int) -> None:
-        with self.lock:
-            if count > self.bytes_left:
-                raise OSError(errno.EDQUOT, f"it writes more to files than its Limits.file_bytes: {self.bytes_left} bytes are left")
-            self.bytes_left -= count
+        if count > self.bytes_left:
+            raise OSError(errno.EDQUOT, f"it writes more to files than its Limits.file_bytes: {self.bytes_left} bytes are left")
+        self.bytes_left -= count
 
 
 def _require_descriptors() -> None:
@@ -182,6 +189,6 @@ def _require_descriptors() -> None:
 OPERATIONS: Final[dict[str, Callable[..., Any]]] = {
     "read": Served._read,
     "write": Served._write,
-    "seek": lambda served, file, offset, whence: file.seek(offset, whence),
+    "seek": Served._seek,
     "truncate": Served._truncate,
 }

@@ -6,6 +6,9 @@ import os
 import resource
 import socket
 import threading
+import weakref
+from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,9 @@ import pytest
 import trio
 from hosting import Host, answer, cell
 
+from beamlike import io, sleep
 from cells import Limits
-from cells.served import LEFT
+from cells.served import LEFT, OPERATIONS, Served
 
 FILE = """
 async def main(parent, {parameters}):
@@ -169,6 +173,42 @@ def test_what_is_written_to_files_is_limited(host: Host, folder: Path, name: str
     kind, text = run(host, WRITES[name], str(folder / "new"), limits=Limits(file_bytes=100_000), **readable(folder, mode="rw"))
     assert (kind, "its Limits.file_bytes" in text) == ("OSError", True)
     assert (folder / "new").stat().st_size <= 100_000
+
+
+def test_a_file_is_written_where_that_was_checked(tmp_path: Path) -> None:
+    served = Served(frozenset({"file"}), 1000)
+    seek = partial(OPERATIONS["seek"], served)
+
+    class Sought(FileIO):
+        """Somebody seeks just before it is written to."""
+
+        def write(self, data: Any, /) -> int:
+            self.thread = threading.Thread(target=seek, args=(self, 1 << 30, os.SEEK_SET))
+            self.thread.start()
+            self.thread.join(0.05)  # which waits for us
+            return super().write(data)
+
+    with Sought(tmp_path / "file", "w") as file:
+        OPERATIONS["write"](served, file, b"x")
+        file.thread.join()
+        assert (os.fstat(file.fileno()).st_size, file.tell()) == (1, 1 << 30)
+
+
+def test_of_a_closed_file_nothing_is_kept(host: Host, folder: Path) -> None:
+    async def check() -> None:
+        served = Served(frozenset({"file"}), 0)
+        async with io():
+            (_, number) = await served.answer(("open", str(folder / "a.txt"), "r"))
+            file = weakref.ref(served.open[number])
+            assert await served.answer(("read", number, 3)) == ("ok", b"one")
+            assert await served.answer(("close", number)) == ("ok", None)
+        for _ in range(1000):  # while a thread lets go of it
+            if file() is None:
+                break
+            await sleep(0.001)
+        assert file() is None
+
+    host.run(check)
 
 
 def test_files_are_closed_with_the_cell(host: Host, folder: Path) -> None:
