@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from beamlike import Pid, call, pack
-from beamlike.seam import start_behaviour
+from beamlike.seam import end, start_behaviour
 from cells.compiled import MOST_CODE, Compiled
 from cells.gateway import be_gateway
 from cells.inside.program import Start
@@ -81,6 +81,8 @@ async def compile_component(
 ) -> Compiled:
     """Compile a component in a cell, for many cells to run: each starts in a fraction of the time. See docs/wasm-cells.md.
 
+    The cell ends with the call, also if that is cancelled or takes too long.
+
     Args:
         metered: for cells with a limit of fuel.
         limits: of the cell that compiles; of fuel it needs none.
@@ -100,8 +102,12 @@ async def compile_component(
         be_gateway, "wasm", False, begin, limits, frozenset(), None, link=False, timeout=timeout, initial_call="cell:compiler"
     )
     code = bytearray()
-    while len(code) < MOST_CODE and (part := await call(cell, len(code), timeout=timeout)):
-        code += part
+    try:
+        while len(code) < MOST_CODE and (part := await call(cell, len(code), timeout=timeout)):
+            code += part
+    finally:
+        if cell.process is not None:
+            end(cell.process, "killed")
     return Compiled(bytes(code), metered)
 
 
