@@ -36,7 +36,7 @@ VIOLATION = 128 + signal.SIGSYS
 UNITS = {"": 1.0, "K": 2.0**10, "M": 2.0**20, "G": 2.0**30, "T": 2.0**40}
 SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
 MOST_BYTES = 1 << 46  # of any size: what an OS process can address, about
-LONGEST = 1e9  # seconds
+SHORTEST, LONGEST = 0.001, 1e9  # seconds of CPU time that can be a limit
 LOOK = 0.2  # seconds between two looks whether Ctrl-C came, while there is no room for output
 CHUNK = 1 << 20  # bytes read at a time
 STREAMS = {"stdout": 1, "stderr": 2}
@@ -62,8 +62,8 @@ def as_duration(context: click.Context, option: click.Parameter, value: str | No
     seconds = _scaled(value, SECONDS)
     if seconds is None:
         raise click.BadParameter(f"{value!r} is no duration: write a number of seconds, or one with ms, s or m behind it, as 500ms")
-    if not 0 < seconds < LONGEST:
-        raise click.BadParameter(f"{value!r} is no time that a program can have: write more than 0 and less than {LONGEST:.0f} seconds")
+    if not SHORTEST <= seconds < LONGEST:
+        raise click.BadParameter(f"{value!r} is no time that a program can have: write 1ms or more, and less than {LONGEST:.0f} seconds")
     return seconds
 
 

@@ -80,6 +80,7 @@ def test_a_script_gets_its_arguments_and_all_of_stdin_and_json_is_the_last_line(
     [
         ("print('out'); 1 / 0", [], 1, "out\n", r"Traceback .*ZeroDivisionError: division by zero\n"),
         ("while True: pass", ["--cpu", "200ms"], 124, "", r"beamlike: .*script.py was .* 0.2 s .*\n"),
+        ("while True: pass", ["--cpu", "1ms"], 124, "", r"beamlike: .*script.py was .* 0.001 s .*\n"),
         ("bytearray(1 << 30)", ["--memory", "16M"], 137, "", r"Traceback .*MemoryError\nbeamlike: .* 16777216 bytes of memory .*\n"),
         ("while True: print('x' * 9)", ["--output", "25"], 153, "xxxxxxxxx\n" * 2 + "xxxxx", r"beamlike: .* 25 bytes .*\n"),
         ("import os; os.execv('/bin/true', ['true'])", [], 159, "", r"beamlike: .* system call execve, .*\n"),
@@ -262,6 +263,7 @@ def test_without_a_wall_nothing_is_run(tmp_path: Path, interpreters: Any) -> Non
         (["--output", "0"], "Invalid value for '--output': '0' is no size that can be had"),
         (["--cpu", "2h"], "Invalid value for '--cpu': '2h' is no duration"),
         (["--cpu", "1e3"], "'1e3' is no duration"),
+        (["--cpu", "0.9ms"], "'0.9ms' is no time that a program can have: write 1ms or more"),
         (["--cpu", "0s"], "'0s' is no time that a program can have"),
         (["--cpu", "1000000000"], "'1000000000' is no time that a program can have"),
         (["--exclude", "send"], "Invalid value for '--exclude': 'send' is no Python tuple: write one such as ('send', 'all')"),
