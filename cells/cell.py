@@ -69,7 +69,7 @@ async def spawn_cell(source: str | ModuleType | bytes | Compiled, fn: str | None
         timeout: seconds until it must be locked in.
 
     Raises:
-        CellUnavailable: this machine lacks a wall. Never is a program run without.
+        CellUnavailable: this machine lacks a wall, and never is a program run without; or there is no room for a further cell.
         TypeError, ValueError: an argument is not what it should be.
         BadNameError: the name is taken.
     """
