@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import errno
 import json
 import os
 import re
+import select
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
 from importlib.util import decode_source
 from pathlib import Path
@@ -33,7 +36,8 @@ VIOLATION = 128 + signal.SIGSYS
 UNITS = {"": 1.0, "K": 2.0**10, "M": 2.0**20, "G": 2.0**30, "T": 2.0**40}
 SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
 MOST_BYTES = 1 << 46  # of any size: what an OS process can address, about
-LONGEST = 1e9  # seconds
+SHORTEST, LONGEST = 0.001, 1e9  # seconds of CPU time that can be a limit
+LOOK = 0.2  # seconds between two looks whether Ctrl-C came, while there is no room for output
 CHUNK = 1 << 20  # bytes read at a time
 STREAMS = {"stdout": 1, "stderr": 2}
 
@@ -58,8 +62,8 @@ def as_duration(context: click.Context, option: click.Parameter, value: str | No
     seconds = _scaled(value, SECONDS)
     if seconds is None:
         raise click.BadParameter(f"{value!r} is no duration: write a number of seconds, or one with ms, s or m behind it, as 500ms")
-    if not 0 < seconds < LONGEST:
-        raise click.BadParameter(f"{value!r} is no time that a program can have: write more than 0 and less than {LONGEST:.0f} seconds")
+    if not SHORTEST <= seconds < LONGEST:
+        raise click.BadParameter(f"{value!r} is no time that a program can have: write 1ms or more, and less than {LONGEST:.0f} seconds")
     return seconds
 
 
@@ -174,7 +178,7 @@ def run(
     Exit statuses:
       0          it ended normally
       N          it called sys.exit(N)
-      1          an exception, whose traceback it has shown
+      1          an exception, whose traceback it has shown; or what it writes cannot be passed on
       2          the command line is wrong
       124        its CPU time is over
       125        there can be no cell on this machine
@@ -197,20 +201,22 @@ def run(
         stdin = b"" if file.name == "<stdin>" else _all_of_stdin(memory)
         options = {"exclude": exclude, "opens": {kind for kind, *_ in opened}, "limits": limits, "strict": strict, "stdin": stdin}
         ended = beamlike.run(partial(relay.run, source, arguments, **options))
+        status, text = verdict(ended.reason, limits)
+        if as_json:
+            shown = {"reason": _plain(ended.reason), "status": status, "cpu": round(ended.cpu, 6), "memory": ended.memory}
+            _write_all("stdout", f"{relay.line_end}{json.dumps(shown)}\n")
+        elif text:
+            _complain(f"{click.format_filename(file.name)} {text}")
     except CellUnavailable as error:
-        print(f"beamlike: {error}", file=sys.stderr)
+        _complain(str(error))
         sys.exit(UNAVAILABLE)
     except KeyboardInterrupt:
         sys.exit(application.INTERRUPTED)
-    if ended is None:
-        sys.exit(BROKEN_PIPE)
-    status, text = verdict(ended.reason, limits)
-    if as_json:
-        if relay.is_line_open:
-            print()
-        print(json.dumps({"reason": _plain(ended.reason), "status": status, "cpu": round(ended.cpu, 6), "memory": ended.memory}))
-    elif text:
-        print(f"beamlike: {click.format_filename(file.name)} {text}", file=sys.stderr)
+    except OutputError as error:
+        if error.errno == errno.EPIPE:
+            sys.exit(BROKEN_PIPE)
+        _complain(str(error))
+        sys.exit(FAILED)
     sys.exit(status)
 
 
@@ -283,25 +289,51 @@ class Relay:
     """Passes on what a script writes."""
 
     def __init__(self) -> None:
-        self.is_line_open = False  # of stdout
+        self.line_end = ""  # what the last line of stdout lacks
 
-    async def run(self, source: str, arguments: tuple[str, ...], **options: Any) -> CellEnded | None:
-        """How the script ended; None if it did not, for nobody reads what it writes."""
+    async def run(self, source: str, arguments: tuple[str, ...], **options: Any) -> CellEnded:
+        """How the script ended. Raises: OutputError."""
         await spawn_cell(source, None, *arguments, output=beamlike.self_pid(), **options)
         while True:
             match await beamlike.receive():
                 case CellOutput(_, stream, data):
-                    try:
-                        write_all(STREAMS[stream], data)
-                    except BrokenPipeError:
-                        return None
                     if stream == "stdout":
-                        self.is_line_open = not data.endswith(b"\n")
+                        self.line_end = "" if data.endswith(b"\n") else "\n"
+                    while data := write(stream, data):
+                        await beamlike.sleep(LOOK / 1000)  # for Ctrl-C
                 case CellEnded() as ended:
                     return ended
 
 
-def write_all(fd: int, data: bytes) -> None:
-    """Past the buffers of `sys.stdout`, which would be written again when we end."""
-    while data:
-        data = data[os.write(fd, data) :]
+class OutputError(Exception):
+    """Nothing can be written to stdout or stderr any more, for the reason that `errno` is."""
+
+    def __init__(self, stream: str, error: OSError) -> None:
+        super().__init__(f"cannot write to {stream}: {error.strerror}")
+        self.errno = error.errno
+
+
+def write(stream: str, data: bytes) -> bytes:
+    """Write until there has been no room for LOOK seconds, and return the rest. Meanwhile nothing is taken from the cell, which waits.
+
+    Past the buffers of `sys.stdout`, which would be written again when we end. Raises: OutputError.
+    """
+    fd = STREAMS[stream]
+    try:
+        while data and select.select([], [fd], [], LOOK)[1]:
+            with suppress(BlockingIOError):  # who started us may have made it so
+                data = data[os.write(fd, data[: select.PIPE_BUF]) :]  # for which there is room
+    except OSError as error:
+        raise OutputError(stream, error) from error
+    return data
+
+
+def _write_all(stream: str, text: str) -> None:
+    data = text.encode(errors="backslashreplace")
+    while data := write(stream, data):
+        pass
+
+
+def _complain(text: str) -> None:
+    with suppress(OutputError):  # then there is nobody to be told
+        _write_all("stderr", f"beamlike: {text}\n")

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from beamlike import Pid, call, pack
-from beamlike.seam import start_behaviour
+from beamlike.seam import end, start_behaviour
 from cells.compiled import MOST_CODE, Compiled
 from cells.gateway import be_gateway
 from cells.inside.program import Start
@@ -69,7 +69,7 @@ async def spawn_cell(source: str | ModuleType | bytes | Compiled, fn: str | None
         timeout: seconds until it must be locked in.
 
     Raises:
-        CellUnavailable: this machine lacks a wall. Never is a program run without.
+        CellUnavailable: this machine lacks a wall, and never is a program run without; or there is no room for a further cell.
         TypeError, ValueError: an argument is not what it should be.
         BadNameError: the name is taken.
     """
@@ -80,6 +80,8 @@ async def compile_component(
     component: bytes, *, metered: bool = False, limits: Limits = COMPILER, timeout: float | None = 300.0
 ) -> Compiled:
     """Compile a component in a cell, for many cells to run: each starts in a fraction of the time. See docs/wasm-cells.md.
+
+    The cell ends with the call, also if that is cancelled or takes too long.
 
     Args:
         metered: for cells with a limit of fuel.
@@ -100,8 +102,12 @@ async def compile_component(
         be_gateway, "wasm", False, begin, limits, frozenset(), None, link=False, timeout=timeout, initial_call="cell:compiler"
     )
     code = bytearray()
-    while len(code) < MOST_CODE and (part := await call(cell, len(code), timeout=timeout)):
-        code += part
+    try:
+        while len(code) < MOST_CODE and (part := await call(cell, len(code), timeout=timeout)):
+            code += part
+    finally:
+        if cell.process is not None:
+            end(cell.process, "killed")
     return Compiled(bytes(code), metered)
 
 

@@ -106,9 +106,8 @@ class Connection:
         self.owner = owner
         self.limits = limits
         self.inlet.quota, self.inlet.longest = self._share(), limits.message_bytes
-        if self.pidfd >= 0 and limits.cpu is not None:
-            self._watch_cpu(limits.cpu)
         if self.first:
+            self._watch_cpu()
             owner.ready(self.first)
 
     @staticmethod
@@ -177,6 +176,7 @@ class Connection:
         if kind == CellKind.READY and not self.first and from_:
             self.first = from_
             if self.owner is not None:
+                self._watch_cpu()
                 self.owner.ready(from_)
         elif self.owner is not None:
             self.owner.arrived(kind, flags, to, from_, ref, payload)
@@ -238,12 +238,17 @@ class Connection:
         self.pidfd = pidfd
         if self.is_doomed:
             self._send_kill()
-        elif self.owner is not None and self.limits.cpu is not None:
-            self._watch_cpu(self.limits.cpu)
+        else:
+            self._watch_cpu()
 
-    def _watch_cpu(self, limit: float) -> None:
+    def _watch_cpu(self) -> None:
+        """From when it is ready, has an owner and a pidfd: what its start takes does not count."""
+        limit = self.limits.cpu
+        if limit is None or self.owner is None or not self.first or self.pidfd < 0:
+            return
         try:
             clock = cpu_clock(self.pidfd)
+            most = time.clock_gettime(clock) + limit
         except OSError:  # it has ended, or there is no descriptor left to look by: then nobody could say when it has had enough
             self.kill()
             return
@@ -252,7 +257,7 @@ class Connection:
             if self.pidfd < 0:
                 return False
             try:
-                left = limit - time.clock_gettime(clock)
+                left = most - time.clock_gettime(clock)
             except OSError:  # it has ended
                 return False
             if left <= 0:

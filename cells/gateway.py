@@ -87,13 +87,6 @@ class CellEnded:
     memory: int
 
 
-class NotReady:
-    """To a gateway: the cell has ended before it was locked."""
-
-    def __init__(self, reason: Any) -> None:
-        self.reason = reason
-
-
 class ViolationError(BrokenRingError):
     """The cell has written what its runtime never would."""
 
@@ -108,6 +101,7 @@ class Gateway:
         self.output = output
         self.output_left = limits.output_bytes
         self.reason: Any = None  # why the cell ended, once that is known
+        self.is_started = False  # who starts it has been told that it is there
         self.handles = Handles()
         self.opened = opened
         self.closed: caps.Layers = caps.extend((), sorted((kind, "all") for kind in CLOSED - opened))
@@ -263,7 +257,7 @@ class Gateway:
         more = extra(self.process)
         more.closed = CLOSED - self.opened
         more.label = f"cell, OS process {self.connection.os_pid()}"
-        deliver(self.process, READY)
+        deliver(self.process, SETTLED)
 
     def _send(self, to: int, from_: int, ref: int, payload: bytes) -> None:
         if to == NOBODY:
@@ -451,20 +445,20 @@ class Gateway:
         self.served.close()
         if self.output is not None:
             send(self.output, CellEnded(self.process.pid, reason, ended.cpu, ended.memory))
-        if not self.proxies:
-            deliver(self.process, NotReady(reason))
         for helper in [*self.pending.values(), *self.requests.values()]:
             end(helper, "killed")
         for pid in list(self.proxies.values()):
-            if pid.process is not None:
+            if pid.process is not None and (self.is_started or pid is not self.process.pid):
                 end(pid.process, reason)
+        if not self.is_started:
+            deliver(self.process, SETTLED)
 
     def _reason_of(self, ended: Ended) -> Any:
         status = ended.status
         if self.connection.is_over_cpu or status == -signal.SIGXCPU:
             return ("limit", "cpu")
         if status is None:
-            return ("cell_lost", "its zygote has died")
+            return ("cell_lost", ended.why)
         if status == OUT_OF_MEMORY:
             return ("limit", "memory")
         if status == -signal.SIGSYS:
@@ -485,7 +479,7 @@ def name_of(signum: int) -> str:
         return f"SIG{signum}"
 
 
-READY: Final = object()
+SETTLED: Final = object()  # to a gateway: the cell is locked, or has ended, perhaps both
 Act = Callable[[Gateway, int, int, int, bytes], None]  # to, from, ref, payload
 
 ACTS: Final[dict[int, Act]] = {
@@ -535,12 +529,17 @@ async def be_gateway(
 ) -> None:
     """The body of a cell's process."""
     me = current_process()
-    source = zygote(kind, strict=strict)
-    gateway = _gateways[me] = Gateway(me, source, limits, begin, opened, output)
-    first = await receive(lambda message: message is READY or type(message) is NotReady)
-    if first is not READY:
-        error = CellUnavailable(source.error or f"the cell could not be locked: it ended with {first.reason!r}")
+    try:
+        source = zygote(kind, strict=strict)
+        gateway = _gateways[me] = Gateway(me, source, limits, begin, opened, output)
+    except OSError as lack:  # of descriptors or memory
+        raise Failed(CellUnavailable(f"no further cell on this node: {lack}"), "unavailable") from lack
+    await receive(lambda message: message is SETTLED)
+    if gateway.reason is not None:
+        (reason,) = gateway.reason
+        error = CellUnavailable(source.error or f"the cell could not be locked: it ended with {reason!r}")
         raise Failed(error, "unavailable")  # whoever starts it is told
+    gateway.is_started = True
     started.ok()
     gateway.send_start()
     await gateway.relay(gateway.own[me.pid])

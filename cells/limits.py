@@ -8,6 +8,7 @@ from beamlike import record
 from cells.kinds import LONGEST
 
 MOST_BYTES: Final = LONGEST  # of a message
+LEAST_CPU: Final = 0.001  # seconds: more than a cell looks for its program before it sleeps
 
 
 @record
@@ -18,7 +19,8 @@ class Limits:
         memory: bytes of address space beyond the interpreter's own. Passing it is a MemoryError inside, and unless that is caught the end,
             `("limit", "memory")`. For WebAssembly bytes of each of its memories; its compiler has 64 MiB besides, enough for a module of
             700 KB, and takes from this what it needs more: up to 90 bytes for each of the module's. For components see docs/wasm-cells.md.
-        cpu: seconds of CPU time over its whole life; None: no limit. Then it ends with `("limit", "cpu")`.
+        cpu: seconds of CPU time, at least 0.001, over its whole life, from when it is locked in; None: no limit. Then it ends with
+            `("limit", "cpu")`.
         fuel: instructions of WebAssembly, about, over its whole life, then it ends with `("limit", "cpu")`, after the same instruction each
             time; None: no limit. Counting makes it slower.
         messages_per_s: records that are taken from it in a second; what it sends beyond that waits in its own ring, and it with it.
@@ -55,5 +57,5 @@ class Limits:
         if self.cpu is not None:
             if type(self.cpu) not in (int, float):
                 raise TypeError(f"Limits: cpu is seconds or None, not {self.cpu!r}")
-            if not 0 < self.cpu < 1e9:
-                raise ValueError(f"Limits: cpu is {self.cpu}: expected a positive number of seconds, or None")
+            if not LEAST_CPU <= self.cpu < 1e9:
+                raise ValueError(f"Limits: cpu is {self.cpu}: expected {LEAST_CPU} seconds or more, and less than 1e9, or None")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from io import FileIO
 from threading import Lock
 from typing import Any, Final
@@ -24,6 +26,8 @@ MOST_OPEN: Final = 64  # files and connections of a cell, those included that ar
 MOST_READ: Final = 16 * 1024  # bytes of an answer
 MOST_TEXT: Final = 500  # characters of an error
 MOST_THREADS: Final = 4  # of the node's, which wait for a disk on behalf of one cell
+LEFT: Final = 64  # descriptors that cells leave to the node
+AT_A_TIME: Final = 2  # that it takes to open a file: of what was found, and of that opened
 MODES: Final = {"r": "r", "w": "w", "a": "w", "x": "w", "r+": "rw", "w+": "rw"}  # of `open`, and what they are to exclusions
 
 
@@ -38,7 +42,7 @@ class Served:
     def __init__(self, opened: frozenset[str], file_bytes: int) -> None:
         self.opened = opened
         self.bytes_left = file_bytes
-        self.lock = Lock()  # of that
+        self.lock = Lock()  # of that, and of where in its files is written: what is checked must be what is done
         self.open: dict[int, FileIO | trio.SocketStream] = {}
         self.users: Counter[FileIO] = Counter()  # threads in which something is done with a file: its descriptor must stay its own
         self.opening = 0  # that have been asked for
@@ -83,6 +87,7 @@ class Served:
         caps.check("file", path, MODES[mode])  # as it is written: what is not permitted is not even looked for
         if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
             raise OSError(errno.EACCES, "a cell opens regular files only")
+        _require_descriptors()
         return open_file(path, mode + "b", buffering=0)  # type: ignore[return-value]  # it is not buffered
 
     async def _keep(self, opening: Coroutine[Any, Any, FileIO | trio.SocketStream]) -> int:
@@ -116,7 +121,7 @@ class Served:
         """It is open to the cell no longer."""
         if not isinstance(what, FileIO):
             what.socket.close()
-        elif not self.users[what]:
+        elif what not in self.users:
             what.close()
 
     async def _operate(self, operation: str, what: FileIO | trio.SocketStream, operands: list[Any]) -> Any:
@@ -126,8 +131,10 @@ class Served:
                 return await self._in_thread(OPERATIONS[operation], self, what, *operands)
             finally:
                 self.users[what] -= 1
-                if what not in self.open.values():
-                    self._let_go(what)
+                if not self.users[what]:
+                    del self.users[what]
+                    if what not in self.open.values():
+                        what.close()
         match operation, operands:
             case "read", [int(count)]:
                 return bytes(await what.receive_some(max(1, min(count, MOST_READ))))
@@ -140,6 +147,7 @@ class Served:
         if "net" not in self.opened:
             raise OSError(errno.EACCES, "no connection is open to this cell")
         caps.check("net", host, port)  # the name itself: to look up any would tell them to whoever answers for them
+        _require_descriptors()
         return await open_tcp(host, port)
 
     # --- operations on files, in a thread ---
@@ -148,24 +156,39 @@ class Served:
         return file.read(max(0, min(count, MOST_READ))) or b""
 
     def _write(self, file: FileIO, data: bytes) -> int:
-        end = os.fstat(file.fileno()).st_size
-        self._grow(max(len(data), file.tell() + len(data) - end))
-        return file.write(data)
+        with self.lock:
+            end = os.fstat(file.fileno()).st_size
+            self._grow(max(len(data), file.tell() + len(data) - end))
+            return file.write(data)
+
+    def _seek(self, file: FileIO, offset: int, whence: int) -> int:
+        with self.lock:
+            return file.seek(offset, whence)
 
     def _truncate(self, file: FileIO, size: int) -> int:
-        self._grow(max(0, size - os.fstat(file.fileno()).st_size))
-        return file.truncate(size)
+        with self.lock:
+            self._grow(max(0, size - os.fstat(file.fileno()).st_size))
+            return file.truncate(size)
 
     def _grow(self, count: int) -> None:
-        with self.lock:
-            if count > self.bytes_left:
-                raise OSError(errno.EDQUOT, f"it writes more to files than its Limits.file_bytes: {self.bytes_left} bytes are left")
-            self.bytes_left -= count
+        if count > self.bytes_left:
+            raise OSError(errno.EDQUOT, f"it writes more to files than its Limits.file_bytes: {self.bytes_left} bytes are left")
+        self.bytes_left -= count
+
+
+def _require_descriptors() -> None:
+    """Raises: OSError, EMFILE: few are left."""
+    with ExitStack() as undo:
+        for _ in range(AT_A_TIME):
+            fd = os.eventfd(0, os.EFD_CLOEXEC)  # the lowest that is free
+            undo.callback(os.close, fd)
+    if fd >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - LEFT:
+        raise OSError(errno.EMFILE, "the node of this cell may open few files more (ulimit -n)")
 
 
 OPERATIONS: Final[dict[str, Callable[..., Any]]] = {
     "read": Served._read,
     "write": Served._write,
-    "seek": lambda served, file, offset, whence: file.seek(offset, whence),
+    "seek": Served._seek,
     "truncate": Served._truncate,
 }

@@ -1,14 +1,19 @@
 """The zygotes of this node, one for each kind of cell, and how each of their cells ended.
 
 A zygote is started for the first cell, and again if it has died; all its cells die with it.
+
+Each cell costs the node descriptors, so with its first zygote the node raises its own soft limit to the hard one, as is usual for who does
+not call select(2). Programs that it starts inherit that. When there are none left all the same, that costs the cell that is being made.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import resource
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -17,17 +22,18 @@ import trio
 from beamlike.seam import error_reason, format_reason, log
 from cells.errors import CellUnavailable
 from cells.inside.zygote import command
-from nodes.seam import Channel, ChannelClosed, PacketError, socket_pair
+from nodes.seam import Channel, ChannelClosed, LostDescriptorsError, PacketError, socket_pair
 
 logger = logging.getLogger("beamlike.cells")
 
 
 class Ended(NamedTuple):
-    """How the OS process of a cell ended. `status`: as `subprocess`; None if nobody knows, for its zygote died."""
+    """How the OS process of a cell ended."""
 
-    status: int | None
-    cpu: float  # seconds
-    memory: int  # bytes, the most that were resident
+    status: int | None  # as of `subprocess`; None if nobody knows
+    cpu: float = 0.0  # seconds
+    memory: int = 0  # bytes, the most that were resident
+    why: str = ""  # nobody knows
 
 
 class Zygote:
@@ -37,6 +43,7 @@ class Zygote:
     """
 
     def __init__(self, modules: list[str], *, executable: bool, strict: bool) -> None:
+        _raise_limit()
         ours, theirs = socket_pair()
         with theirs:
             os.set_inheritable(theirs.fileno(), True)
@@ -63,22 +70,43 @@ class Zygote:
         if self.error is not None:
             raise CellUnavailable(self.error)
         number = next(self._numbers)
+        self._send("fork", number, limits, fds=fds)
         self._cells[number] = forked, ended
-        self.channel.send("fork", number, limits, fds=fds)
+
+    def _send(self, kind: str, *items: Any, fds: Sequence[int] = ()) -> None:
+        is_flushed = self.channel.wants_write
+        self.channel.send(kind, *items, fds=fds)
+        if self.channel.wants_write and not is_flushed:
+            trio.lowlevel.spawn_system_task(self._flush)
+
+    async def _flush(self) -> None:
+        """A system task while packets wait: the zygote takes them when it has the time."""
+        try:
+            while self.channel.wants_write:
+                await trio.lowlevel.wait_writable(self.channel)
+                self.channel.flush()
+        except trio.ClosedResourceError:
+            return  # nothing waits any more
+        except OSError as error:  # what waits cannot be sent, and nothing after it
+            log(logger, logging.ERROR, "the cells of this node are ended: %s", error)
+            self.close()
 
     async def _listen(self) -> None:
         """A system task: what the zygote says, until it dies."""
         try:
-            while True:
+            while not self.channel.is_closed:
                 try:
                     packet = self.channel.receive()
                 except ChannelClosed:
                     break
+                except LostDescriptorsError as lost:
+                    packet = lost.items, []
                 except PacketError as error:  # whose it was is not known: of all its cells nobody would know how they end
                     log(logger, logging.ERROR, "the cells of this node are ended: %s", error)
                     break
                 if packet is None:
-                    await trio.lowlevel.wait_readable(self.channel)
+                    with suppress(trio.ClosedResourceError):
+                        await trio.lowlevel.wait_readable(self.channel)
                     continue
                 match packet:
                     case (("ready", namespaces), []):
@@ -87,11 +115,12 @@ class Zygote:
                         self.error = text
                     case (("forked", int(number)), [pidfd]):
                         _tell(self._cells[number][0], pidfd)
+                    case (("forked", int(number)), []):  # its pidfd was lost, so nobody but the zygote can end it
+                        self._send("kill", number)
+                        _tell(self._cells.pop(number)[1], Ended(None, why="the node may open no more files (ulimit -n)"))
                     case (("failed", int(number), str(text)), []):
-                        self.error = self.error or text
-                        _tell(self._cells.pop(number)[1], Ended(None, 0.0, 0))
-                        self.error = None
-                    case (("ended", int(number), int(status), float(cpu), int(memory)), []):
+                        _tell(self._cells.pop(number)[1], Ended(None, why=text))
+                    case (("ended", int(number), int(status), float(cpu), int(memory)), []) if number in self._cells:
                         _tell(self._cells.pop(number)[1], Ended(status, cpu, memory))
         finally:
             self.close()
@@ -101,12 +130,19 @@ class Zygote:
         if self.channel.is_closed:
             return
         self.error = self.error or "the zygote of the cells has died"
+        trio.lowlevel.notify_closing(self.channel)
         self.channel.close()
         self._process.kill()
         self._process.wait()
         cells, self._cells = self._cells, {}
         for _, ended in cells.values():
-            _tell(ended, Ended(None, 0.0, 0))
+            _tell(ended, Ended(None, why="its zygote has died"))
+
+
+def _raise_limit() -> None:
+    """Of the descriptors that this OS process may have open."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _tell(fn: Callable[[Any], None], what: Any) -> None:

@@ -64,7 +64,15 @@ class ChannelClosed(Exception):  # noqa: N818 - it says what happened, as trio's
 
 
 class PacketError(ValueError):
-    """A packet that was received is not one of ours, or has lost descriptors because this OS process may open no more."""
+    """A packet that was received is not one of ours."""
+
+
+class LostDescriptorsError(PacketError):
+    """A packet that was received has lost its descriptors, for this OS process may open no more. `items`: the rest of it."""
+
+    def __init__(self, items: tuple[Any, ...]) -> None:
+        super().__init__("descriptors of a control packet were lost: this OS process may open no more (ulimit -n)")
+        self.items = items
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
@@ -128,7 +136,7 @@ class Channel:
     def receive(self) -> Packet | None:
         """The next packet; None if there is none now. Its arrays are tuples.
 
-        Raises: ChannelClosed; PacketError.
+        Raises: ChannelClosed; PacketError; LostDescriptorsError.
         """
         try:
             packet, fds, is_whole = receive_fds(self._socket, LONGEST, MOST_DESCRIPTORS)
@@ -141,9 +149,9 @@ class Channel:
             close_all(fds)
             raise ChannelClosed
         try:
-            if not is_whole:
-                raise PacketError("descriptors of a control packet were lost: this OS process may open no more (ulimit -n)")
             items = _unpacked(packet)
+            if not is_whole:
+                raise LostDescriptorsError(items)
             if items == (IN_MEMORY,) and fds:
                 items = _unpacked(_content(fds[0]))
                 os.close(fds.pop(0))

@@ -1,7 +1,7 @@
 """The face for packages whose programs join the mailboxes without being nodes (cells, unikernels). Programs need none of it."""
 
 from nodes.arrivals import ARRIVALS
-from nodes.control import Channel, ChannelClosed, PacketError, close_all, socket_pair
+from nodes.control import Channel, ChannelClosed, LostDescriptorsError, PacketError, close_all, socket_pair
 from nodes.here import joined_or_none
 from nodes.hot.ends import Inlet, Outlet, may_hold_pid
 from nodes.hot.peer import MOST_BACKLOG, Peer
@@ -20,6 +20,7 @@ __all__ = [
     "Inlet",
     "Intake",
     "Kind",
+    "LostDescriptorsError",
     "Outlet",
     "PacketError",
     "PairEnd",

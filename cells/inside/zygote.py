@@ -13,6 +13,7 @@ import gc
 import os
 import resource
 import select
+import signal
 import socket
 import sys
 import traceback
@@ -137,9 +138,11 @@ class Zygote:
                     packet = self.channel.receive()
                 except ChannelClosed:
                     os._exit(0)
-                if packet is not None:
-                    (_, number, limits), fds = packet
-                    self._fork(number, limits, fds)
+                match packet:
+                    case (("fork", number, limits), fds):
+                        self._fork(number, limits, fds)
+                    case (("kill", number), _):
+                        self._kill(number)
             send_all(self.channel)
 
     def _begin(self, polls: bool) -> None:
@@ -168,6 +171,12 @@ class Zygote:
         self.children[pidfd] = number, pid
         self.poll.register(pidfd, select.POLLIN)
         self.channel.send("forked", number, fds=[pidfd])
+
+    def _kill(self, number: int) -> None:
+        """The node has no pidfd of this cell. It may have ended."""
+        for pidfd, (each, _) in self.children.items():
+            if each == number:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
     def _reap(self, pidfd: int) -> None:
         number, pid = self.children.pop(pidfd)

@@ -1,5 +1,6 @@
 """The command `cell`: real cells, and all that can be wrong with what is asked for."""
 
+import fcntl
 import json
 import os
 import pty
@@ -8,10 +9,13 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+import termios
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from textwrap import dedent
+from time import sleep
 from typing import Any
 
 import pytest
@@ -76,6 +80,7 @@ def test_a_script_gets_its_arguments_and_all_of_stdin_and_json_is_the_last_line(
     [
         ("print('out'); 1 / 0", [], 1, "out\n", r"Traceback .*ZeroDivisionError: division by zero\n"),
         ("while True: pass", ["--cpu", "200ms"], 124, "", r"beamlike: .*script.py was .* 0.2 s .*\n"),
+        ("while True: pass", ["--cpu", "1ms"], 124, "", r"beamlike: .*script.py was .* 0.001 s .*\n"),
         ("bytearray(1 << 30)", ["--memory", "16M"], 137, "", r"Traceback .*MemoryError\nbeamlike: .* 16777216 bytes of memory .*\n"),
         ("while True: print('x' * 9)", ["--output", "25"], 153, "xxxxxxxxx\n" * 2 + "xxxxx", r"beamlike: .* 25 bytes .*\n"),
         ("import os; os.execv('/bin/true', ['true'])", [], 159, "", r"beamlike: .* system call execve, .*\n"),
@@ -144,6 +149,49 @@ def test_a_cell_to_which_nobody_listens_is_ended(tmp_path: Path) -> None:
         assert program.stderr is not None
         assert program.stderr.read() == ""
         assert program.wait(LIMIT) == 141
+
+
+MUCH = 200_000  # bytes: more than there is room for in a pipe
+
+
+@contextmanager
+def full_pipe(folder: Path, *, blocking: bool) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A program that writes MUCH into a pipe in which there is no more room; the other end."""
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, blocking)
+    with open(ours), started(script(folder, f"print('x' * {MUCH - 1})"), stdout=theirs) as program:
+        most = fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 1 << 16)
+        os.close(theirs)
+        written = array("i", [0])
+        while written[0] <= most - select.PIPE_BUF and program.poll() is None:
+            fcntl.ioctl(ours, termios.FIONREAD, written)
+            sleep(0.01)
+        yield program, ours
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_does_not_wait_for_who_reads_its_output(tmp_path: Path, signum: int, status: int) -> None:
+    with full_pipe(tmp_path, blocking=True) as (program, _):
+        program.send_signal(signum)
+        try:
+            assert program.wait(LIMIT) == status
+        finally:
+            program.kill()
+
+
+def test_its_output_waits_for_room_also_if_stdout_does_not_block(tmp_path: Path) -> None:
+    with full_pipe(tmp_path, blocking=False) as (program, end):
+        out = b""
+        while part := os.read(end, MUCH):
+            out += part
+        assert (len(out), program.wait(LIMIT)) == (MUCH, 0)
+
+
+@pytest.mark.parametrize(("text", "options"), [("print('out')", []), ("", ["--json"])])
+def test_an_output_that_is_full_is_an_error(tmp_path: Path, text: str, options: list[str]) -> None:
+    with open("/dev/full", "w") as full, started(script(tmp_path, text), *options, stdout=full) as program:
+        _, err = program.communicate(timeout=LIMIT)
+    assert (program.returncode, err) == (1, "beamlike: cannot write to stdout: No space left on device\n")
 
 
 def test_a_terminal_is_not_read(tmp_path: Path) -> None:
@@ -215,6 +263,7 @@ def test_without_a_wall_nothing_is_run(tmp_path: Path, interpreters: Any) -> Non
         (["--output", "0"], "Invalid value for '--output': '0' is no size that can be had"),
         (["--cpu", "2h"], "Invalid value for '--cpu': '2h' is no duration"),
         (["--cpu", "1e3"], "'1e3' is no duration"),
+        (["--cpu", "0.9ms"], "'0.9ms' is no time that a program can have: write 1ms or more"),
         (["--cpu", "0s"], "'0s' is no time that a program can have"),
         (["--cpu", "1000000000"], "'1000000000' is no time that a program can have"),
         (["--exclude", "send"], "Invalid value for '--exclude': 'send' is no Python tuple: write one such as ('send', 'all')"),

@@ -473,6 +473,21 @@ def test_the_reason_says_how_it_ended(host: Host, name: str) -> None:
     host.run(check)
 
 
+def test_the_shortest_time_is_its_programs_own(host: Host) -> None:
+    async def check() -> None:
+        for _ in range(2):  # there is no cell of this sort, then a spare one
+            monitor(await cell("async def main(parent):\n  while True: pass", limits=Limits(memory=2**26 + 1, cpu=0.001)))
+            assert (await answer()).reason == ("limit", "cpu")
+
+    host.run(check)
+
+
+@pytest.mark.parametrize("cpu", [0, -1, 0.0009, 1e9, float("nan")])
+def test_a_time_that_can_be_no_limit_is_refused(cpu: float) -> None:
+    with pytest.raises(ValueError, match=f"cpu is {cpu}: expected 0.001 seconds or more, and less than 1e9, or None"):
+        Limits(cpu=cpu)
+
+
 @pytest.mark.parametrize(
     "program", ["raise Stop(10**6000)", "raise Stop([10**6000])", "raise ValueError('x' * 200_000)", "raise Stop(object())"]
 )

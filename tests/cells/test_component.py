@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hosting import Host, answer
 
-from beamlike import CallError, Down, Pid, call, monitor, receive, self_pid, send
+from beamlike import CallError, Down, Pid, call, exit, monitor, receive, self_pid, send, spawn
 from cells import CellEnded, CellOutput, Compiled, Limits, compile_component, spawn_cell
 
 wasmtime = pytest.importorskip("wasmtime", reason="wasm cells need wasmtime: pip install 'beamlike[wasm]'")
@@ -235,6 +235,24 @@ def test_what_cannot_be_compiled_is_refused_with_a_reason(host: Host) -> None:
         assert refused.value.reason == ("limit", "memory")
         with pytest.raises(TypeError, match="a component is bytes"):
             await compile_component("(component)")  # type: ignore[arg-type]
+
+    host.run(check)
+
+
+def test_its_compiler_ends_with_the_call(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check() -> None:
+        async def never_answered(compiler: Pid, *args: Any, **options: Any) -> Any:
+            send(parent, compiler)
+            await receive(timeout=0 if is_late else None)
+
+        parent = self_pid()
+        monkeypatch.setattr("cells.cell.call", never_answered)
+        for is_late in (True, False):
+            caller = spawn(compile_component, ECHO)
+            monitor(await answer())
+            if not is_late:
+                exit(caller, "kill")
+            assert (await receive(Down, timeout=20)).reason in ("killed", "noproc")
 
     host.run(check)
 

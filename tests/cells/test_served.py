@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import threading
+import weakref
+from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,9 @@ import pytest
 import trio
 from hosting import Host, answer, cell
 
+from beamlike import io, sleep
 from cells import Limits
+from cells.served import LEFT, OPERATIONS, Served
 
 FILE = """
 async def main(parent, {parameters}):
@@ -122,6 +128,19 @@ def test_the_number_of_open_files_is_limited(host: Host, folder: Path) -> None:
     assert (kind, "at most 64" in text) == ("OSError", True)
 
 
+def test_the_last_descriptors_are_the_nodes_own(host: Host, folder: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    path = str(folder / "a.txt")
+    assert run(host, "open(a).read()", path, **readable(folder)) == ("done", "one\ntwo\n")  # so the node has a zygote
+    with open(path) as lowest:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest.fileno() + LEFT + 30, hard))
+            kind, text = run(host, "len([open(a) for _ in range(60)])", path, **readable(folder))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (kind, "may open few files more" in text) == ("OSError", True)
+
+
 DOOR = "__import__('cells.inside.files').inside.files._door.request"
 
 
@@ -154,6 +173,42 @@ def test_what_is_written_to_files_is_limited(host: Host, folder: Path, name: str
     kind, text = run(host, WRITES[name], str(folder / "new"), limits=Limits(file_bytes=100_000), **readable(folder, mode="rw"))
     assert (kind, "its Limits.file_bytes" in text) == ("OSError", True)
     assert (folder / "new").stat().st_size <= 100_000
+
+
+def test_a_file_is_written_where_that_was_checked(tmp_path: Path) -> None:
+    served = Served(frozenset({"file"}), 1000)
+    seek = partial(OPERATIONS["seek"], served)
+
+    class Sought(FileIO):
+        """Somebody seeks just before it is written to."""
+
+        def write(self, data: Any, /) -> int:
+            self.thread = threading.Thread(target=seek, args=(self, 1 << 30, os.SEEK_SET))
+            self.thread.start()
+            self.thread.join(0.05)  # which waits for us
+            return super().write(data)
+
+    with Sought(tmp_path / "file", "w") as file:
+        OPERATIONS["write"](served, file, b"x")
+        file.thread.join()
+        assert (os.fstat(file.fileno()).st_size, file.tell()) == (1, 1 << 30)
+
+
+def test_of_a_closed_file_nothing_is_kept(host: Host, folder: Path) -> None:
+    async def check() -> None:
+        served = Served(frozenset({"file"}), 0)
+        async with io():
+            (_, number) = await served.answer(("open", str(folder / "a.txt"), "r"))
+            file = weakref.ref(served.open[number])
+            assert await served.answer(("read", number, 3)) == ("ok", b"one")
+            assert await served.answer(("close", number)) == ("ok", None)
+        for _ in range(1000):  # while a thread lets go of it
+            if file() is None:
+                break
+            await sleep(0.001)
+        assert file() is None
+
+    host.run(check)
 
 
 def test_files_are_closed_with_the_cell(host: Host, folder: Path) -> None:
