@@ -1,8 +1,8 @@
 """What pyproject.toml cannot say: which modules are compiled, and what is missing where they cannot be.
 
 Every X.py in the folders HOT with an `X.pxd` beside it is compiled by Cython from that same source. The .py is installed
-too: it is what runs under BEAMLIKE_PURE=1. `nodes/ring.c` and `cells/walls.c` are C, and the build_*.py beside them say how cffi
-compiles them. `make` imports this file for `require_toolchain` before there is a setuptools, hence the late imports.
+too: it is what runs under BEAMLIKE_PURE=1. `nodes/ring.c`, `cells/walls.c` and `unikernels/launch.c` are C, and the build_*.py beside
+them say how cffi compiles them. `make` imports this file for `require_toolchain` before there is a setuptools, hence the late imports.
 """
 
 import os
@@ -65,6 +65,6 @@ if __name__ == "__main__":
 
     setup(
         ext_modules=hot_extensions(),
-        cffi_modules=["nodes/build_ring.py:ffibuilder", "cells/build_walls.py:ffibuilder"],
+        cffi_modules=["nodes/build_ring.py:ffibuilder", "cells/build_walls.py:ffibuilder", "unikernels/build_launch.py:ffibuilder"],
         options={"build_ext": {"parallel": str(os.cpu_count() or 1)}},
     )

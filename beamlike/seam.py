@@ -13,7 +13,7 @@ from beamlike.behaviours.supervising import Child
 from beamlike.behaviours.supervisor import StaticSupervising
 from beamlike.behaviours.system import Control, SystemRequest
 from beamlike.dead_letters import count as count_dead_letter
-from beamlike.exclusions import Under, inherited_from, is_refused_for_another, layers_of, limited_request, refusal
+from beamlike.exclusions import Refused, Under, inherited_from, is_refused_for_another, layers_of, limited_request, refusal
 from beamlike.exits import error_reason, format_reason, is_error, unwrapped
 from beamlike.extras import extra
 from beamlike.hooks import Hooks
@@ -97,6 +97,7 @@ __all__ = [
     "Options",
     "Process",
     "Ref",
+    "Refused",
     "Router",
     "Started",
     "StaticSupervising",

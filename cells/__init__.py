@@ -1,8 +1,8 @@
 # Cells: untrusted programs, each in an OS process of its own behind walls, with a pid like any other.
 #
 #   cell.py          spawn_cell, compile_component;  compiled.py  what that gives
-#   gateway.py       the process that a cell is to everybody else, and all that it can reach
-#   connection.py    its OS process and the ring to it;  zygotes.py  who forks it;  inside/  what runs in it
+#   process.py       the process that a cell is to everybody else;  gateway.py  all that it can reach
+#   connection.py    its OS process and the ring to it;  maker.py, zygotes.py  who forks it;  inside/  what runs in it
 #   translation.py   messages, with handles for pids;  handles.py;  kinds.py  what crosses the ring
 #   served.py        files and connections, opened on the trusted side
 #   limits.py        what a cell may use
@@ -13,8 +13,8 @@
 from cells.cell import Cell, compile_component, spawn_cell
 from cells.compiled import Compiled
 from cells.errors import CellUnavailable
-from cells.gateway import CellEnded, CellOutput
 from cells.limits import Limits
+from cells.process import CellEnded, CellOutput
 from cells.walls import Found, demand, probe
 
 __all__ = [

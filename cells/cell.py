@@ -11,10 +11,10 @@ from typing import Any, Literal
 from beamlike import Pid, call, pack
 from beamlike.seam import end, start_behaviour
 from cells.compiled import MOST_CODE, Compiled
-from cells.gateway import be_gateway
 from cells.inside.program import Start
 from cells.kinds import COMPILE, COMPILED
 from cells.limits import Limits
+from cells.process import be_cell
 
 KINDS = ("process", "wasm")
 OPENED = frozenset({"file", "net", "exit"})  # what may be opened to a cell
@@ -99,7 +99,7 @@ async def compile_component(
     begin = Start("compiler", (COMPILE, component), None, (), {}, b"")
     limits = replace(limits, fuel=1 if metered else None)  # which says that it is to be metered
     cell = await start_behaviour(
-        be_gateway, "wasm", False, begin, limits, frozenset(), None, link=False, timeout=timeout, initial_call="cell:compiler"
+        be_cell, "wasm", False, begin, limits, frozenset(), None, link=False, timeout=timeout, initial_call="cell:compiler"
     )
     code = bytearray()
     try:
@@ -166,7 +166,7 @@ async def _start(
     begin = Start(title, text, fn, args, dict(modules or {}), stdin)
     pack(tuple(begin))  # what cannot be sent is refused here and now
     return await start_behaviour(
-        be_gateway,
+        be_cell,
         kind,
         strict,
         begin,

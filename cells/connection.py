@@ -18,15 +18,16 @@ import trio
 
 from beamlike.seam import Node, NodeId, Timer, current_hooks, error_reason, format_reason, let_go_on, log, now, push_timer
 from cells.errors import CellUnavailable
-from cells.kinds import CELL, LIFE, LONGEST, CellKind
+from cells.kinds import CELL, LIFE, CellKind
 from cells.limits import Limits
-from cells.zygotes import Ended, Zygote
-from nodes.seam import MOST_BACKLOG, BrokenRingError, Inlet, Intake, Outlet, Peer, Written, create, joined_or_none
+from cells.maker import Ended, Maker
+from nodes.seam import MOST_BACKLOG, BrokenRingError, Inlet, Intake, Outlet, Peer, Written, joined_or_none
 
-CAPACITY: Final = 64 * 1024  # bytes of each ring
 BATCH: Final = 32  # records that are taken before other rings and processes have their turn
 WINDOW: Final = 0.05  # seconds in which records are counted
 NO_LIMIT: Final = 1_000_000_000  # seconds of CPU time
+ONE: Final = (1).to_bytes(8, "little")  # what rings a bell, be it an eventfd or a socket
+MOST_RUNG: Final = 4096  # bytes that are taken of one that was rung
 LATEST_LOOK: Final = 60.0  # seconds between two looks at the CPU time of a cell that has a limit
 
 logger = logging.getLogger("beamlike.cells")
@@ -65,10 +66,12 @@ class Connection:
     Raises: CellUnavailable, also if this node has as many rings as it can look at; OSError for want of descriptors or memory.
     """
 
-    def __init__(self, zygote: Zygote, limits: Limits) -> None:
+    def __init__(self, maker: Maker, limits: Limits) -> None:
+        self.maker = maker
         self.limits = limits
         self.owner: Owner | None = None
         self.first = 0  # the serial of its first process; 0: it is not ready
+        self.room = 0  # bytes of the longest message that it says it takes; 0: any
         self.node: Node = current_hooks()
         self.intake = _intake(self.node)
         self.me = self.node.id  # of a router, for `Peer`
@@ -80,11 +83,10 @@ class Connection:
         self.window = now()
         self.full: Peer | None = None  # a way to another node on which too much waits
         with ExitStack() as undo:
-            memfd, self.end = create(CAPACITY, LONGEST)
-            undo.callback(self.end.close)
-            undo.callback(os.close, memfd)
-            self.bell, self.their_bell = (self._eventfd(undo) for _ in range(2))
-            self.inlet = Inlet(self.end, self.their_bell, None, self._count, self.broke, BATCH)
+            ways = maker.ways()
+            undo.callback(ways.close)
+            self.end, longest, self.bell, self.their_bell, theirs = ways
+            self.inlet = Inlet(self.end, self.their_bell, None, self._count, self.broke, BATCH, longest)
             self.inlet.quota, self.inlet.longest = self._share(), limits.message_bytes
             try:
                 self.intake.welcome(self, self.inlet)
@@ -92,9 +94,10 @@ class Connection:
                 raise CellUnavailable(f"no further cell on this node: {error}") from error
             undo.callback(self.intake.part_with, self)
             settings = forked_with(limits, polls=self.intake.looks.polls)
-            zygote.fork(settings, [memfd, self.their_bell, self.bell], self._forked, self._ended)
+            maker.fork(settings, theirs, self._forked, self._ended)
             undo.pop_all()
-        os.close(memfd)
+        for fd in theirs:
+            os.close(fd)
         self.outlet = Outlet(self.end, self.their_bell, self._write_long, lambda outcome: None)  # what is broken is found by who reads
         self.offset = 0  # of a message of several records that is begun
         self.peer = Peer(NodeId(CELL, LIFE), self)  # type: ignore[arg-type]  # as much of a router as it needs
@@ -109,12 +112,6 @@ class Connection:
         if self.first:
             self._watch_cpu()
             owner.ready(self.first)
-
-    @staticmethod
-    def _eventfd(undo: ExitStack) -> int:
-        fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        undo.callback(os.close, fd)
-        return fd
 
     # --- out ---
 
@@ -144,8 +141,8 @@ class Connection:
 
     def ring(self) -> None:
         """Wake the cell."""
-        with suppress(BlockingIOError):  # it was rung 2**64 - 2 times: it will wake
-            os.eventfd_write(self.their_bell, 1)
+        with suppress(BlockingIOError):  # it was rung so often that it will wake
+            os.write(self.their_bell, ONE)
 
     async def _answer_bell(self) -> None:
         """A system task: wake the node when the cell rings."""
@@ -157,7 +154,7 @@ class Connection:
             if self.is_closed:  # since it rang: the descriptor may be somebody else's by now
                 return
             with suppress(BlockingIOError):
-                os.eventfd_read(self.bell)
+                os.read(self.bell, MOST_RUNG)
             try:
                 self._flush()
             except Exception as error:  # noqa: BLE001 - an exception in a system task would end the node
@@ -174,7 +171,7 @@ class Connection:
         if self.inlet.quota < 0:
             self._pause()
         if kind == CellKind.READY and not self.first and from_:
-            self.first = from_
+            self.first, self.room = from_, ref
             if self.owner is not None:
                 self._watch_cpu()
                 self.owner.ready(from_)

@@ -15,16 +15,16 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, Protocol
 
 import caps
-from beamlike import CallError, Pid, Stop, WireError, call, monitor, pack, receive, record, reply, send
+from beamlike import CallError, Pid, Stop, WireError, call, monitor, pack, receive, reply, send
 from beamlike.seam import (
     Call,
     Caller,
-    Failed,
     Process,
-    Started,
+    Refused,
     Under,
     count_dead_letter,
     current_process,
@@ -42,20 +42,18 @@ from beamlike.seam import (
     release_caller,
     start,
 )
-from cells import seccomp, spares
-from cells.errors import CellUnavailable
+from cells import seccomp
+from cells.connection import Connection
 from cells.handles import Handles, TooManyError
-from cells.inside.program import Start
 from cells.kinds import OUT_OF_MEMORY, CellKind
 from cells.limits import Limits
+from cells.maker import Ended
 from cells.served import Served
 from cells.translation import ForgedError, from_cell, to_cell
-from cells.zygotes import Ended, Zygote, zygote
 from nodes.seam import MOST_BACKLOG, BrokenRingError, Kind, may_hold_pid
 
 SEND: Final = int(Kind.SEND)  # plain: a member costs a look-up
 NOBODY: Final = 0  # the handle of who calls: a cell learns of nobody but those whom it is handed
-PART: Final = 32 * 1024  # bytes of the start that are sent at a time
 MOST_PENDING: Final = 1000  # of calls and monitors of a cell, of calls to it that it has not answered, and of its proxies
 MOST_REQUESTS: Final = 64  # for files and connections that it waits for
 MOST_UNREAD: Final = 1024 * 1024  # bytes of answers that wait for a cell to read any
@@ -67,24 +65,14 @@ STREAMS: Final = {1: "stdout", 2: "stderr"}
 logger = logging.getLogger("beamlike.cells")
 
 
-@record
-class CellOutput:
-    """What the program of a cell has written to `stream`, `stdout` or `stderr`: the message to who was given as `output`."""
+class Listener(Protocol):
+    """Who is told what a program writes, and how it ended."""
 
-    cell: Pid
-    stream: str
-    data: bytes
+    def wrote(self, stream: str, data: bytes) -> None:
+        """To `stdout` or `stderr`."""
 
-
-@record
-class CellEnded:
-    """The last message to who was given as `output`: the OS process of a cell has ended. `cpu` in seconds, `memory` the most bytes that
-    were resident, the interpreter's own included."""
-
-    cell: Pid
-    reason: Any
-    cpu: float
-    memory: int
+    def ended(self, reason: Any, ended: Ended) -> None:
+        """Its OS process has ended."""
 
 
 class ViolationError(BrokenRingError):
@@ -92,13 +80,21 @@ class ViolationError(BrokenRingError):
 
 
 class Gateway:
-    """One cell, from this side. `process` is who stands for its first process."""
+    """One cell, from this side.
 
-    def __init__(self, process: Process, zygote: Zygote, limits: Limits, begin: Start, opened: frozenset[str], output: Pid | None) -> None:
+    Args:
+        process: who stands for its first process: the caller.
+        what: it is called in `ps`.
+        opened: kinds of access that its exclusions decide upon.
+    """
+
+    def __init__(
+        self, process: Process, what: str, connection: Connection, limits: Limits, opened: frozenset[str], listener: Listener | None
+    ) -> None:
         self.process = process
+        self.what = what
         self.limits = limits
-        self.begin = begin
-        self.output = output
+        self.listener = listener
         self.output_left = limits.output_bytes
         self.reason: Any = None  # why the cell ended, once that is known
         self.is_started = False  # who starts it has been told that it is there
@@ -113,10 +109,17 @@ class Gateway:
         self.pending: dict[int, Process] = {}  # who calls or monitors for the cell, by its number there,
         self.requests: dict[int, Process] = {}  # and who opens, reads or writes
         self.unread = 0  # bytes of answers since it read the last one
-        self.connection = spares.take(zygote, limits)
+        self.connection = connection
         inlet = self.connection.inlet
         inlet.process, inlet.handed = process, self.handles.pids
+        _gateways[process] = self
         self.connection.belong_to(self, limits)
+
+    async def settled(self) -> tuple[Any] | None:
+        """Wait until it is locked. None; if it has ended, with what reason."""
+        await receive(lambda message: message is SETTLED)
+        self.is_started = self.reason is None
+        return self.reason  # type: ignore[no-any-return]
 
     # --- to the cell ---
 
@@ -145,6 +148,10 @@ class Gateway:
         payload = self._packed(message.request)
         if payload is None:
             count_dead_letter(self.process.pid, message, "undeliverable")
+            reply(
+                message.caller,
+                Refused(f"the request is no value, or has more than {self.limits.message_bytes} bytes: the {self.what} takes no such"),
+            )
             return
         if len(self.calls) == MOST_PENDING:
             del self.calls[next(iter(self.calls))]  # the oldest is not answered
@@ -156,19 +163,20 @@ class Gateway:
     def _packed(self, message: Any) -> bytes | None:
         """The bytes of a message to the cell; None if it cannot have it: too long, or no value."""
         try:
-            payload = to_cell(message, self.handles.number, self.own)
+            payload = self.to_cell(message)
         except (TypeError, ValueError):
             return None
         except TooManyError:
             raise Stop(("limit", "pids")) from None
         return payload if len(payload) <= self.limits.message_bytes else None
 
-    def send_start(self) -> None:
-        """The program, in parts: the first messages of all."""
-        payload = to_cell(tuple(self.begin), self.handles.number, self.own)
-        parts = [payload[at : at + PART] for at in range(0, len(payload), PART)]
-        for part in (len(parts), *parts):
-            self.connection.peer.put(Kind.SEND, self.own[self.process.pid], 0, 0, pack(part))
+    def send_first(self, message: Any) -> None:
+        """A message before all others. The cell is read no sooner, so it is not in its way."""
+        self.connection.peer.put(Kind.SEND, self.own[self.process.pid], 0, 0, self.to_cell(message))
+
+    def to_cell(self, message: Any) -> bytes:
+        """The bytes of a message. Raises: as `translation.to_cell`."""
+        return to_cell(message, self.handles.number, self.own)
 
     def put(self, kind: int, to: int, from_: int, ref: int, payload: bytes) -> None:
         """Answer a record at once. A cell that asks and does not read is ended: nobody can be suspended for it."""
@@ -176,7 +184,7 @@ class Gateway:
         peer.put(kind, to, from_, ref, payload)
         self.unread = self.unread + len(payload) + OVERHEAD if peer.backlog_bytes else 0
         if self.unread > MOST_UNREAD:
-            self._is_over(("limit", "unread"))
+            self.give_up(("limit", "unread"))
 
     # --- from the cell ---
 
@@ -214,7 +222,7 @@ class Gateway:
             if len(self.proxies) >= MOST_PENDING:
                 self._forget_ended()
             if len(self.proxies) >= MOST_PENDING:
-                self._is_over(("limit", "pids"))
+                self.give_up(("limit", "pids"))
                 raise ViolationError("more of its own pids than a cell may hand out")
             proxy = start(self.relay, (serial,), parent=self.process, runs="")
             extra(proxy).label = "process of a cell"
@@ -253,10 +261,12 @@ class Gateway:
                 del pending[ref]
 
     def ready(self, first: int) -> None:
+        if self.connection.room:
+            self.limits = replace(self.limits, message_bytes=min(self.limits.message_bytes, self.connection.room))
         self._is_known(first, self.process.pid)
         more = extra(self.process)
         more.closed = CLOSED - self.opened
-        more.label = f"cell, OS process {self.connection.os_pid()}"
+        more.label = f"{self.what}, OS process {self.connection.os_pid()}"
         deliver(self.process, SETTLED)
 
     def _send(self, to: int, from_: int, ref: int, payload: bytes) -> None:
@@ -394,10 +404,10 @@ class Gateway:
             raise ViolationError("output to another stream")
         self.output_left -= len(payload)
         if self.output_left < 0:
-            self._is_over(("limit", "output"))
+            self.give_up(("limit", "output"))
             payload = payload[: self.output_left]
-        if self.output is not None and payload:
-            send(self.output, CellOutput(self.process.pid, stream, payload))
+        if self.listener is not None and payload:
+            self.listener.wrote(stream, payload)
 
     def _request(self, to: int, from_: int, ref: int, payload: bytes) -> None:
         self._do(ref, self._answer_request, self._reason(payload), io=True)
@@ -411,9 +421,9 @@ class Gateway:
             raise ViolationError("the end of a process that was none")
         match self._reason(payload):
             case (("MemoryError", _), _):
-                self._is_over(("limit", "memory"))
+                self.give_up(("limit", "memory"))
             case reason:
-                self._is_over(reason)
+                self.give_up(reason)
 
     def _reason(self, payload: bytes) -> Any:
         """A value that is to be shown, as reasons are: an int may have more digits than Python prints."""
@@ -428,10 +438,10 @@ class Gateway:
 
     def broke(self, fault: BrokenRingError) -> None:
         log(logger, logging.INFO, "the cell %s is ended, for what it wrote: %s", self.process.pid, fault)
-        self._is_over(("capability_violation", "mailbox"))
+        self.give_up(("capability_violation", "mailbox"))
 
-    def _is_over(self, reason: Any) -> None:
-        """The first reason is the one."""
+    def give_up(self, reason: Any) -> None:
+        """End it. The first reason is the one."""
         if self.reason is None:
             self.reason = (reason,)
         self.connection.is_mute = True
@@ -443,8 +453,8 @@ class Gateway:
             self.reason = (self._reason_of(ended),)
         (reason,) = self.reason
         self.served.close()
-        if self.output is not None:
-            send(self.output, CellEnded(self.process.pid, reason, ended.cpu, ended.memory))
+        if self.listener is not None:
+            self.listener.ended(reason, ended)
         for helper in [*self.pending.values(), *self.requests.values()]:
             end(helper, "killed")
         for pid in list(self.proxies.values()):
@@ -455,6 +465,8 @@ class Gateway:
 
     def _reason_of(self, ended: Ended) -> Any:
         status = ended.status
+        if (reason := self.connection.maker.reason_of(ended)) is not None:
+            return reason
         if self.connection.is_over_cpu or status == -signal.SIGXCPU:
             return ("limit", "cpu")
         if status is None:
@@ -516,30 +528,9 @@ def _released(process: Process, reason: Any) -> None:
     if gateway is None:
         return
     if process is gateway.process:
-        gateway._is_over(reason)
+        gateway.give_up(reason)
     elif (serial := gateway.own.get(process.pid, 0)) and not gateway.connection.is_doomed:
         gateway.put(Kind.EXIT, serial, 0, 0, pack("kill"))
 
 
 on_release.append(_released)
-
-
-async def be_gateway(
-    started: Started, kind: str, strict: bool, begin: Start, limits: Limits, opened: frozenset[str], output: Pid | None
-) -> None:
-    """The body of a cell's process."""
-    me = current_process()
-    try:
-        source = zygote(kind, strict=strict)
-        gateway = _gateways[me] = Gateway(me, source, limits, begin, opened, output)
-    except OSError as lack:  # of descriptors or memory
-        raise Failed(CellUnavailable(f"no further cell on this node: {lack}"), "unavailable") from lack
-    await receive(lambda message: message is SETTLED)
-    if gateway.reason is not None:
-        (reason,) = gateway.reason
-        error = CellUnavailable(source.error or f"the cell could not be locked: it ended with {reason!r}")
-        raise Failed(error, "unavailable")  # whoever starts it is told
-    gateway.is_started = True
-    started.ok()
-    gateway.send_start()
-    await gateway.relay(gateway.own[me.pid])

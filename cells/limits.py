@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar
 
 from beamlike import record
 from cells.kinds import LONGEST
 
-MOST_BYTES: Final = LONGEST  # of a message
 LEAST_CPU: Final = 0.001  # seconds: more than a cell looks for its program before it sleeps
 
 
@@ -31,11 +30,13 @@ class Limits:
     Raises: TypeError or ValueError that names the field.
     """
 
+    most_message_bytes: ClassVar[int] = LONGEST
+
     memory: int = 64 * 1024 * 1024
     cpu: float | None = None
     fuel: int | None = None
     messages_per_s: int = 100_000
-    message_bytes: int = MOST_BYTES
+    message_bytes: int = LONGEST
     output_bytes: int = 1024 * 1024
     file_bytes: int = 64 * 1024 * 1024
 
@@ -50,8 +51,8 @@ class Limits:
                 raise TypeError(f"Limits: {name} is an int, not {value!r}")
             if value < (0 if name in ("output_bytes", "file_bytes") else 1):
                 raise ValueError(f"Limits: {name} is {value}: expected a positive number")
-        if self.message_bytes > MOST_BYTES:
-            raise ValueError(f"Limits: message_bytes is {self.message_bytes}: at most {MOST_BYTES}")
+        if self.message_bytes > self.most_message_bytes:
+            raise ValueError(f"Limits: message_bytes is {self.message_bytes}: at most {self.most_message_bytes}")
         if self.fuel is not None and (type(self.fuel) is not int or self.fuel < 1):
             raise ValueError(f"Limits: fuel is {self.fuel!r}: expected a positive number of instructions, or None")
         if self.cpu is not None:

@@ -12,14 +12,14 @@ from typing import Any
 from cells.connection import Connection, forked_with
 from cells.errors import CellUnavailable
 from cells.limits import Limits
-from cells.zygotes import Zygote
+from cells.maker import Maker
 
 MOST_SORTS = 4
 
 _spares: dict[tuple[Any, ...], Connection] = {}  # the sort that was asked for last is last
 
 
-def take(zygote: Zygote, limits: Limits) -> Connection:
+def take(zygote: Maker, limits: Limits) -> Connection:
     """A cell without an owner, made now if there is no spare one. Raises: as Connection."""
     sort = zygote, *forked_with(limits, polls=False).values()
     spare = _spares.pop(sort, None)
@@ -29,7 +29,7 @@ def take(zygote: Zygote, limits: Limits) -> Connection:
     return spare
 
 
-def _restock(sort: tuple[Any, ...], zygote: Zygote, limits: Limits) -> None:
+def _restock(sort: tuple[Any, ...], zygote: Maker, limits: Limits) -> None:
     """Make the next spare one, and let go of what has not been asked for."""
     for old, spare in list(_spares.items()):
         if spare.is_doomed or len(_spares) >= MOST_SORTS:

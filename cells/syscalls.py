@@ -79,6 +79,7 @@ _NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "perf_event_open": (298, 241),
     "pidfd_getfd": (438, 438),
     "pivot_root": (155, 41),
+    "ppoll": (271, 73),
     "prctl": (157, 167),
     "prlimit64": (302, 261),
     "process_vm_readv": (310, 270),
@@ -125,6 +126,12 @@ def machine() -> Machine:
 def number_of(name: str) -> int | None:
     """The number here; None if this machine has no such call. Raises: KeyError for a name that is not in the table; see `machine`."""
     return _NUMBERS[name][machine().column]
+
+
+def call_named(number: int) -> str:
+    """The name of a system call; of one that is not in the table its number, as a text."""
+    names = (name for name, numbers in _NUMBERS.items() if numbers[machine().column] == number)
+    return next(names, f"system call {number}")
 
 
 def call(name: str, *arguments: Any) -> int:

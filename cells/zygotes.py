@@ -15,25 +15,17 @@ import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 import trio
 
-from beamlike.seam import error_reason, format_reason, log
+from beamlike.seam import log
 from cells.errors import CellUnavailable
 from cells.inside.zygote import command
+from cells.maker import Ended, Ways, tell_safely, two_bells
 from nodes.seam import Channel, ChannelClosed, LostDescriptorsError, PacketError, socket_pair
 
 logger = logging.getLogger("beamlike.cells")
-
-
-class Ended(NamedTuple):
-    """How the OS process of a cell ended."""
-
-    status: int | None  # as of `subprocess`; None if nobody knows
-    cpu: float = 0.0  # seconds
-    memory: int = 0  # bytes, the most that were resident
-    why: str = ""  # nobody knows
 
 
 class Zygote:
@@ -62,11 +54,16 @@ class Zygote:
         self._cells: dict[int, tuple[Callable[[int], None], Callable[[Ended], None]]] = {}
         trio.lowlevel.spawn_system_task(self._listen)
 
-    def fork(self, limits: dict[str, Any], fds: list[int], forked: Callable[[int], None], ended: Callable[[Ended], None]) -> None:
-        """Make a cell. In trio's loop, `forked` is called with its pidfd, which is the callee's; `ended` once, whatever happens.
+    def ways(self) -> Ways:
+        """See `Maker`."""
+        return two_bells()
 
-        Raises: CellUnavailable.
-        """
+    def reason_of(self, ended: Ended) -> Any:
+        """See `Maker`: its status says all."""
+        return None
+
+    def fork(self, limits: dict[str, Any], fds: list[int], forked: Callable[[int], None], ended: Callable[[Ended], None]) -> None:
+        """See `Maker`."""
         if self.error is not None:
             raise CellUnavailable(self.error)
         number = next(self._numbers)
@@ -114,14 +111,14 @@ class Zygote:
                     case (("unavailable", str(text), str(_)), []):
                         self.error = text
                     case (("forked", int(number)), [pidfd]):
-                        _tell(self._cells[number][0], pidfd)
+                        tell_safely(self._cells[number][0], pidfd)
                     case (("forked", int(number)), []):  # its pidfd was lost, so nobody but the zygote can end it
                         self._send("kill", number)
-                        _tell(self._cells.pop(number)[1], Ended(None, why="the node may open no more files (ulimit -n)"))
+                        tell_safely(self._cells.pop(number)[1], Ended(None, why="the node may open no more files (ulimit -n)"))
                     case (("failed", int(number), str(text)), []):
-                        _tell(self._cells.pop(number)[1], Ended(None, why=text))
+                        tell_safely(self._cells.pop(number)[1], Ended(None, why=text))
                     case (("ended", int(number), int(status), float(cpu), int(memory)), []) if number in self._cells:
-                        _tell(self._cells.pop(number)[1], Ended(status, cpu, memory))
+                        tell_safely(self._cells.pop(number)[1], Ended(status, cpu, memory))
         finally:
             self.close()
 
@@ -136,21 +133,13 @@ class Zygote:
         self._process.wait()
         cells, self._cells = self._cells, {}
         for _, ended in cells.values():
-            _tell(ended, Ended(None, why="its zygote has died"))
+            tell_safely(ended, Ended(None, why="its zygote has died"))
 
 
 def _raise_limit() -> None:
     """Of the descriptors that this OS process may have open."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _tell(fn: Callable[[Any], None], what: Any) -> None:
-    """Whatever goes wrong about one cell is not to end the node, as an exception in a system task would."""
-    try:
-        fn(what)
-    except Exception as error:  # noqa: BLE001 - see above
-        log(logger, logging.ERROR, "InternalError, please report it: of a cell: %s", format_reason(error_reason(error)))
 
 
 MODULES: dict[str, list[str]] = {"process": [], "wasm": ["cells.inside.wasm"]}  # that a kind of cell needs besides

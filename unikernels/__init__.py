@@ -1,4 +1,13 @@
-"""C unikernel nodes: the toolkit that builds a C program into a node, starts it, and joins it to the same mailboxes.
+# Unikernels: programs in C, each a node of its own, in the same mailboxes.
+#
+#   unikernel.py     start_unikernel, and the process that one is to everybody else
+#   linux.py         one as an OS process;  launch.c  how that is started;  memory.py  what it shares with its node
+#   toolkit.py       build;  lib/  what a program is linked with: uk.h is its face
+#   images.py        what a file is
+#   errors.py        BuildError, ImageError
 
-Nothing is in here yet.
-"""
+from unikernels.errors import BuildError, ImageError
+from unikernels.toolkit import Built, Linked, build
+from unikernels.unikernel import Unikernel, start_unikernel
+
+__all__ = ["BuildError", "Built", "ImageError", "Linked", "Unikernel", "build", "start_unikernel"]

@@ -73,7 +73,9 @@ def _programs(data: bytes) -> list[_Program]:
         raise ImageError(f"it is cut off: an ELF header has {HEADER.size} bytes, and it has {len(data)}")
     _, bits, order, _, _, _, kind, machine, _, entry, offset, *_, size, count, _, _, _ = HEADER.unpack_from(data)
     if (bits, order, machine) != (2, 1, X86_64):
-        raise ImageError(f"an image for {MACHINES.get(machine, f'the machine {machine}')}{'' if bits == 2 else ' of 32 bits'}, expected x86-64")
+        raise ImageError(
+            f"an image for {MACHINES.get(machine, f'the machine {machine}')}{'' if bits == 2 else ' of 32 bits'}, expected x86-64"
+        )
     if kind not in (2, 3):
         raise ImageError("an object file, or a core dump; expected a program: `beamlike build-unikernel` links one")
     if size != PROGRAM.size or offset + count * size > len(data):

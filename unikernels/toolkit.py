@@ -24,7 +24,16 @@ LIBRARY: Final = Path(__file__).with_name("lib")
 RING: Final = Path(nodes.__file__).parent  # ring.h, ring.c: the same as nodes have
 NOTHING: Final = "void uk_main(void) {}\n"
 
-COMMON: Final = ("-std=gnu11", "-Wall", "-Wextra", "-ffreestanding", "-fno-builtin", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections")
+COMMON: Final = (
+    "-std=gnu11",
+    "-Wall",
+    "-Wextra",
+    "-ffreestanding",
+    "-fno-builtin",
+    "-fvisibility=hidden",
+    "-ffunction-sections",
+    "-fdata-sections",
+)
 GCC: Final = (
     *COMMON, "-Os", "-DBL_SMALL", "-fno-ident", "-fno-pic", "-no-pie", "-fno-stack-protector", "-fno-asynchronous-unwind-tables",
     "-fcf-protection=none", "-nostdlib", "-static", "-Wl,--build-id=none,-z,noseparate-code,-z,norelro",
@@ -59,7 +68,9 @@ RECIPES: Final[dict[str, Recipe]] = {
     ),
 }
 
-REMOVED: Final = re.compile(r"removing unused section '?(?:[^']*?\(?\.(?:text|rodata|data|bss)\.)([\w.]+)|removing unused section .*:\(([\w.]+)\)")
+REMOVED: Final = re.compile(
+    r"removing unused section '?(?:[^']*?\(?\.(?:text|rodata|data|bss)\.)([\w.]+)|removing unused section .*:\(([\w.]+)\)"
+)
 UNDEFINED: Final = re.compile(r"undefined (?:reference to `|symbol: )([\w.]+)")
 
 
@@ -138,7 +149,9 @@ class _Linker:
         """The image, with its symbols, and the names of what was collected."""
         path = self.folder / name
         collecting = "-Wl,--gc-sections,--print-gc-sections" if collect else "-Wl,--no-gc-sections"
-        done = subprocess.run([*self.command, collecting, *map(str, (*files, *self.sources)), "-o", str(path)], capture_output=True, text=True)
+        done = subprocess.run(
+            [*self.command, collecting, *map(str, (*files, *self.sources)), "-o", str(path)], capture_output=True, text=True
+        )
         said = done.stderr + done.stdout
         if done.returncode:
             missing = sorted(set(UNDEFINED.findall(said)))
@@ -150,7 +163,9 @@ class _Linker:
 def _linked(image: Path) -> list[Linked]:
     """The largest first; nothing where there is no nm for it."""
     done = subprocess.run(["nm", "--print-size", "--size-sort", "--reverse-sort", str(image)], capture_output=True, text=True)
-    return [Linked(name, int(size, 16)) for _, size, _, name in (line.split() for line in done.stdout.splitlines() if len(line.split()) == 4)]
+    return [
+        Linked(name, int(size, 16)) for _, size, _, name in (line.split() for line in done.stdout.splitlines() if len(line.split()) == 4)
+    ]
 
 
 def _stripped(image: Path, target: str) -> Path:

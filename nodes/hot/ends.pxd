@@ -62,6 +62,7 @@ cdef class Inlet:
     cdef object arrived, peer
     cdef object broke
     cdef int batch
+    cdef size_t largest
     cdef public list handed
     cdef public Process process
     cdef public object free

@@ -106,6 +106,7 @@ class Inlet:
         arrived: called with (kind, flags, to, from, ref, payload) of what is more than a message to a live process.
         broke: called with the BrokenRingError that it raises or that reading does.
         batch: records that are taken before the others have their turn.
+        largest: bytes of a payload, at most.
     """
 
     def __init__(
@@ -116,15 +117,17 @@ class Inlet:
         arrived: Callable[[int, int, int, int, int, bytes], None],
         broke: Callable[[BrokenRingError], None],
         batch: int = BATCH,
+        largest: int = LARGEST,
     ) -> None:
         self.batch = batch
+        self.largest = largest
         self.end = end  # which keeps the memory
         self.bell = bell
         self.peer: Any = peer
         self.arrived = arrived
         self.broke = broke
         self.reader = reader_at(end.reader_address)
-        self.room = new_room(LARGEST)  # not touched before it is used
+        self.room = new_room(largest)  # not touched before it is used
         self.record = record_in(self.room)
         self.payload = payload_in(self.room)
         self.handed: list[Any] = []  # of a stranger: the pids that it may write to, by their numbers from 1 on
@@ -144,7 +147,7 @@ class Inlet:
 
     def take_batch(self) -> bool:
         for _ in range(self.batch):
-            length = bl_read(self.reader, self.record, self.payload, LARGEST)
+            length = bl_read(self.reader, self.record, self.payload, self.largest)
             if length < 0:
                 if length != -BL_EAGAIN:
                     self.end.refuse(length)

@@ -38,7 +38,8 @@ typedef struct { /* the kernel's, from asm/signal.h */
 } action;
 
 enum { SA_SIGINFO = 4, SA_RESTORER = 0x04000000, SA_ONSTACK = 0x08000000, SA_RESETHAND = (int)0x80000000 };
-enum { SI_CODE = 8, SI_ADDR = 16, UC_RIP = 168 }; /* offsets in siginfo_t and ucontext_t */
+enum { SI_CODE = 8, SI_ADDR = 16, SI_SYSCALL = 24, UC_RIP = 168 }; /* offsets in siginfo_t and ucontext_t */
+enum { SIGSYS = 31 };
 
 static uk_boot *boot;
 static _Alignas(16) uint8_t signal_stack[16 * 1024];
@@ -48,11 +49,13 @@ static void crashed(int number, void *info, void *context) {
     boot->crash.code = *(uint32_t *)((uint8_t *)info + SI_CODE);
     boot->crash.address = *(uint64_t *)((uint8_t *)info + SI_ADDR);
     boot->crash.at = *(uint64_t *)((uint8_t *)context + UC_RIP);
+    if (number == SIGSYS) boot->crash.code = *(uint32_t *)((uint8_t *)info + SI_SYSCALL);
     boot->crash.number = (uint32_t)number;
+    if (number == SIGSYS) plat_exit(128 + SIGSYS); /* the call would not be made again */
 }
 
 static void watch_for_crashes(void) {
-    static const uint8_t numbers[] = {4, 5, 7, 8, 11}; /* SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV */
+    static const uint8_t numbers[] = {4, 5, 7, 8, 11, SIGSYS}; /* SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV */
     const struct { void *at; int flags; size_t size; } stack = {signal_stack, 0, sizeof signal_stack};
     call(SIGALTSTACK, (long)&stack, 0, 0, 0, 0, 0);
     for (unsigned i = 0; i < sizeof numbers; i++) {

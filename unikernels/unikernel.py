@@ -1,0 +1,188 @@
+"""Unikernels as processes: programs in C, each alone on its core, in the same mailboxes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal
+
+from beamlike import ChildSpec, Pid, Supervisor, pack, record, unlink
+from beamlike.seam import Failed, Started, Timer, current_process, log, now, push_timer, start_behaviour
+from cells import Cell, CellUnavailable, Limits
+from cells.seam import Connection, Ended, Gateway
+from unikernels.images import Image, load
+from unikernels.linux import Linux
+from unikernels.toolkit import Built
+
+CAPACITY: Final = 128 * 1024  # bytes of each ring
+LONGEST: Final = 16 * 1024 * 1024  # bytes of a message, if the program has room for it
+NO_LIMIT: Final = 1 << 62
+INTENSITY, PERIOD = 10, 5.0  # of the supervisor of one: restarts, seconds
+Restart = Literal["temporary", "transient", "permanent"]
+
+logger = logging.getLogger("beamlike.unikernels")
+
+
+@record
+class UnikernelLimits(Limits):
+    """Of a cell's limits those that count here. Nobody counts its messages: it is not a stranger's."""
+
+    most_message_bytes: ClassVar[int] = LONGEST
+
+
+class Unikernel:
+    """Starts unikernels; never made. For a supervisor: `ChildSpec.of(Unikernel, "hasher.elf", core=1, name="hash")`."""
+
+    child_type = "worker"
+
+    @staticmethod
+    async def start(image: str | Path | Built, *args: Any, **options: Any) -> Pid:
+        """`start_unikernel`."""
+        return await _start(False, image, args, **options)
+
+    @staticmethod
+    async def start_link(image: str | Path | Built, *args: Any, **options: Any) -> Pid:
+        """`start_unikernel`, linked to the caller from the start."""
+        return await _start(True, image, args, **options)
+
+
+async def start_unikernel(image: str | Path | Built, *args: Any, restart: Restart = "temporary", **options: Any) -> Pid:
+    """Run a program in C, an image that `build` made, and return its pid when it runs.
+
+    The pid is one like any other: send, call, link, monitor, kill it. It reaches the pids that it is handed, in arguments and messages, and
+    no others; what it sends is checked by its exclusions. Its first message is the tuple of the arguments. It ends with `normal` when
+    `uk_main` returns, with `("exit", status)`, with the reason of `uk_stop`, or one that says what happened: `("signal", name, "address
+    0x…", "at 0x…")`, `("capability_violation", "os", system call)`, `("capability_violation", "mailbox")`, `("limit", "cpu")`, `("hung",
+    seconds)`, `killed`. What it logs goes to the logger `beamlike.unikernels`. An image for WebAssembly is run in a cell: see `spawn_cell`
+    for how that ends.
+
+    Args:
+        image: the file.
+        args: values.
+        restart: what a supervisor of this node's own does when it ends; then the pid is that of the first one, and a name is how to find
+            those after it. `temporary`: nothing, and nobody supervises it.
+        core: the number of the only core that it runs on; None: any.
+        name: a local name.
+        exclude: added to the caller's exclusions.
+        memory: bytes, besides the program and its rings.
+        cpu: seconds of CPU time; None: no limit.
+        heartbeat: seconds in which it must look at its mailbox, or say that it lives (`uk_beat`), after it got a message. None: it may
+            compute for ever.
+        timeout: seconds until it must run.
+
+    Raises:
+        ImageError: the file is no image that can be run here.
+        OSError: there is no such file, or it could not be started.
+        RuntimeError: it ended before it ran.
+        TypeError, ValueError: an argument is not what it should be. BadNameError: the name is taken.
+    """
+    if restart not in ("temporary", "transient", "permanent"):
+        raise ValueError(f"start_unikernel: restart is 'temporary', 'transient' or 'permanent', not {restart!r}")
+    if restart == "temporary":
+        return await _start(False, image, args, **options)
+    spec = ChildSpec.of(Unikernel, image, *args, id="unikernel", restart=restart, **options)
+    supervisor = await Supervisor.start_link([spec], intensity=INTENSITY, period=PERIOD)
+    unlink(supervisor)  # it lives on when the caller has ended
+    (child,) = await Supervisor.which_children(supervisor)
+    return child.pid
+
+
+async def _start(
+    link: bool,
+    image: str | Path | Built,
+    args: tuple[Any, ...],
+    *,
+    core: int | None = None,
+    name: str | None = None,
+    exclude: Iterable[Any] = (),
+    memory: int = 16 * 1024 * 1024,
+    cpu: float | None = None,
+    heartbeat: float | None = None,
+    timeout: float | None = 30.0,
+) -> Pid:
+    path = image.path if isinstance(image, Built) else image
+    if not isinstance(path, str | Path):
+        raise TypeError(f"start_unikernel: image is the path of a file, or what build() gave, not {image!r:.80}")
+    if core is not None and core not in os.sched_getaffinity(1 if os.geteuid() == 0 else 0) | os.sched_getaffinity(0):
+        raise ValueError(f"start_unikernel: core is {core!r}, expected None or one of {sorted(os.sched_getaffinity(0))}")
+    if heartbeat is not None and not (type(heartbeat) in (int, float) and heartbeat > 0):
+        raise ValueError(f"start_unikernel: heartbeat is a positive number of seconds, or None, not {heartbeat!r}")
+    found = load(path)
+    pack(args)  # what cannot be sent is refused here and now
+    title = name or Path(path).stem
+    limits = UnikernelLimits(memory=memory, cpu=cpu, messages_per_s=NO_LIMIT, message_bytes=LONGEST, output_bytes=NO_LIMIT)
+    if found.target == "wasm":
+        return await (Cell.start_link if link else Cell.start)(
+            found.data, "main", *args, kind="wasm", name=name, exclude=exclude, timeout=timeout, limits=Limits(memory=memory, cpu=cpu)
+        )
+    return await start_behaviour(
+        _be_unikernel,
+        title,
+        found,
+        args,
+        core,
+        limits,
+        heartbeat,
+        name=name,
+        link=link,
+        exclude=exclude,
+        timeout=timeout,
+        initial_call=f"unikernel:{title}",
+    )
+
+
+async def _be_unikernel(
+    started: Started, name: str, image: Image, args: tuple[Any, ...], core: int | None, limits: UnikernelLimits, heartbeat: float | None
+) -> None:
+    """The body of a unikernel's process."""
+    me = current_process()
+    maker = Linux(name, image.data, CAPACITY, LONGEST, core=core, memory=limits.memory)
+    try:
+        connection = Connection(maker, limits)
+    except (OSError, CellUnavailable) as lack:
+        maker.close()
+        raise Failed(RuntimeError(f"no unikernel {name}: {lack}"), "unavailable") from lack
+    gateway = Gateway(me, f"unikernel {name}", connection, limits, frozenset(), _Log(name))
+    ended = await gateway.settled()
+    if ended is not None:
+        error = RuntimeError(f"the unikernel {name} ended before it ran, with {ended[0]!r}: was it built by `beamlike build-unikernel`?")
+        raise Failed(error, "unavailable")
+    started.ok()
+    gateway.send_first(args)
+    if heartbeat is not None:
+        _watch(gateway, maker, heartbeat)
+    await gateway.relay(gateway.own[me.pid])
+
+
+def _watch(gateway: Gateway, maker: Linux, heartbeat: float) -> None:
+    """End it when it has been busy for so long with one thing."""
+    last = 0
+
+    def look() -> bool:
+        nonlocal last
+        if maker.memory is None:
+            return False
+        busy = maker.memory.busy()
+        if busy and busy == last:
+            gateway.give_up(("hung", heartbeat))
+            return False
+        last = busy
+        return True
+
+    push_timer(Timer(None, None, look, heartbeat, None), now() + heartbeat)
+
+
+class _Log:
+    """A `Listener` that logs."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def wrote(self, stream: str, data: bytes) -> None:
+        for line in data.decode(errors="backslashreplace").splitlines():
+            log(logger, logging.INFO, "%s: %s", self.name, line)
+
+    def ended(self, reason: Any, ended: Ended) -> None:
+        """Who watches it is told."""
