@@ -54,7 +54,8 @@ from nodes.seam import MOST_BACKLOG, BrokenRingError, Kind, may_hold_pid
 
 SEND: Final = int(Kind.SEND)  # plain: a member costs a look-up
 NOBODY: Final = 0  # the handle of who calls: a cell learns of nobody but those whom it is handed
-MOST_PENDING: Final = 1000  # of calls and monitors of a cell, of calls to it that it has not answered, and of its proxies
+MOST_PENDING: Final = 1000  # of calls and monitors of a cell that are not answered, and of its proxies
+MOST_CALLS: Final = 100_000  # to a cell that it has not answered
 MOST_REQUESTS: Final = 64  # for files and connections that it waits for
 MOST_UNREAD: Final = 1024 * 1024  # bytes of answers that wait for a cell to read any
 OVERHEAD: Final = 100  # bytes that one costs besides what is in it
@@ -111,7 +112,7 @@ class Gateway:
         self.unread = 0  # bytes of answers since it read the last one
         self.connection = connection
         inlet = self.connection.inlet
-        inlet.process, inlet.handed = process, self.handles.pids
+        inlet.process, inlet.handed, inlet.calls = process, self.handles.pids, self.calls
         _gateways[process] = self
         self.connection.belong_to(self, limits)
 
@@ -145,20 +146,33 @@ class Gateway:
             self.connection.peer.put_for_caller(Kind.SEND, serial, 0, 0, payload)
 
     def _pass_call(self, serial: int, message: Call) -> None:
-        payload = self._packed(message.request)
+        payload = pack_quickly(message.request)
+        if payload is None or may_hold_pid(payload) or len(payload) > self.limits.message_bytes:
+            payload = self._packed(message.request)
         if payload is None:
             count_dead_letter(self.process.pid, message, "undeliverable")
-            reply(
-                message.caller,
-                Refused(f"the request is no value, or has more than {self.limits.message_bytes} bytes: the {self.what} takes no such"),
-            )
+            self._refuse(message, f"the request is no value, or has more than {self.limits.message_bytes} bytes")
             return
-        if len(self.calls) == MOST_PENDING:
-            del self.calls[next(iter(self.calls))]  # the oldest is not answered
+        if len(self.calls) >= MOST_CALLS:
+            self._forget_calls()
+        if len(self.calls) >= MOST_CALLS:
+            self._refuse(message, f"{len(self.calls)} calls are unanswered already")
+            return
         self.last_call += 1
         self.calls[self.last_call] = message.caller
         release_caller(message.caller)
         self.connection.peer.put_for_caller(Kind.CALL, serial, NOBODY, self.last_call, payload)
+
+    def _refuse(self, message: Call, why: str) -> None:
+        reply(message.caller, Refused(f"the {self.what} does not take this request: {why}"))
+
+    def _forget_calls(self) -> None:
+        """Of those who wait no longer. Of who is on another node that is not known."""
+        for number, caller in list(self.calls.items()):
+            process = caller.pid.process
+            is_here = caller.pid.origin is self.process.pid.origin
+            if is_here and (process is None or process.calls is None or caller.ref not in process.calls):
+                del self.calls[number]
 
     def _packed(self, message: Any) -> bytes | None:
         """The bytes of a message to the cell; None if it cannot have it: too long, or no value."""

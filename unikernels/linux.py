@@ -85,7 +85,8 @@ class Linux:
             os.kill(pid, signal.SIGKILL)  # not reaped yet, so it is the one
             os.waitpid(pid, 0)
             raise
-        trio.lowlevel.spawn_system_task(self._watch, pid, mine, pidfd, forked, ended)
+        forked(mine)
+        trio.lowlevel.spawn_system_task(self._watch, pid, pidfd, ended)
 
     def _start(self, descriptors: list[int], image: int, settings: dict[str, Any]) -> int:
         code = _filter()
@@ -104,9 +105,8 @@ class Linux:
             raise OSError(-pid, f"the unikernel {self.name} could not be started: {what}: {os.strerror(-pid)}")
         return pid
 
-    async def _watch(self, pid: int, pidfd: int, theirs: int, forked: Callable[[int], None], ended: Callable[[Ended], None]) -> None:
-        """A system task: tell of its begin and its end."""
-        tell_safely(forked, theirs)
+    async def _watch(self, pid: int, pidfd: int, ended: Callable[[Ended], None]) -> None:
+        """A system task: tell of its end."""
         try:
             await trio.lowlevel.wait_readable(pidfd)
         except trio.Cancelled:  # the node ends
@@ -114,7 +114,7 @@ class Linux:
             raise
         finally:
             os.close(pidfd)
-            _, status, usage = os.wait4(pid, 0)
+            _, status, usage = os.wait4(pid, 0)  # noqa: ASYNC222 - it has ended
             tell_safely(ended, Ended(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024))
             self.close()
 

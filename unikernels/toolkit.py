@@ -57,7 +57,7 @@ def _library(*names: str) -> tuple[Path, ...]:
 
 RECIPES: Final[dict[str, Recipe]] = {
     "linux": Recipe(
-        ("gcc",), GCC, (*_library("mailbox.c", "msgpack.c", "libc.c", "plat_linux.c"), RING / "ring.c"), ".elf", "apt-get install gcc"
+        ("gcc",), GCC, (*_library("mailbox.c", "inbox.c", "msgpack.c", "libc.c", "plat_linux.c"), RING / "ring.c"), ".elf", "apt-get install gcc"
     ),
     "wasm": Recipe(
         ("clang", "clang-14", "clang-16", "clang-19"),

@@ -1,4 +1,5 @@
 cimport cython
+from beamlike.hot.calls cimport Caller, answer
 from beamlike.hot.codec cimport unpack as unpack_quickly
 from beamlike.hot.ids cimport Pid
 from beamlike.hot.process cimport Process
@@ -64,6 +65,7 @@ cdef class Inlet:
     cdef int batch
     cdef size_t largest
     cdef public list handed
+    cdef public dict calls
     cdef public Process process
     cdef public object free
     cdef public long quota, longest
@@ -76,6 +78,8 @@ cdef class Inlet:
     cdef bint take_batch(self) except -1
     @cython.locals(to=uint64_t, pid=Pid)
     cdef bint take_handed(self, bytes payload) except -1
+    @cython.locals(caller=Caller)
+    cdef bint take_answer(self, bytes payload) except -1
 
 cdef class Looks:
     cdef readonly object readers

@@ -25,7 +25,7 @@ else:
         from beamlike.seam import nocython as cython
 
 if not cython.compiled:
-    from beamlike.seam import deliver, has_runnable, unpack_quickly
+    from beamlike.seam import answer, deliver, has_runnable, unpack_quickly
     from nodes.hot.portable import (
         BL_EAGAIN,
         bl_read,
@@ -131,6 +131,7 @@ class Inlet:
         self.record = record_in(self.room)
         self.payload = payload_in(self.room)
         self.handed: list[Any] = []  # of a stranger: the pids that it may write to, by their numbers from 1 on
+        self.calls: dict[int, Any] = {}  # to a stranger, by their numbers: the Caller of each
         self.process: Any = None  # that stands for it here
         self.free: Any = None  # its layers, as long as they exclude nobody from what it sends
         self.quota = 0  # messages that go the shorter way,
@@ -166,7 +167,10 @@ class Inlet:
         return True
 
     def take_handed(self, payload: bytes) -> bool:
-        """Act upon the record of a stranger if it is the commonest: a message without extensions to a live process that it was given."""
+        """Act upon the record of a stranger if it is one of the commonest: a message without extensions to a live process that it was
+        given, or such an answer."""
+        if self.record.kind == REPLY:
+            return self.take_answer(payload)
         to = self.record.to
         if self.record.kind != SEND or self.quota <= 0 or to == 0 or to > len(self.handed) or self.process.layers is not self.free:
             return False
@@ -178,6 +182,20 @@ class Inlet:
             return False
         self.quota -= 1
         deliver(pid.process, value)
+        return True
+
+    def take_answer(self, payload: bytes) -> bool:
+        caller = self.calls.get(self.record.ref)
+        if caller is None or caller.pid.process is None or self.quota <= 0:
+            return False
+        if len(payload) > self.longest or may_extend(bytes_at(payload), len(payload)):
+            return False
+        value = unpack_quickly(payload)
+        if value is ELSEWHERE:
+            return False
+        self.quota -= 1
+        del self.calls[self.record.ref]
+        answer(caller.pid.process, caller.ref, value)
         return True
 
     def take_quickly(self, payload: bytes) -> bool:

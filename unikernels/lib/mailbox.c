@@ -7,8 +7,8 @@
 enum { SEND = 1, CALL = 3, REPLY = 5, EXIT = 6, MONITOR = 10, DEMONITOR = 12, DOWN = 13, ENDED = 65, OUTPUT = 66, READY = 69 };
 enum { ME = 1, NOBODY = 0, STDERR = 2, BROKEN = 96, UK_KEEP = 64 * 1024, LOOK = 100 * 1000 /* ticks */ };
 
-__attribute__((weak)) uint8_t uk_inbox[64 * 1024];
-__attribute__((weak)) const uint32_t uk_inbox_size = sizeof uk_inbox;
+extern uint8_t uk_inbox[]; /* inbox.c */
+extern const uint32_t uk_inbox_size;
 
 static bl_writer out;
 static bl_reader in;

@@ -1,0 +1,25 @@
+"""Programs for the tests of unikernels. Checks run in processes of one node: the fixture `host`."""
+
+from __future__ import annotations
+
+import shutil
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from unikernels import build
+
+HERE = Path(__file__).parent
+EXAMPLES = HERE.parent.parent / "examples" / "unikernels"
+FOLDER = TemporaryDirectory(prefix="beamlike-unikernels-")  # removed at exit
+
+needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc to build a unikernel with")
+
+
+@cache
+def image(name: str, target: str = "linux") -> Path:
+    """A program of the tests' or of the examples, built once."""
+    source = next(path for folder in (HERE / "programs", EXAMPLES) if (path := folder / f"{name}.c").exists())
+    return build(source, target, Path(FOLDER.name, f"{name}.{target}")).path  # type: ignore[arg-type]

@@ -1,0 +1,50 @@
+/* Ends as its first argument says. */
+#include "uk.h"
+
+static int is(const char *word, uint32_t length, const char *what) { return length == strlen(what) && memcmp(word, what, length) == 0; }
+
+static volatile uint32_t sink;
+
+static uint32_t deeper(uint32_t depth) {
+    volatile uint8_t room[4096];
+    room[depth % sizeof room] = (uint8_t)depth;
+    return deeper(depth + 1) + room[0];
+}
+
+void uk_main(void) {
+    uk_message m;
+    uint32_t length;
+    uint8_t out[32];
+    uk_receive(&m, UK_FOREVER);
+    uk_reader r = uk_read_message(&m);
+    uk_read_tuple(&r);
+    const char *how = uk_read_str(&r, &length);
+    const int64_t number = uk_next(&r) == UK_INT ? uk_read_int(&r) : 0;
+    if (is(how, length, "when called")) {
+        while (uk_receive(&m, UK_FOREVER) != UK_CALL) {}
+        *(volatile uint32_t *)16 = 1;
+    }
+    if (is(how, length, "write")) *(volatile uint32_t *)(uintptr_t)number = 1;
+    if (is(how, length, "illegal")) __builtin_trap();
+    if (is(how, length, "divide")) sink = (uint32_t)(1000 / number);
+    if (is(how, length, "stack")) sink = deeper(0);
+    if (is(how, length, "exit")) uk_exit((int)number);
+    if (is(how, length, "loop"))
+        for (;;) sink++;
+    if (is(how, length, "beat")) /* a long computation that says that it lives */
+        for (const int64_t until = uk_now() + number * 1000000; uk_now() < until;) uk_beat();
+    if (is(how, length, "wait")) uk_receive(&m, (int)number);
+    if (is(how, length, "stop")) {
+        uk_writer w = uk_write(out, sizeof out);
+        uk_write_tuple(&w, 2);
+        uk_write_str(&w, "had enough", 10);
+        uk_write_int(&w, number);
+        uk_stop(out, uk_written(&w));
+    }
+#if defined(__x86_64__)
+    if (is(how, length, "system call")) {
+        long result = number;
+        __asm__ volatile("syscall" : "+a"(result) : "D"(0), "S"(0), "d"(0) : "rcx", "r11", "memory");
+    }
+#endif
+}

@@ -1,0 +1,455 @@
+"""Unikernels as processes: messages, calls, pids in both directions, how they end."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hosted import image, needs_gcc
+from hosting import Host, answer
+
+import caps
+from beamlike import (
+    Call,
+    CallError,
+    CallTimeoutError,
+    ChildSpec,
+    Down,
+    Exit,
+    Pid,
+    Supervisor,
+    call,
+    exit,
+    link,
+    monitor,
+    process_flag,
+    process_info,
+    receive,
+    reply,
+    self_pid,
+    send,
+    sleep,
+    spawn,
+    unlink,
+    whereis,
+)
+from unikernels import ImageError, Unikernel, start_unikernel
+
+pytestmark = needs_gcc
+
+VALUES = (
+    None,
+    True,
+    False,
+    0,
+    -1,
+    127,
+    128,
+    -33,
+    2**31,
+    2**63 - 1,
+    -(2**63),
+    1.5,
+    "",
+    "ä" * 20,
+    "x" * 70_000,
+    b"",
+    b"\xc7\x10\x13",
+    b"y" * 300,
+)
+NESTED = (1, (2, ("three", {"four": (5,)})), [6, [7]], {8: 9, "a": {"b": None}}, tuple(range(100)), {n: n for n in range(40)})
+
+
+async def pids(*args: Any, **options: Any) -> Pid:
+    return await start_unikernel(image("pids"), *args, **options)
+
+
+def down_of(ref: Any) -> Any:
+    return receive(lambda message: type(message) is Down and message.ref == ref, timeout=20)
+
+
+def test_a_hash(host: Host) -> None:
+    async def check() -> None:
+        hasher = await start_unikernel(image("hasher"), name="hash")
+        for text in ("", "hello", "ä", b"\0\xff", b"z" * 50_000):
+            assert await call("hash", ("djb2", 2, text)) == djb2(text, 2)
+            data = text.encode() if isinstance(text, str) else text
+            assert await call(hasher, ("sha256", data)) == hashlib.sha256(data).digest()
+        for length in (55, 56, 63, 64, 65, 119, 120):
+            assert await call(hasher, ("sha256", b"a" * length)) == hashlib.sha256(b"a" * length).digest()
+        assert await call(hasher, "nonsense") is None
+        send(hasher, (self_pid(), 3, "abc"))
+        assert await answer() == (hasher, djb2("abc", 3))
+        exit(hasher, "kill")
+
+    host.run(check)
+
+
+def djb2(text: str | bytes, repetitions: int) -> int:
+    hash_ = 5381
+    for _ in range(repetitions):
+        for byte in text.encode() if isinstance(text, str) else text:
+            hash_ = (hash_ * 33 + byte) % 2**32
+    return hash_
+
+
+def test_values_come_back_as_they_went(host: Host) -> None:
+    async def check() -> None:
+        pid = await pids()
+        for value in (*VALUES, *NESTED, self_pid(), (self_pid(), pid)):
+            assert await call(pid, value) == value
+            send(pid, ("echo", self_pid(), value))
+            assert await answer() == ("echo", pid, value)
+        exit(pid, "kill")
+
+    host.run(check)
+
+
+def test_large_messages_and_what_is_too_large(host: Host) -> None:
+    async def check() -> None:
+        pid = await pids()
+        data = os.urandom(3_000_000)
+        assert await call(pid, data, timeout=30) == data
+        with pytest.raises(CallError, match="has more than 4194304 bytes") as caught:
+            await call(pid, b"x" * (5 << 20))
+        assert caught.value.reason[0] == "refused"
+        send(pid, b"x" * (5 << 20))  # dropped, and counted as a dead letter
+        assert await call(pid, "it lives") == "it lives"
+        hasher = await start_unikernel(image("hasher"))
+        with pytest.raises(CallError, match="has more than 65536 bytes"):
+            await call(hasher, ("sha256", b"x" * 70_000))
+        for each in (pid, hasher):
+            exit(each, "kill")
+
+    host.run(check)
+
+
+def test_back_pressure_in_both_directions(host: Host) -> None:
+    """More is sent than the rings hold, before any answer is looked at."""
+
+    async def check() -> None:
+        pid = await pids()
+        data = b"x" * 10_000
+        for number in range(300):
+            send(pid, ("echo", self_pid(), (number, data)))
+        for number in range(300):
+            assert await answer(30) == ("echo", pid, (number, data))
+        exit(pid, "kill")
+
+    host.run(check)
+
+
+def test_many_pids_of_one_program(host: Host) -> None:
+    async def check() -> None:
+        pid = await pids()
+        many = []
+        for _ in range(5):
+            send(pid, ("new", self_pid()))
+            _, each = await answer()
+            many.append(each)
+        assert len({pid, *many}) == 6
+        for number, each in enumerate(many):
+            for _ in range(number):
+                send(each, "count")
+        assert [await call(each, "how many") for each in many] == [0, 1, 2, 3, 4]
+        ref = monitor(many[0])
+        send(pid, ("end", self_pid(), many[0]))
+        assert (await down_of(ref)).reason == "over"
+        ref = monitor(many[1])
+        exit(many[1], "kill")
+        assert (await down_of(ref)).reason == "killed"
+        while True:
+            send(pid, ("killed", self_pid(), 1))
+            if (await answer())[2] == -1:
+                break
+        refs = [monitor(many[2]), monitor(many[3])]
+        exit(pid, "kill")
+        assert [(await down_of(ref)).reason for ref in refs] == ["killed", "killed"]
+
+    host.run(check)
+
+
+def test_it_calls_and_monitors(host: Host) -> None:
+    async def check() -> None:
+        pid = await pids()
+        echo = spawn(_forwarding_echo, self_pid())
+        send(pid, ("call", echo, (1, "two"), 5000))
+        assert await answer() == ("call", (1, "two"))
+        assert await answer() == ("answer", pid, (1, "two"))
+        send(pid, ("monitor", self_pid(), echo))
+        await call(pid, "it has")
+        exit(echo, "enough")
+        assert await answer() == ("down", pid, "enough")
+        send(pid, ("call", echo, 1, 5000))  # a dead one; whoever is called is told the outcome, so nobody is
+        assert await call(pid, "it lives") == "it lives"
+        silent = spawn(_forwarding_silence, self_pid())
+        send(pid, ("call", silent, 1, 50))
+        await answer()
+        assert await answer() == ("late", pid)
+        exit(pid, "kill")
+
+    host.run(check)
+
+
+async def _forwarding_echo(boss: Pid) -> None:
+    while True:
+        match await receive():
+            case Call(caller, request):
+                send(boss, ("call", request))
+                reply(caller, request)
+            case message:
+                send(boss, message)
+
+
+async def _forwarding_silence(boss: Pid) -> None:
+    while True:
+        match await receive():
+            case Call(_, request):
+                send(boss, ("call", request))
+            case message:
+                send(boss, message)
+
+
+async def said(outcome: str, count: int) -> list[Any]:
+    """The echoes; the outcome of the call comes by another way, so it comes anywhere among them."""
+    messages = [await answer(30) for _ in range(count + 1)]
+    assert [message[0] for message in messages].count(outcome) == 1
+    return [message for message in messages if message[0] == "echo"]
+
+
+def test_messages_that_come_during_a_call_wait_in_order_and_too_many_end_it(host: Host) -> None:
+    async def check() -> None:
+        pid = await pids()
+        silent = spawn(_forwarding_silence, self_pid())
+        send(pid, ("call", silent, "x", 300))
+        await answer()
+        for number in range(20):
+            send(pid, ("echo", self_pid(), number))
+        assert await said("late", 20) == [("echo", pid, number) for number in range(20)]
+        send(pid, ("call", silent, "x", 20_000))
+        await answer()
+        data = b"x" * 1000
+        for number in range(100):
+            send(pid, ("echo", self_pid(), (number, data)))
+        assert await said("full", 100) == [("echo", pid, (number, data)) for number in range(100)]
+        exit(pid, "kill")
+
+    host.run(check)
+
+
+ENDS: dict[str, tuple[tuple[Any, ...], Any]] = {
+    "return": ((), "normal"),
+    "exit": (("exit", 3), ("exit", 3)),
+    "exit with 0": (("exit", 0), "normal"),
+    "a reason": (("stop", 7), ("had enough", 7)),
+    "a wild pointer": (("write", 0x1230), ("signal", "SIGSEGV", "address 0x1230")),
+    "an illegal instruction": (("illegal",), ("signal", "SIGILL")),
+    "a division by zero": (("divide", 0), ("signal", "SIGFPE")),
+    "the end of the stack": (("stack",), ("signal", "SIGSEGV")),
+    "fork": (("system call", 57), ("capability_violation", "os", "system call 57")),
+    "execve": (("system call", 59), ("capability_violation", "os", "execve")),
+    "execveat of nothing": (("system call", 322), ("capability_violation", "os", "execveat")),
+    "open": (("system call", 2), ("capability_violation", "os", "system call 2")),
+    "socket": (("system call", 41), ("capability_violation", "os", "system call 41")),
+    "ptrace": (("system call", 101), ("capability_violation", "os", "ptrace")),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_the_reason_says_how_it_ended(host: Host, name: str) -> None:
+    args, reason = ENDS[name]
+
+    async def check() -> None:
+        process_flag("trap_exit", True)
+        pid = await Unikernel.start_link(image("ends"), *args)
+        ended = await receive(Exit, timeout=20)
+        assert ended.sender == pid
+        if type(reason) is tuple:
+            assert ended.reason[: len(reason)] == reason, ended.reason
+        else:
+            assert ended.reason == reason
+        if ended.reason[0] == "signal":
+            assert ended.reason[2].startswith("address 0x")
+            assert ended.reason[3].startswith("at 0x")
+
+    host.run(check)
+
+
+def test_a_heartbeat_ends_who_hangs_and_not_who_computes_or_waits(host: Host) -> None:
+    async def check() -> None:
+        refs = [monitor(await start_unikernel(image("ends"), *args, heartbeat=0.2)) for args in (("loop",), ("beat", 600), ("wait", 600))]
+        assert [(await down_of(ref)).reason for ref in refs] == [("hung", 0.2), "normal", "normal"]
+        ref = monitor(await start_unikernel(image("ends"), "loop", cpu=0.1))
+        assert (await down_of(ref)).reason == ("limit", "cpu")
+
+    host.run(check)
+
+
+def test_who_never_answers_is_waited_for_as_long_as_the_caller_wants(host: Host) -> None:
+    async def check() -> None:
+        pid = await start_unikernel(image("ends"), "loop")
+        with pytest.raises(CallTimeoutError):
+            await call(pid, "anything", timeout=0.05)
+        exit(pid, "kill")
+
+    host.run(check)
+
+
+def test_a_call_in_flight_fails_with_the_reason(host: Host) -> None:
+    async def check() -> None:
+        pid = await start_unikernel(image("ends"), "when called")
+        with pytest.raises(CallError) as caught:
+            await call(pid, "now", timeout=10)
+        assert caught.value.reason[:3] == ("signal", "SIGSEGV", "address 0x10")
+
+    host.run(check)
+
+
+def test_exclusions_of_who_starts_it_decide_where_it_sends(host: Host) -> None:
+    async def check() -> None:
+        sink = spawn(_forwarding_echo, self_pid(), name="the sink")
+        for term in (("send", "the sink"), ("send", sink)):
+            pid = await pids(exclude=[term])
+            send(pid, ("echo", sink, 1))
+            send(pid, ("echo", self_pid(), 2))
+            assert await answer() == ("echo", pid, 2)
+            exit(pid, "kill")
+        exit(sink, "kill")
+
+    host.run(check)
+
+
+def test_a_supervisor_restarts_it(host: Host) -> None:
+    async def check() -> None:
+        pid = await start_unikernel(image("hasher"), name="again", restart="permanent")
+        for _ in range(3):
+            exit(pid, "kill")
+            while (now := whereis("again")) in (None, pid):
+                await sleep(0.001)
+            assert now is not None
+            assert await call(now, ("djb2", 1, "x")) == djb2("x", 1)
+            pid = now
+        spec = ChildSpec.of(Unikernel, image("hasher"), name="in a tree")
+        supervisor = await Supervisor.start_link([spec])
+        assert await call("in a tree", ("djb2", 1, "x")) == djb2("x", 1)
+        unlink(supervisor)
+        exit(supervisor, "shutdown")
+
+    host.run(check)
+
+
+def test_it_is_in_ps_by_the_pid_of_its_os_process(host: Host) -> None:
+    async def check() -> None:
+        pid = await pids()
+        info = process_info(pid)
+        assert info is not None
+        assert info.label.startswith("unikernel pids, OS process ")
+        ref = monitor(pid)
+        os_pid = int(info.label.rpartition(" ")[2])
+        assert os_pid > 1
+        os.kill(os_pid, signal.SIGKILL)
+        assert (await down_of(ref)).reason == "killed"
+
+    host.run(check)
+
+
+BAD: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", "it is empty"),
+    "a text": (b"#!/bin/sh\n", "it begins with"),
+    "half a header": (b"\x7fELF\x02\x01\x01", "it is cut off: an ELF header has 64 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_image_is_refused(host: Host, tmp_path: Path, name: str) -> None:
+    data, text = BAD[name]
+    (path := tmp_path / "bad.elf").write_bytes(data)
+
+    async def check() -> None:
+        with pytest.raises(ImageError, match=text) as caught:
+            await start_unikernel(path)
+        assert str(path) in str(caught.value)
+
+    host.run(check)
+
+
+def test_images_of_others_are_refused(host: Host, tmp_path: Path) -> None:
+    good = image("hasher").read_bytes()
+
+    async def refused(data: bytes, text: str) -> None:
+        (path := tmp_path / "other.elf").write_bytes(data)
+        with pytest.raises(ImageError, match=text):
+            await start_unikernel(path)
+
+    async def check() -> None:
+        await refused(good[:3000], "it is cut off")
+        await refused(good[:100], "it is cut off")
+        await refused(good[:18] + b"\xb7" + good[19:], "an image for aarch64, expected x86-64")
+        await refused(good[:4] + b"\x01" + good[5:], "32 bits")
+        await refused(Path(sys.executable).resolve().read_bytes()[:10_000_000], "dynamic|cut off")
+        with pytest.raises(FileNotFoundError):
+            await start_unikernel(tmp_path / "missing.elf")
+
+    host.run(check)
+
+
+def test_a_static_program_that_is_not_of_the_library_ends_before_it_does_anything(host: Host, tmp_path: Path) -> None:
+    source = tmp_path / "alien.c"
+    source.write_text('#include <stdio.h>\nint main(void) { FILE *f = fopen("/etc/passwd", "r"); puts(f ? "open" : "shut"); return 3; }\n')
+    subprocess.run(["gcc", "-static", str(source), "-o", str(tmp_path / "alien.elf")], check=True)
+
+    async def check() -> None:
+        with pytest.raises(RuntimeError, match="ended before it ran"):
+            await start_unikernel(tmp_path / "alien.elf")
+
+    host.run(check)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"core": 99}, "core is 99"),
+        ({"core": "1"}, "core is '1'"),
+        ({"heartbeat": 0}, "heartbeat is a positive number"),
+        ({"restart": "always"}, "restart is"),
+        ({"memory": 0}, "memory is 0"),
+        ({"exclude": [("fly",)]}, "unknown kind"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_wrong_options_are_refused(host: Host, options: dict[str, Any], text: str) -> None:
+    async def check() -> None:
+        with pytest.raises((ValueError, TypeError), match=text):
+            await start_unikernel(image("hasher"), **options)
+
+    host.run(check)
+
+
+def test_starts_and_kills_leave_nothing(host: Host) -> None:
+    async def check() -> None:
+        async def round_() -> None:
+            pid = await start_unikernel(image("hasher"))
+            ref = monitor(pid)
+            exit(pid, "kill")
+            await down_of(ref)
+
+        await round_()
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(200):
+            await round_()
+        await sleep(0.2)
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert not [line for line in _children() if "hasher" in line]
+
+    host.run(check)
+
+
+def _children() -> list[str]:
+    shown = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "comm,stat"], capture_output=True, text=True, check=False)
+    return shown.stdout.splitlines()
