@@ -8,7 +8,7 @@ enum { SEND = 1, CALL = 3, REPLY = 5, EXIT = 6, MONITOR = 10, DEMONITOR = 12, DO
 enum { ME = 1, NOBODY = 0, STDERR = 2, BROKEN = 96, UK_KEEP = 64 * 1024, LOOK = 100 * 1000 /* ticks */ };
 
 __attribute__((weak)) uint8_t uk_inbox[64 * 1024];
-__attribute__((weak)) const uint32_t uk_inbox_size = sizeof uk_inbox;
+__attribute__((weak)) const volatile uint32_t uk_inbox_size = sizeof uk_inbox; /* volatile: gcc puts the number itself into the code, weak or not */
 
 static bl_writer out;
 static bl_reader in;
