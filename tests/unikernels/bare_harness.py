@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,15 +29,16 @@ LIBRARY = ROOT / "unikernels" / "lib"
 QEMU = shutil.which("qemu-system-x86_64")
 GCC = shutil.which("gcc")
 
-FLAGS = (
-    "-DBL_SMALL -Os -std=gnu11 -Wall -Wextra -Werror -ffreestanding -fno-builtin -fno-ident -fvisibility=hidden -ffunction-sections "
-    "-fdata-sections -fno-pic -no-pie -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -nostdlib -static -s "
-    "-Wl,--gc-sections,--build-id=none,-z,noseparate-code,-z,norelro"
-).split()
-MACHINE = (
-    "-nodefaults -no-user-config -display none -no-reboot -M pc,hpet=off,usb=off -cpu max -accel tcg -m 32M -smp 1 "
-    "-device isa-debug-exit,iobase=0xf4,iosize=4 -device ivshmem-plain,memdev=shm"
-).split()
+FLAGS = [
+    "-DBL_SMALL", "-Os", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-builtin", "-fno-ident", "-fvisibility=hidden",
+    "-ffunction-sections", "-fdata-sections", "-fno-pic", "-no-pie", "-fno-stack-protector", "-fno-asynchronous-unwind-tables",
+    "-fcf-protection=none", "-nostdlib", "-static", "-s", "-Wl,--gc-sections,--build-id=none,-z,noseparate-code,-z,norelro",
+]  # fmt: skip
+PC = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "pc,acpi=off,hpet=off", "-cpu", "max", "-accel", "tcg"]
+END = ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
+SHARED = ["-device", "ivshmem-plain,memdev=shm"]
+# QEMU's own little firmware starts a kernel in half the time that SeaBIOS takes.
+FIRMWARES = ("qboot.rom", "bios-256k.bin")
 
 BOOT = struct.Struct("=QIIQIIQIIQQ")  # uk_boot of plat.h
 BOOT_MAGIC = int.from_bytes(b"BLUKBOOT", "little")
@@ -71,7 +73,16 @@ def _end_with_parent() -> None:
 class Machine:
     """A program that runs in a QEMU of its own, which ends with the block."""
 
-    def __init__(self, image: Path, arguments: tuple[Any, ...] = (), *, polls: bool = False, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        image: Path,
+        arguments: tuple[Any, ...] = (),
+        *,
+        polls: bool = False,
+        firmware: str = FIRMWARES[0],
+        devices: Sequence[str] = SHARED,
+        options: Sequence[str] = (),
+    ) -> None:
         self.memfd, self.end = rings.create(CAPACITY, LONGEST, SIZE)
         boot = BOOT.pack(BOOT_MAGIC, 1, POLLS if polls else 0, PAIR, LONGEST, 0, 0, 0, 0, 0, 0)
         os.pwrite(self.memfd, boot, SIZE - 4096)
@@ -79,11 +90,17 @@ class Machine:
         self.bell.setblocking(False)
         self.log = tempfile.NamedTemporaryFile()  # noqa: SIM115 - COM1; it is closed with the machine
         self.polls = polls
-        command = [str(QEMU), *MACHINE, "-kernel", str(image), "-serial", f"file:{self.log.name}"]
+        command = [str(QEMU), *PC, "-m", "32M", "-bios", firmware, "-kernel", str(image), "-serial", f"file:{self.log.name}"]
         command += ["-chardev", f"socket,id=bell,fd={theirs.fileno()}", "-serial", "chardev:bell"]
-        command += ["-object", f"memory-backend-file,id=shm,share=on,mem-path=/proc/self/fd/{self.memfd},size={SIZE}", *options]
+        command += [
+            "-object",
+            f"memory-backend-file,id=shm,share=on,mem-path=/proc/self/fd/{self.memfd},size={SIZE}",
+            *END,
+            *devices,
+            *options,
+        ]
         self.begun = time.monotonic()
-        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno(), self.memfd], preexec_fn=_end_with_parent)  # noqa: PLW1509
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno(), self.memfd], preexec_fn=_end_with_parent)
         theirs.close()
         self.send(arguments)
 
@@ -99,10 +116,8 @@ class Machine:
         os.close(self.memfd)
 
     def ring(self) -> None:
-        try:
+        with suppress(BlockingIOError, BrokenPipeError):  # what it has not read yet wakes it as well; one that has ended, nothing does
             self.bell.send(b"\1")
-        except (BlockingIOError, BrokenPipeError):
-            pass  # what it has not read yet wakes it as well; one that has ended, nothing does
 
     def park(self, timeout: float) -> None:
         """Wait until the bell is rung, or the machine has ended."""

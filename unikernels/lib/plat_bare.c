@@ -11,8 +11,9 @@
 #include "uk_drivers.h"
 
 enum { NO_MEMORY = 95, CRASHED = 97 };
-enum { PAGE = 4096, LARGE_PAGE = 2 * 1024 * 1024, PRESENT = 1, WRITABLE = 2, LARGE = 0x80 };
+enum { PAGE = 4096, LARGE_PAGE = 2 * 1024 * 1024, PRESENT = 1, WRITABLE = 2, UNCACHED = 0x10, LARGE = 0x80 };
 #define NO_CODE (1ull << 63)
+#define APIC 0xfee00000ull
 
 /* Of start.S and bare.ld. */
 extern uint64_t uk_pages[4 * 512]; /* of 2 MiB, one after the other */
@@ -63,7 +64,7 @@ void uk_crashed(uint32_t vector, const uint64_t *pushed) {
 
 /* ---- time ---- */
 
-enum { COUNTER = 0x40, MODE = 0x43, ONE_SHOT = 0x30, LATCH = 0, HERTZ = 1193182 }; /* of the 8254 */
+enum { COUNTER = 0x40, MODE = 0x43, ONE_SHOT = 0x30, READ_BACK = 0xc2, IS_OVER = 0x80, HERTZ = 1193182 }; /* of the 8254 */
 enum { CALIBRATION = HERTZ / 200, LONGEST = 50 * 1000 * 1000 /* ns; it counts to 65,536 */ };
 
 /* Interrupt once, after so many ticks. */
@@ -73,15 +74,15 @@ static void count_down(uint32_t ticks) {
     uk_out8(COUNTER, (uint8_t)(ticks >> 8));
 }
 
-/* The count, and when that was: of a few tries the quickest, as the host may do something else in the midst of one. */
+/* The count, and when that was: of a few tries the quickest, as the host may do something else in the midst of one. 0: it is over. */
 static uint64_t when(uint16_t *count) {
     uint64_t at = 0, shortest = UINT64_MAX;
     for (int i = 0; i < 8; i++) {
         const uint64_t before = plat_ticks();
-        uk_out8(MODE, LATCH);
+        uk_out8(MODE, READ_BACK);
         const uint64_t took = plat_ticks() - before;
-        const uint8_t low = uk_in8(COUNTER), high = uk_in8(COUNTER);
-        if (took >= shortest) continue;
+        const uint8_t status = uk_in8(COUNTER), low = uk_in8(COUNTER), high = uk_in8(COUNTER);
+        if (status & IS_OVER || took >= shortest) continue;
         shortest = took;
         at = before + took / 2;
         *count = (uint16_t)(high << 8 | low);
@@ -92,11 +93,13 @@ static uint64_t when(uint16_t *count) {
 /* Nanoseconds of a tick, times 2^32. */
 static uint64_t measured(void) {
     uint16_t first, last;
-    count_down(0xffff);
-    const uint64_t begun = when(&first);
-    uint64_t ended;
-    do ended = when(&last);
-    while (first - last < CALIBRATION);
+    uint64_t begun, ended;
+    do {
+        count_down(0xffff);
+        begun = when(&first);
+        do ended = when(&last);
+        while (ended != 0 && first - last < CALIBRATION);
+    } while (begun == 0 || ended == 0);
     return ((uint64_t)(first - last) * 1000000000 / HERTZ << 32) / (ended - begun);
 }
 
@@ -154,13 +157,17 @@ static void watch(void) {
     __asm__ volatile("lidt %0" : : "m"(table));
 }
 
-/* The 8259s: to vectors 32 to 47, nothing is to be acknowledged; let in 0, the timer, and 3, COM2. */
+/* The 8259s: to vectors 32 to 47, nothing is to be acknowledged; let in 0, the timer, and 3, COM2. And the processor's own controller, which
+   passes them on only if the BIOS had it so, and SeaBIOS alone does (Intel SDM 3A, 11.4 and 11.5). */
 static void let_in(void) {
     static const struct { uint8_t port, value; } words[] = {
         {0x20, 0x11}, {0xa0, 0x11}, {0x21, 32}, {0xa1, 40}, {0x21, 4}, {0xa1, 2}, {0x21, 3}, {0xa1, 3}, {0x21, 0xf6}, {0xa1, 0xff},
     };
     for (unsigned i = 0; i < sizeof words / sizeof *words; i++) uk_out8(words[i].port, words[i].value);
-    count_down(1); /* the BIOS has it tick */
+    uk_pages[APIC / LARGE_PAGE] = APIC / LARGE_PAGE * LARGE_PAGE | PRESENT | WRITABLE | LARGE | UNCACHED | NO_CODE;
+    *(volatile uint32_t *)(APIC + 0x0f0) = 0x12f; /* on; what was nothing is vector 47 */
+    *(volatile uint32_t *)(APIC + 0x350) = 0x700; /* LINT0 is the 8259s' */
+    count_down(1);                                /* the BIOS has it tick */
     uk_serial_open(UK_COM1);
     uk_serial_open(UK_COM2);
     uk_out8(UK_COM2 + 1, 1);
@@ -178,14 +185,15 @@ static void protect(void) {
     __asm__ volatile("mov %%cr3, %%rax\n\tmov %%rax, %%cr3" : : : "rax", "memory");
 }
 
-enum { BAR2 = 0x18, BAR3 = 0x1c, COMMAND = 0x04, MEMORY_ON = 2, FREE = (int)0xc0000000 };
+enum { BAR2 = 0x18, BAR3 = 0x1c, COMMAND = 0x04, MEMORY_ON = 2 };
+#define FREE 0xc0000000u
 
 /* The memory of the ivshmem device (QEMU, docs/specs/ivshmem-spec.txt), where the BIOS has put it, or where nothing is. */
 static uint8_t *shared(uint64_t *size) {
     const int function = uk_pci_find(0x1af4, 0x1110);
     if (function < 0) return NULL;
     uint32_t at = uk_pci_read(function, BAR2) & ~15u;
-    if (at == 0 || uk_pci_read(function, BAR3) != 0) at = (uint32_t)FREE;
+    if (at == 0 || uk_pci_read(function, BAR3) != 0) at = FREE;
     uk_pci_write(function, BAR2, UINT32_MAX);
     *size = -(uk_pci_read(function, BAR2) & ~15u);
     uk_pci_write(function, BAR2, at);
