@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import shutil
-import signal
 import socket
 import struct
 import subprocess
@@ -66,10 +64,6 @@ def build(image: Path, source: Path | str) -> Path:
     return image
 
 
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
 class Machine:
     """A program that runs in a QEMU of its own, which ends with the block."""
 
@@ -90,7 +84,20 @@ class Machine:
         self.bell.setblocking(False)
         self.log = tempfile.NamedTemporaryFile()  # noqa: SIM115 - COM1; it is closed with the machine
         self.polls = polls
-        command = [str(QEMU), *PC, "-m", "32M", "-bios", firmware, "-kernel", str(image), "-serial", f"file:{self.log.name}"]
+        command = [
+            "setpriv",
+            "--pdeathsig=KILL",
+            str(QEMU),
+            *PC,
+            "-m",
+            "32M",
+            "-bios",
+            firmware,
+            "-kernel",
+            str(image),
+            "-serial",
+            f"file:{self.log.name}",
+        ]
         command += ["-chardev", f"socket,id=bell,fd={theirs.fileno()}", "-serial", "chardev:bell"]
         command += [
             "-object",
@@ -100,7 +107,7 @@ class Machine:
             *options,
         ]
         self.begun = time.monotonic()
-        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno(), self.memfd], preexec_fn=_end_with_parent)
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno(), self.memfd])
         theirs.close()
         self.send(arguments)
 

@@ -360,7 +360,7 @@ def test_drivers_say_what_the_machine_has(image: Images) -> None:
         machine.ready()
         got, date, bridge, missing, has_random, random, screen, gate = machine.call(None)
         assert got == 0
-        assert abs(datetime(*date, tzinfo=UTC) - datetime.now(UTC)) < timedelta(seconds=5)
+        assert abs(datetime(*date).replace(tzinfo=UTC) - datetime.now(UTC)) < timedelta(seconds=5)
         assert bridge == 0x12378086
         assert missing == -1
         assert has_random == 0
