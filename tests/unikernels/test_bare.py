@@ -382,6 +382,13 @@ def test_a_machine_without_the_memory_ends(image: Images) -> None:
         assert machine.log_text() == "there is no ivshmem device\n"
 
 
+@pytest.mark.parametrize("firmware", FIRMWARES)
+def test_a_program_that_is_larger_than_the_memory_is_not_begun(image: Images, firmware: str) -> None:
+    with Machine(image(ECHO.replace("1 << 20", "64 << 20")), firmware=firmware) as machine:
+        assert machine.status() == NO_MEMORY
+        assert machine.log_text() == "there is too little memory for the program\n"
+
+
 def test_a_mailbox_that_breaks_ends_the_machine(image: Images) -> None:
     with Machine(image(HASHER)) as machine:
         machine.ready()

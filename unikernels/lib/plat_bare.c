@@ -18,6 +18,7 @@ enum { PAGE = 4096, LARGE_PAGE = 2 * 1024 * 1024, PRESENT = 1, WRITABLE = 2, UNC
 /* Of start.S and bare.ld. */
 extern uint64_t uk_pages[4 * 512]; /* of 2 MiB, one after the other */
 extern uint8_t uk_exceptions[32][8], uk_interrupt[], uk_code_end[], uk_stack_bottom[];
+extern volatile uint8_t uk_last_byte; /* of .bss, or of what fills its page up */
 _Noreturn void uk_start(void);
 _Noreturn void uk_crashed(uint32_t vector, const uint64_t *pushed);
 
@@ -204,16 +205,21 @@ static uint8_t *shared(uint64_t *size) {
     return (uint8_t *)(uint64_t)at;
 }
 
+static _Noreturn void lack(const char *what) {
+    say(what);
+    plat_exit(NO_MEMORY);
+}
+
 void uk_start(void) {
     uint64_t size = 0;
-    watch();
     let_in();
+    uk_last_byte = 1; /* what is needed until here is at the beginning of .bss */
+    if (uk_last_byte != 1) lack("there is too little memory for the program\n");
+    uk_last_byte = 0;
+    watch();
     protect();
     uint8_t *const memory = shared(&size);
-    if (memory == NULL || size < PAGE) {
-        say("there is no ivshmem device\n");
-        plat_exit(NO_MEMORY);
-    }
+    if (memory == NULL || size < PAGE) lack("there is no ivshmem device\n");
     boot = (uk_boot *)(memory + size - PAGE);
     uk_begin(memory, boot);
 }
