@@ -20,7 +20,7 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE = Path(__file__).parent
-# The modules of checks are imported by their names, as they are in the nodes; and so are those that the tests of cells and unikernels share.
+# The modules of checks are imported by their names, as they are in the nodes; so are those that tests of cells and unikernels share.
 sys.path[:0] = [str(HERE / "nodes"), str(HERE / "cells"), str(HERE / "unikernels")]
 PATIENCE = 60.0  # seconds after which a program hangs
 
