@@ -110,6 +110,9 @@ def looks_into_system(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+
+
 def fail(text: str) -> NoReturn:
     """Say what went wrong, and end."""
     print(f"beamlike: {text}", file=sys.stderr)

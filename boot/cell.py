@@ -22,7 +22,7 @@ import beamlike
 import caps
 from beamlike import application
 from boot import tables
-from boot.attach import FAILED
+from boot.attach import FAILED, as_json_option
 from boot.logs import show_logs
 from cells import CellEnded, CellOutput, CellUnavailable, Limits, demand, spawn_cell
 from cells import probe as probe_walls
@@ -41,7 +41,6 @@ LOOK = 0.2  # seconds between two looks whether Ctrl-C came, while there is no r
 CHUNK = 1 << 20  # bytes read at a time
 STREAMS = {"stdout": 1, "stderr": 2}
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 strict_option = click.option("--strict", is_flag=True, help="Require also the walls that a cell can do without.")
 
 

@@ -26,6 +26,7 @@ from rich.console import Console
 import beamlike
 import nodes
 from beamlike import application
+from boot.build import build_unikernel
 from boot.cell import cell
 from boot.logs import LEVELS, show_logs
 from boot.looking import COMMANDS
@@ -235,6 +236,7 @@ def demo(minutes: float, every: float, seed: int, count: int, as_json: bool) -> 
 for looking in COMMANDS:
     main.add_command(looking)
 main.add_command(cell)
+main.add_command(build_unikernel)
 
 
 @main.command()

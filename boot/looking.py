@@ -20,12 +20,11 @@ from rich.live import Live
 from rich.text import Text
 
 from boot import tables
-from boot.attach import System, complete_node, fail, looks_into_system
+from boot.attach import System, as_json_option, complete_node, fail, looks_into_system
 from boot.shell import run_shell
 from nodes import AttachError
 
 MOST_SORTING = 30.0  # seconds for what has to be worked out of each process
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 
 
 @click.command()

@@ -141,7 +141,7 @@ class Connection:
 
     def ring(self) -> None:
         """Wake the cell."""
-        with suppress(BlockingIOError):  # it was rung so often that it will wake
+        with suppress(BlockingIOError, ConnectionError):  # it was rung so often that it will wake
             os.write(self.their_bell, ONE)
 
     async def _answer_bell(self) -> None:
@@ -153,14 +153,23 @@ class Connection:
                 return
             if self.is_closed:  # since it rang: the descriptor may be somebody else's by now
                 return
-            with suppress(BlockingIOError):
-                os.read(self.bell, MOST_RUNG)
+            if not self._is_rung():
+                return
             try:
                 self._flush()
             except Exception as error:  # noqa: BLE001 - an exception in a system task would end the node
                 log(logger, logging.ERROR, "InternalError, please report it: of a cell: %s", format_reason(error_reason(error)))
                 self.kill()
             self.node.wake()
+
+    def _is_rung(self) -> bool:
+        """Take what rang the bell. False: it was a socket, and nobody has the other end any more."""
+        try:
+            return os.read(self.bell, MOST_RUNG) != b""
+        except BlockingIOError:
+            return True
+        except ConnectionError:
+            return False
 
     # --- in ---
 

@@ -15,16 +15,13 @@ from contextlib import ExitStack
 from functools import cache
 from typing import Any, Final
 
-import trio
-
-from cells.seam import ALLOW, TRAP, Check, Ended, Ways, assemble, call_named, duplicate, eventfd, machine, name_of, number_of, tell_safely
+from cells.seam import ALLOW, TRAP, Check, Ended, Ways, assemble, call_named, duplicate, eventfd, machine, name_of, number_of
 from unikernels._launch import ffi, lib
-from unikernels.memory import Memory
+from unikernels.platform import Platform
 
 NOBODY: Final = 65534
 AT_EMPTY_PATH: Final = 0x1000
 PROT_EXEC: Final = 4
-NO_LIMIT: Final = 1_000_000_000  # seconds
 REFUSED: Final = 128 + signal.SIGSYS  # its exit status when a call was
 
 # What a program of the library does. All else ends it, and it notes which call it was.
@@ -39,38 +36,22 @@ def _filter() -> Any:
     return ffi.new("uint8_t[]", assemble(machine().audit, rules, otherwise=TRAP))
 
 
-class Linux:
-    """The `Maker` of one.
-
-    Args:
-        image: an ELF program that `images.target_of` has found good.
-        core: the only one that it runs on; None: any.
-        memory: bytes of address space, besides the rings and the program itself.
-    """
-
-    def __init__(self, name: str, image: bytes, capacity: int, longest: int, *, core: int | None, memory: int) -> None:
-        self.name = name
-        self.image = image
-        self.capacity = capacity
-        self.longest = longest
-        self.core = core
-        self.room = memory
-        self.memory: Memory | None = None
+class Linux(Platform):
+    """See the module, and `Maker`."""
 
     def ways(self) -> Ways:
-        """See `Maker`."""
-        self.memory = Memory(self.capacity, self.longest, polls=self.core is not None and os.sched_getaffinity(0) != {self.core})
+        """The memory, and an eventfd each."""
+        memory = self._make_memory()
         with ExitStack() as undo:
-            undo.callback(self.memory.close)
-            undo.callback(self.memory.end.close)
+            undo.callback(self.close)
+            undo.callback(memory.end.close)
             bell, their_bell = eventfd(undo), eventfd(undo)
-            theirs = [duplicate(undo, fd) for fd in (self.memory.descriptor, their_bell, bell)]
+            theirs = [duplicate(undo, fd) for fd in (memory.descriptor, their_bell, bell)]
             undo.pop_all()
-        return Ways(self.memory.end, self.longest, bell, their_bell, theirs)
+        return Ways(memory.end, self.longest, bell, their_bell, theirs)
 
     def fork(self, settings: dict[str, Any], fds: list[int], forked: Callable[[int], None], ended: Callable[[Ended], None]) -> None:
         """See `Maker`. Raises: OSError that says which step has failed."""
-        assert self.memory is not None
         with ExitStack() as undo:
             nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             undo.callback(os.close, nothing)
@@ -78,21 +59,13 @@ class Linux:
             undo.callback(os.close, image)
             os.write(image, self.image)
             pid = self._start([nothing, nothing, nothing, *fds], image, settings)
-        try:
-            pidfd = os.pidfd_open(pid)
-            mine = os.dup(pidfd)
-        except OSError:  # no descriptor is left
-            os.kill(pid, signal.SIGKILL)  # not reaped yet, so it is the one
-            os.waitpid(pid, 0)
-            raise
-        forked(mine)
-        trio.lowlevel.spawn_system_task(self._watch, pid, pidfd, ended)
+        self._watch(pid, forked, ended)
 
     def _start(self, descriptors: list[int], image: int, settings: dict[str, Any]) -> int:
-        code = _filter()
         assert self.memory is not None
-        how = ffi.new("bl_launch *")
+        code = _filter()
         name = ffi.new("char[]", self.name.encode())
+        how = ffi.new("bl_launch *")
         how.descriptors, how.image, how.name = descriptors, image, name
         how.core = -1 if self.core is None else self.core
         how.user, how.parent = NOBODY, os.getpid()
@@ -105,27 +78,8 @@ class Linux:
             raise OSError(-pid, f"the unikernel {self.name} could not be started: {what}: {os.strerror(-pid)}")
         return pid
 
-    async def _watch(self, pid: int, pidfd: int, ended: Callable[[Ended], None]) -> None:
-        """A system task: tell of its end."""
-        try:
-            await trio.lowlevel.wait_readable(pidfd)
-        except trio.Cancelled:  # the node ends
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            raise
-        finally:
-            os.close(pidfd)
-            _, status, usage = os.wait4(pid, 0)  # noqa: ASYNC222 - it has ended
-            tell_safely(ended, Ended(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024))
-            self.close()
-
-    def close(self) -> None:
-        """Let go of the memory, if there is any."""
-        if self.memory is not None:
-            self.memory.close()
-            self.memory = None
-
     def reason_of(self, ended: Ended) -> Any:
-        """See `Maker`: it notes the address of what ended it."""
+        """It notes the address of what ended it, and where that was."""
         crash = None if self.memory is None else self.memory.crash()
         if crash is None:
             return None

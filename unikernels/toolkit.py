@@ -22,12 +22,15 @@ from unikernels.images import Target
 
 LIBRARY: Final = Path(__file__).with_name("lib")
 RING: Final = Path(nodes.__file__).parent  # ring.h, ring.c: the same as nodes have
+OWN: Final = ("pci", "serial")  # groups that the platform itself uses
+DRIVERS: Final = {path.stem: path for path in sorted((LIBRARY / "drivers").glob("*.c")) if path.stem not in OWN}
 NOTHING: Final = "void uk_main(void) {}\n"
 
 COMMON: Final = (
     "-std=gnu11",
     "-Wall",
     "-Wextra",
+    "-Werror=implicit-function-declaration",
     "-ffreestanding",
     "-fno-builtin",
     "-fvisibility=hidden",
@@ -48,7 +51,6 @@ class Recipe(NamedTuple):
     sources: tuple[Path, ...]
     suffix: str
     install: str
-    groups: bool = False  # there are drivers
 
 
 def _library(*names: str) -> tuple[Path, ...]:
@@ -57,7 +59,22 @@ def _library(*names: str) -> tuple[Path, ...]:
 
 RECIPES: Final[dict[str, Recipe]] = {
     "linux": Recipe(
-        ("gcc",), GCC, (*_library("mailbox.c", "inbox.c", "msgpack.c", "libc.c", "plat_linux.c"), RING / "ring.c"), ".elf", "apt-get install gcc"
+        ("gcc",),
+        GCC,
+        (*_library("mailbox.c", "inbox.c", "msgpack.c", "libc.c", "plat_linux.c"), RING / "ring.c"),
+        ".elf",
+        "apt-get install gcc",
+    ),
+    "bare": Recipe(
+        ("gcc",),
+        (*GCC, f"-T{LIBRARY / 'bare.ld'}"),
+        (
+            *_library("start.S", "plat_bare.c", "mailbox.c", "inbox.c", "msgpack.c", "libc.c"),
+            *(LIBRARY / "drivers" / f"{name}.c" for name in OWN),
+            RING / "ring.c",
+        ),
+        ".bare",
+        "apt-get install gcc",
     ),
     "wasm": Recipe(
         ("clang", "clang-14", "clang-16", "clang-19"),
@@ -82,7 +99,7 @@ class Linked(NamedTuple):
 
 
 class Built(NamedTuple):
-    """What came of it. `sizes` in bytes: `image`, `base`, `all`; see the module."""
+    """What came of it. `sizes` in bytes: `base`, `profile` (this), `all`; see the module."""
 
     path: Path
     target: str
@@ -96,6 +113,7 @@ def build(
     target: Target = "linux",
     output: str | Path | None = None,
     *,
+    profile: Iterable[str] | None = None,
     flags: Iterable[str] = (),
 ) -> Built:
     """Build a unikernel.
@@ -104,6 +122,8 @@ def build(
         sources: C files; one of them has `void uk_main(void)`.
         target: `linux`, an OS process; `bare`, a machine of its own (QEMU); `wasm`, a cell of WebAssembly.
         output: the file to write; None: that of the first source, with the target's suffix, beside it.
+        profile: for `bare`, the driver groups that it may use, by the names of the files in lib/drivers; None: all. Not what it has, which
+            is what it uses.
         flags: more for the compiler.
 
     Raises:
@@ -119,16 +139,25 @@ def build(
     for each in files:
         if not each.is_file():
             raise FileNotFoundError(f"build: there is no file {each}")
+    groups = None if profile is None else {*profile}
+    for group in groups or ():
+        if group not in DRIVERS:
+            raise ValueError(f"build: there is no driver group {group!r}, but {', '.join(sorted(DRIVERS))}")
     recipe = RECIPES[target]
     path = files[0].with_suffix(recipe.suffix) if output is None else Path(output)
     with tempfile.TemporaryDirectory(prefix="beamlike-") as folder:
         linker = _Linker(recipe, Path(folder), tuple(flags))
-        image, collected = linker.link("image", files)
+        offered = [path for name, path in DRIVERS.items() if groups is None or name in groups] if target == "bare" else []
+        image, collected = linker.link("image", [*files, *offered])
         linked = _linked(image)
-        sizes = {"image": _stripped(image, target).stat().st_size}
+        sizes = {"profile": _stripped(image, target).stat().st_size}
         (nothing := Path(folder, "nothing.c")).write_text(NOTHING)
         sizes["base"] = _stripped(linker.link("base", [nothing])[0], target).stat().st_size
-        sizes["all"] = _stripped(linker.link("all", files, collect=False)[0], target).stat().st_size
+        sizes["all"] = (
+            _stripped(linker.link("all", [*files, *(DRIVERS.values() if target == "bare" else ())], collect=False)[0], target)
+            .stat()
+            .st_size
+        )
         shutil.copyfile(image, path)  # at the end: what could not be built overwrites nothing
         path.chmod(0o755)
     return Built(path, target, linked, collected, sizes)
@@ -156,7 +185,7 @@ class _Linker:
         if done.returncode:
             missing = sorted(set(UNDEFINED.findall(said)))
             hint = f"\nundefined: {', '.join(missing)}. A unikernel has no C library: uk.h says what there is" if missing else ""
-            raise BuildError(said.strip() + hint)
+            raise BuildError("\n".join(line for line in said.splitlines() if "removing unused section" not in line) + hint)
         return path, sorted({one or other for one, other in REMOVED.findall(said)})
 
 

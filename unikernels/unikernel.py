@@ -12,14 +12,18 @@ from beamlike import ChildSpec, Pid, Supervisor, pack, record, unlink
 from beamlike.seam import Failed, Started, Timer, current_process, log, now, push_timer, start_behaviour
 from cells import Cell, CellUnavailable, Limits
 from cells.seam import Connection, Ended, Gateway
+from unikernels.bare import Bare
+from unikernels.errors import ImageError
 from unikernels.images import Image, load
 from unikernels.linux import Linux
+from unikernels.platform import Platform
 from unikernels.toolkit import Built
 
 CAPACITY: Final = 128 * 1024  # bytes of each ring
 LONGEST: Final = 16 * 1024 * 1024  # bytes of a message, if the program has room for it
 NO_LIMIT: Final = 1 << 62
 INTENSITY, PERIOD = 10, 5.0  # of the supervisor of one: restarts, seconds
+PLATFORMS: Final[dict[str, type[Platform]]] = {"linux": Linux, "bare": Bare}
 Restart = Literal["temporary", "transient", "permanent"]
 
 logger = logging.getLogger("beamlike.unikernels")
@@ -138,9 +142,11 @@ async def _be_unikernel(
 ) -> None:
     """The body of a unikernel's process."""
     me = current_process()
-    maker = Linux(name, image.data, CAPACITY, LONGEST, core=core, memory=limits.memory)
+    maker = PLATFORMS[image.target](name, image.data, CAPACITY, LONGEST, core=core, room=limits.memory)
     try:
         connection = Connection(maker, limits)
+    except ImageError as missing:
+        raise Failed(missing, "unavailable") from missing
     except (OSError, CellUnavailable) as lack:
         maker.close()
         raise Failed(RuntimeError(f"no unikernel {name}: {lack}"), "unavailable") from lack
@@ -156,15 +162,15 @@ async def _be_unikernel(
     await gateway.relay(gateway.own[me.pid])
 
 
-def _watch(gateway: Gateway, maker: Linux, heartbeat: float) -> None:
+def _watch(gateway: Gateway, maker: Platform, heartbeat: float) -> None:
     """End it when it has been busy for so long with one thing."""
     last = 0
 
     def look() -> bool:
         nonlocal last
-        if maker.memory is None:
+        busy = maker.busy()
+        if busy is None:
             return False
-        busy = maker.memory.busy()
         if busy and busy == last:
             gateway.give_up(("hung", heartbeat))
             return False

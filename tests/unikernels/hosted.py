@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 EXAMPLES = HERE.parent.parent / "examples" / "unikernels"
 FOLDER = TemporaryDirectory(prefix="beamlike-unikernels-")  # removed at exit
 
+needs_clang = pytest.mark.skipif(not any(map(shutil.which, ("clang", "clang-14", "clang-16", "clang-19"))), reason="no clang")
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc to build a unikernel with")
 
 

@@ -1,0 +1,76 @@
+"""What the platforms of unikernels have in common: the memory, and an OS process that this node has started and reaps."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from cells.seam import Ended, tell_safely
+from unikernels.memory import Memory
+
+
+class Platform:
+    """The `Maker` of one unikernel, but for how it is started. Called off by `close` if nothing has come of it.
+
+    Args:
+        core: the only one that it runs on; None: any.
+        room: bytes of memory, besides the program and the rings.
+    """
+
+    def __init__(self, name: str, image: bytes, capacity: int, longest: int, *, core: int | None, room: int) -> None:
+        self.name = name
+        self.image = image
+        self.capacity = capacity
+        self.longest = longest
+        self.core = core
+        self.room = room
+        self.memory: Memory | None = None
+
+    def _make_memory(self) -> Memory:
+        """It looks for records before it sleeps if it has a core of its own, which is not the only one of this node."""
+        polls = self.core is not None and os.sched_getaffinity(0) != {self.core}
+        self.memory = Memory(self.capacity, self.longest, polls=polls)
+        return self.memory
+
+    def _watch(self, pid: int, forked: Callable[[int], None], ended: Callable[[Ended], None]) -> None:
+        """Of our child: tell of its begin, and later of its end. Raises: OSError: no descriptor is left, and it is killed."""
+        try:
+            pidfd = os.pidfd_open(pid)
+            theirs = os.dup(pidfd)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)  # it is not reaped yet, so that is still its number
+            os.waitpid(pid, 0)
+            raise
+        forked(theirs)
+        trio.lowlevel.spawn_system_task(self._await_end, pid, pidfd, ended)
+
+    async def _await_end(self, pid: int, pidfd: int, ended: Callable[[Ended], None]) -> None:
+        """A system task."""
+        try:
+            await trio.lowlevel.wait_readable(pidfd)
+        except trio.Cancelled:  # the node ends
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            raise
+        finally:
+            os.close(pidfd)
+            _, status, usage = os.wait4(pid, 0)  # noqa: ASYNC222 - it has ended, or is about to
+            tell_safely(ended, Ended(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024))
+            self.close()
+
+    def busy(self) -> int | None:
+        """See `Memory.busy`; None: it has ended."""
+        return None if self.memory is None else self.memory.busy()
+
+    def close(self) -> None:
+        """Let go of the memory, if there is any."""
+        if self.memory is not None:
+            self.memory.close()
+            self.memory = None
+
+    def reason_of(self, ended: Ended) -> Any:
+        """See `Maker`."""
+        raise NotImplementedError
