@@ -1,0 +1,101 @@
+"""Pools: balanced, and going on when members end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hosted import image, needs_gcc
+from hosting import Host, answer
+
+from beamlike import CallError, ChildSpec, Pid, Supervisor, call, cast, exit, process_info, self_pid, send, sleep, spawn, unlink
+from unikernels import UnikernelPool
+
+pytestmark = needs_gcc
+
+
+def members(pool: Pid) -> list[Pid]:
+    info = process_info(pool)
+    assert info is not None
+    return [pid for pid in info.links if (each := process_info(pid)) is not None and str(each.label).startswith("unikernel")]
+
+
+async def asker(boss: Pid, pool: Any, request: Any) -> None:
+    try:
+        send(boss, await call(pool, request, timeout=20))
+    except CallError as error:
+        send(boss, error.reason)
+
+
+def test_calls_go_to_all_members_and_on_when_members_end(host: Host) -> None:
+    async def check() -> None:
+        pool = await UnikernelPool.start(image("pids"), cores=[None, None], name="pool")
+        assert len(members(pool)) == 2
+        for number in range(200):
+            spawn(asker, self_pid(), "pool", number)
+        assert sorted([await answer() for _ in range(200)]) == list(range(200))
+        for _ in range(10):
+            first = members(pool)[0]
+            for number in range(50):
+                spawn(asker, self_pid(), "pool", number)
+            await sleep(0)
+            exit(first, "kill")
+            assert sorted([await answer() for _ in range(50)]) == list(range(50))
+        while len(members(pool)) < 2:
+            await sleep(0.001)
+        gone = members(pool)
+        exit(pool, "kill")
+        while any(pid.process is not None for pid in gone):
+            await sleep(0.001)
+
+    host.run(check)
+
+
+def test_messages_go_to_each_in_turn(host: Host) -> None:
+    async def check() -> None:
+        pool = await UnikernelPool.start(image("pids"), cores=[None, None, None])
+        for _ in range(2):
+            send(pool, ("echo", self_pid(), 1))
+            cast(pool, ("echo", self_pid(), 1))
+            send(pool, ("echo", self_pid(), 1))
+        assert {(await answer())[1] for _ in range(6)} == {*members(pool)}
+        exit(pool, "kill")
+
+    host.run(check)
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_what_ends_every_member_that_is_asked_fails_with_the_reason(host: Host, retries: int) -> None:
+    async def check() -> None:
+        pool = await UnikernelPool.start(image("ends"), "when called", cores=[None, None], retries=retries)
+        with pytest.raises(CallError) as caught:
+            await call(pool, "now", timeout=20)
+        kind, text = caught.value.reason
+        assert (kind, "SIGSEGV" in text, "address 0x10" in text) == ("refused", True, True), text
+        with pytest.raises(CallError):
+            await call(pool, "again", timeout=20)
+        exit(pool, "kill")
+
+    host.run(check)
+
+
+def test_a_pool_in_a_tree(host: Host) -> None:
+    async def check() -> None:
+        supervisor = await Supervisor.start_link([ChildSpec.of(UnikernelPool, image("pids"), cores=[None], name="in a tree")])
+        assert await call("in a tree", 1) == 1
+        unlink(supervisor)
+        exit(supervisor, "shutdown")
+
+    host.run(check)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [({"cores": []}, "names no core"), ({"cores": [None], "retries": -1}, "retries is"), ({"cores": [99]}, "core is 99")],
+)
+def test_wrong_options(host: Host, options: dict[str, Any], text: str) -> None:
+    async def check() -> None:
+        with pytest.raises(ValueError, match=text):
+            await UnikernelPool.start(image("pids"), **options)
+
+    host.run(check)
