@@ -74,7 +74,7 @@ class Bare(Platform):
     def fork(self, settings: dict[str, Any], fds: list[int], forked: Callable[[int], None], ended: Callable[[Ended], None]) -> None:
         """See `Maker`."""
         assert self.memory is not None
-        megabytes = (self.room + len(self.image) + FIRMWARE) // MEGABYTE + 1
+        megabytes = (self.room + self.image.memory + FIRMWARE) // MEGABYTE + 1
         command = [
             *("setpriv", "--pdeathsig=KILL", QEMU, *MACHINE, "-m", f"{megabytes}M", "-kernel", f"/proc/self/fd/{IMAGE}"),
             *("-chardev", f"socket,id=bell,fd={BELL}", "-serial", "chardev:bell"),
@@ -85,7 +85,7 @@ class Bare(Platform):
             undo.callback(os.close, says)
             image = os.memfd_create(self.name, os.MFD_CLOEXEC)
             undo.callback(os.close, image)
-            os.write(image, self.image)
+            os.write(image, self.image.data)
             places = {1: says, 2: says, MEMORY: fds[0], BELL: fds[1], IMAGE: image}
             actions: list[tuple[int, ...]] = []
             for place, fd in places.items():  # copies that are in nobody's place

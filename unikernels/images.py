@@ -25,10 +25,11 @@ WASM: Final = b"\0asm"
 
 
 class Image(NamedTuple):
-    """The bytes of a unikernel, and what they are for."""
+    """The bytes of a unikernel, what they are for, and how many bytes of memory the program itself has."""
 
     target: Target
     data: bytes
+    memory: int
 
 
 class _Program(NamedTuple):
@@ -46,7 +47,9 @@ def load(path: str | Path) -> Image:
     """The image in a file. Raises: ImageError that names the file; OSError."""
     data = Path(path).read_bytes()
     try:
-        return Image(target_of(data), data)
+        target = target_of(data)
+        memory = 0 if target == "wasm" else sum(each.memory_size for each in _programs(data) if each.kind == LOAD)
+        return Image(target, data, memory)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
 

@@ -57,7 +57,7 @@ class Linux(Platform):
             undo.callback(os.close, nothing)
             image = os.memfd_create(self.name, os.MFD_CLOEXEC)
             undo.callback(os.close, image)
-            os.write(image, self.image)
+            os.write(image, self.image.data)
             pid = self._start([nothing, nothing, nothing, *fds], image, settings)
         self._watch(pid, forked, ended)
 
@@ -69,7 +69,7 @@ class Linux(Platform):
         how.descriptors, how.image, how.name = descriptors, image, name
         how.core = -1 if self.core is None else self.core
         how.user, how.parent = NOBODY, os.getpid()
-        how.memory, how.cpu = self.room + self.memory.size + len(self.image), settings["cpu"]
+        how.memory, how.cpu = self.room + self.memory.size + self.image.memory, settings["cpu"]
         how.filter.len, how.filter.filter = len(code) // 8, ffi.cast("struct sock_filter *", code)
         step = ffi.new("const char **")
         pid: int = lib.bl_start(how, step)

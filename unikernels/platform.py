@@ -10,6 +10,7 @@ from typing import Any
 import trio
 
 from cells.seam import Ended, tell_safely
+from unikernels.images import Image
 from unikernels.memory import Memory
 
 
@@ -21,7 +22,7 @@ class Platform:
         room: bytes of memory, besides the program and the rings.
     """
 
-    def __init__(self, name: str, image: bytes, capacity: int, longest: int, *, core: int | None, room: int) -> None:
+    def __init__(self, name: str, image: Image, capacity: int, longest: int, *, core: int | None, room: int) -> None:
         self.name = name
         self.image = image
         self.capacity = capacity

@@ -142,7 +142,7 @@ async def _be_unikernel(
 ) -> None:
     """The body of a unikernel's process."""
     me = current_process()
-    maker = PLATFORMS[image.target](name, image.data, CAPACITY, LONGEST, core=core, room=limits.memory)
+    maker = PLATFORMS[image.target](name, image, CAPACITY, LONGEST, core=core, room=limits.memory)
     try:
         connection = Connection(maker, limits)
     except ImageError as missing:
