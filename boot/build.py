@@ -27,9 +27,10 @@ MOST_SHOWN = 12  # functions of an image, the largest
 @click.option("--output", "-o", metavar="FILE", type=click.Path(dir_okay=False), help="What to write.  [default: FILE.elf, .bare, .wasm]")
 @click.option("--profile", metavar="GROUP,...", help=f"For bare: the driver groups that it may use: {', '.join(DRIVERS)}.  [default: all]")
 @click.option("--flag", "flags", metavar="FLAG", multiple=True, help="One more for the compiler: --flag=-g, --flag=-DNAME=1.")
+@click.option("--symbols", is_flag=True, help="Leave the names in it, for a debugger.")
 @as_json_option
 def build_unikernel(
-    sources: tuple[str, ...], target: str, output: str | None, profile: str | None, flags: tuple[str, ...], as_json: bool
+    sources: tuple[str, ...], target: str, output: str | None, profile: str | None, flags: tuple[str, ...], symbols: bool, as_json: bool
 ) -> None:
     """Build a C program into a unikernel, and show what is in it and what was left out.
 
@@ -37,7 +38,7 @@ def build_unikernel(
     """
     groups = None if profile is None else [each for each in profile.split(",") if each]
     try:
-        built = build(sources, target, output, profile=groups, flags=flags)  # type: ignore[arg-type]  # click has checked the target
+        built = build(sources, target, output, profile=groups, flags=flags, symbols=symbols)  # type: ignore[arg-type]  # click has checked the target
     except BuildError as error:
         print(error, file=sys.stderr)
         sys.exit(1)

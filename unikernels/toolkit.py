@@ -115,6 +115,7 @@ def build(
     *,
     profile: Iterable[str] | None = None,
     flags: Iterable[str] = (),
+    symbols: bool = False,
 ) -> Built:
     """Build a unikernel.
 
@@ -125,6 +126,7 @@ def build(
         profile: for `bare`, the driver groups that it may use, by the names of the files in lib/drivers; None: all. Not what it has, which
             is what it uses.
         flags: more for the compiler.
+        symbols: leave the names in the file, for a debugger.
 
     Raises:
         BuildError: with the compiler's or linker's own words; or no compiler is there.
@@ -150,6 +152,8 @@ def build(
         offered = [path for name, path in DRIVERS.items() if groups is None or name in groups] if target == "bare" else []
         image, collected = linker.link("image", [*files, *offered])
         linked = _linked(image)
+        named = image.with_name("named")
+        shutil.copyfile(image, named)
         sizes = {"profile": _stripped(image, target).stat().st_size}
         (nothing := Path(folder, "nothing.c")).write_text(NOTHING)
         sizes["base"] = _stripped(linker.link("base", [nothing])[0], target).stat().st_size
@@ -158,7 +162,7 @@ def build(
             .stat()
             .st_size
         )
-        shutil.copyfile(image, path)  # at the end: what could not be built overwrites nothing
+        shutil.copyfile(named if symbols else image, path)  # at the end: what could not be built overwrites nothing
         path.chmod(0o755)
     return Built(path, target, linked, collected, sizes)
 
