@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from typing import Any
 
 import trio
 
-from cells.seam import Ended, tell_safely
+from cells.seam import Ended, Maker, tell_safely
 from unikernels.images import Image
 from unikernels.memory import Memory
 
 
-class Platform:
+class Platform(Maker):
     """The `Maker` of one unikernel, but for how it is started. Called off by `close` if nothing has come of it.
 
     Args:
@@ -71,7 +70,3 @@ class Platform:
         if self.memory is not None:
             self.memory.close()
             self.memory = None
-
-    def reason_of(self, ended: Ended) -> Any:
-        """See `Maker`."""
-        raise NotImplementedError

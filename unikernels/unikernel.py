@@ -90,6 +90,7 @@ async def start_unikernel(image: str | Path | Built, *args: Any, restart: Restar
     supervisor = await Supervisor.start_link([spec], intensity=INTENSITY, period=PERIOD)
     unlink(supervisor)  # it lives on when the caller has ended
     (child,) = await Supervisor.which_children(supervisor)
+    assert child.pid is not None
     return child.pid
 
 

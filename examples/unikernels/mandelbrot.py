@@ -1,6 +1,6 @@
 """A picture of the Mandelbrot set, row by row by unikernels and Python processes; how long each kind took, and the speed-up.
 
-    python examples/unikernels/mandelbrot.py [--width 320] [--unikernels 2] [--png set.png]
+python examples/unikernels/mandelbrot.py [--width 320] [--unikernels 2] [--png set.png]
 """
 
 from __future__ import annotations
@@ -78,12 +78,18 @@ async def main(width: int, members: int, png: str | None) -> None:
         assert row == rows[number], f"row {number} differs"
     in_python = (time.monotonic() - begun) / count * plan[1]
     for row in rows[:: max(1, plan[1] // 30)]:
-        print("".join(SHADES[min(value * len(SHADES) // 40, len(SHADES) - 1)] if value else " " for value in row[:: max(1, width // 78)]))
-    print(f"{plan[0]} × {plan[1]} points: {in_c:.3f} s by {members} unikernels, {in_python:.2f} s by one Python process: {in_python / in_c:.0f} × as fast")
+        print("".join(shade(steps) for steps in row[:: max(1, width // 78)]))
+    print(f"{plan[0]} × {plan[1]} points: {in_c:.3f} s by {members} unikernels, {in_python:.2f} s by one Python process")
+    print(f"{in_python / in_c:.0f} times as fast")
     if png is not None:
         async with io():
             write_png(png, plan, rows)
         print(f"drawn in {png}")
+
+
+def shade(steps: int) -> str:
+    """A character of the picture in the terminal."""
+    return SHADES[min(steps * len(SHADES) // 40, len(SHADES) - 1)] if steps else " "
 
 
 def write_png(path: str, plan: Plan, rows: list[bytes]) -> None:

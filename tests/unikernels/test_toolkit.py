@@ -77,12 +77,13 @@ def test_what_cannot_be_built_is_said_in_the_compilers_words_and_overwrites_noth
 
 
 def test_wrong_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for arguments, options, text in (
+    wrong: tuple[tuple[Any, Any, str], ...] = (
         ((tmp_path / "missing.c",), {}, "there is no file"),
         ((EXAMPLES / "hasher.c", "windows"), {}, "target is one of linux, bare, wasm"),
         (([],), {}, "there are no sources"),
         ((EXAMPLES / "hasher.c", "bare"), {"profile": ["usb"]}, "there is no driver group 'usb', but console"),
-    ):
+    )
+    for arguments, options, text in wrong:
         with pytest.raises((ValueError, FileNotFoundError), match=text):
             build(*arguments, **options)
     monkeypatch.setenv("PATH", str(tmp_path))

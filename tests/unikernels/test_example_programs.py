@@ -1,0 +1,60 @@
+"""The examples of unikernels do what they say."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+from hosted import EXAMPLES, image, needs_gcc
+from hosting import Host
+
+from beamlike import call, exit, send
+from unikernels import start_unikernel
+
+pytestmark = needs_gcc
+
+
+def test_the_mandelbrot_set_is_the_same_by_both(tmp_path: Path) -> None:
+    png = tmp_path / "set.png"
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "mandelbrot.py"), "--width", "64", "--png", str(png)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "64 × 48 points" in done.stdout
+    data = png.read_bytes()
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    begin = data.index(b"IDAT") + 4
+    assert len(zlib.decompress(data[begin : data.index(b"IEND") - 8])) == 48 * 65
+
+
+def test_a_hash_table(host: Host) -> None:
+    async def check() -> None:
+        kv = await start_unikernel(image("kv"))
+        known: dict[str, object] = {}
+        draw = random.Random(1)
+        for number in range(5000):
+            key = str(draw.randrange(500))
+            match draw.choice(("put", "get", "delete", "send")):
+                case "put":
+                    value = (number, "x" * draw.randrange(20_000))
+                    assert await call(kv, ("put", key, value)) == known.get(key)
+                    known[key] = value
+                case "send":
+                    send(kv, ("put", key, number))
+                    known[key] = number
+                case "get":
+                    assert await call(kv, ("get", key)) == known.get(key)
+                case "delete":
+                    assert await call(kv, ("delete", key)) == known.pop(key, None)
+        assert await call(kv, ("size",)) == len(known)
+        for nonsense in (None, 7, (), ("put",), ("fly", 1), ("get", 7), ("put", "a", 1, 2)):
+            assert await call(kv, nonsense) in (None, known.get("a"))
+        big = [await call(kv, ("put", f"big {number}", b"y" * 60_000)) for number in range(200)]
+        assert big[0] is None
+        assert big[-1] == "full"
+        exit(kv, "kill")
+
+    host.run(check)
