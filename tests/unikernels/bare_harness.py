@@ -57,7 +57,7 @@ def build(image: Path, source: Path | str) -> Path:
         path = image.with_suffix(".c")
         path.write_text(source)
         source = path
-    parts = [LIBRARY / name for name in ("start.S", "plat_bare.c", "mailbox.c", "msgpack.c", "libc.c")]
+    parts = [LIBRARY / name for name in ("start.S", "plat_bare.c", "mailbox.c", "inbox.c", "msgpack.c", "libc.c")]
     parts += [*sorted((LIBRARY / "drivers").glob("*.c")), ROOT / "nodes" / "ring.c"]
     layout = ["-T", LIBRARY / "bare.ld", "-I", LIBRARY, "-I", ROOT / "nodes"]
     subprocess.run([str(GCC), *FLAGS, *map(str, layout), "-o", str(image), str(source), *map(str, parts)], check=True)
