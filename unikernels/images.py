@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
+from beamlike import open_file
 from unikernels.errors import ImageError
 
 Target = Literal["linux", "bare", "wasm"]
@@ -44,8 +45,9 @@ class _Program(NamedTuple):
 
 
 def load(path: str | Path) -> Image:
-    """The image in a file. Raises: ImageError that names the file; OSError."""
-    data = Path(path).read_bytes()
+    """The image in a file. Raises: ImageError that names the file; OSError; CapabilityError, if the caller may not read it."""
+    with open_file(path, "rb") as file:
+        data = file.read()
     try:
         target = target_of(data)
         memory = 0 if target == "wasm" else sum(each.memory_size for each in _programs(data) if each.kind == LOAD)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from beamlike import (
     Call,
@@ -20,29 +19,33 @@ from beamlike import (
     process_flag,
     receive,
     reply,
-    self_pid,
     send,
-    send_after,
+    sleep,
 )
 from beamlike.seam import (
     Failed,
+    Process,
     Refused,
     Started,
+    Timer,
     Under,
     current_process,
+    deliver,
     extra,
     format_reason,
     log,
+    now,
+    push_timer,
     release_caller,
     start,
     start_behaviour,
-    tell,
 )
 from unikernels.errors import ImageError
 from unikernels.toolkit import Built
 from unikernels.unikernel import Unikernel
 
-SOON, LATEST = 0.05, 1.0  # seconds to the first try to start a member again, and at most between two
+SOON, LATEST = 0.05, 1.0  # seconds to the second try to start a member again, and at most between two
+LOOK: Final = 0.005  # seconds between two looks for a member
 
 logger = logging.getLogger("beamlike.unikernels")
 
@@ -114,36 +117,47 @@ async def _be_pool(
 ) -> None:
     """The body of a pool's process."""
     process_flag("trap_exit", True)
-    extra(current_process()).label = f"pool of {len(cores)} unikernels"
-    pool = _Pool(image, args, options)
+    me = current_process()
+    extra(me).label = f"pool of {len(cores)} unikernels"
+    pool = _pools[me.pid] = _Pool(image, args, options)
     try:
-        for core in cores:
-            await pool.start_member(core)
-    except (ImageError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise Failed(error, "unavailable") from error
-    started.ok()
-    while True:
-        match await receive():
-            case Call(caller, request) as message:
-                release_caller(caller)
-                pool.give(caller, request, retries, message.layers)
-            case ("$again", Caller() as caller, request, int(left), tuple(layers)):
-                pool.give(caller, request, left, layers)
-            case ("$answered", Pid() as member) if member in pool.unanswered:
-                pool.unanswered[member] -= 1
-            case ("$start", core, float(pause)):
-                await pool.replace(core, pause)
-            case Exit(pid, _) if pid in pool.unanswered:
-                del pool.unanswered[pid]
-                await pool.replace(pool.cores.pop(pid), 0.0)
-            case Exit(pid, reason) if pid == started.parent:
-                raise Stop(reason)
-            case Exit() | ("$answered", _):
-                pass
-            case Cast(request):
-                pool.pass_on(request)
-            case message:
-                pool.pass_on(message)
+        try:
+            for core in cores:
+                await pool.start_member(core)
+        except (ImageError, OSError, RuntimeError, TypeError, ValueError) as error:
+            raise Failed(error, "unavailable") from error
+        started.ok()
+        while True:
+            match await receive():
+                case Call(caller, request) as message:
+                    release_caller(caller)
+                    with Under(me, message.layers):
+                        start(_ask, (me.pid, caller, request, retries), parent=me, runs="")
+                case _Again(core, pause):
+                    await pool.replace(me, core, pause)
+                case Exit(pid, _) if pid in pool.unanswered:
+                    await pool.replace(me, pool.forget(pid), 0.0)
+                case Exit(pid, reason) if pid == started.parent:
+                    raise Stop(reason)
+                case Exit():
+                    pass  # of one that was forgotten
+                case Cast(request):
+                    pool.pass_on(request)
+                case message:
+                    pool.pass_on(message)
+    finally:
+        pool.is_over = True
+        del _pools[me.pid]
+
+
+class _Again:
+    """To a pool, by its node: try to start a member on this core again. No value, so nobody else can send it."""
+
+    __match_args__ = ("core", "pause")
+
+    def __init__(self, core: int | None, pause: float) -> None:
+        self.core = core
+        self.pause = pause
 
 
 class _Pool:
@@ -155,36 +169,27 @@ class _Pool:
         self.options = options
         self.unanswered: dict[Pid, int] = {}  # calls of each member; who got a message last is last
         self.cores: dict[Pid, int | None] = {}
-        self.waiting: deque[tuple[Caller, Any, int, Any]] = deque()  # while there is no member
+        self.is_over = False
 
     async def start_member(self, core: int | None) -> None:
-        """Raises: as `start_unikernel`."""
+        """By the pool's process. Raises: as `start_unikernel`."""
         pid = await Unikernel.start_link(self.image, *self.args, core=core, **self.options)
         self.unanswered[pid] = 0
         self.cores[pid] = core
-        waiting, self.waiting = self.waiting, deque()
-        for each in waiting:
-            self.give(*each)
 
-    async def replace(self, core: int | None, pause: float) -> None:
-        """Start a member again, after a pause if that failed before."""
+    def forget(self, member: Pid) -> int | None:
+        """One that has ended. Its core."""
+        del self.unanswered[member]
+        return self.cores.pop(member)
+
+    async def replace(self, me: Process, core: int | None, pause: float) -> None:
+        """Start a member again; after a pause, if that fails."""
         try:
             await self.start_member(core)
         except (ImageError, OSError, RuntimeError) as error:
-            pause = min(max(2 * pause, SOON), LATEST)
-            log(logger, logging.ERROR, "a member of a pool could not be started again, next try in %s s: %s", pause, error)
-            send_after(pause, self_pid(), ("$start", core, pause))
-
-    def give(self, caller: Caller, request: Any, left: int, layers: Any) -> None:
-        """Have a member answer."""
-        if not self.unanswered:
-            self.waiting.append((caller, request, left, layers))
-            return
-        member = min(self.unanswered, key=self.unanswered.__getitem__)
-        self.unanswered[member] += 1
-        me = current_process()
-        with Under(me, layers):
-            start(_ask, (me.pid, member, caller, request, left, layers), parent=me, runs="")
+            longer = min(max(2 * pause, SOON), LATEST)
+            log(logger, logging.ERROR, "a member of a pool could not be started again, next try in %s s: %s", longer, error)
+            push_timer(Timer(None, None, lambda: deliver(me, _Again(core, longer)), 0.0, None), now() + longer)
 
     def pass_on(self, message: Any) -> None:
         """To the next in turn. Dropped if there is none, as by a process that does not run."""
@@ -194,17 +199,31 @@ class _Pool:
             return
 
 
-async def _ask(pool: Pid, member: Pid, caller: Caller, request: Any, left: int, layers: Any) -> None:
-    """A process for one request."""
-    try:
-        reply(caller, await call(member, request, timeout=None))
-    except CallError as error:
-        if error.reason[:1] == ("refused",):
-            reply(caller, Refused(error.reason[1]))
-        elif left > 0:
-            tell(pool, ("$again", caller, request, left - 1, layers))
-        else:
-            reply(caller, Refused(f"the unikernel that was asked has ended: {format_reason(error.reason)}"))
-    except PermissionError as error:
-        reply(caller, Refused(str(error)))
-    tell(pool, ("$answered", member))
+_pools: dict[Pid, _Pool] = {}
+
+
+async def _ask(owner: Pid, caller: Caller, request: Any, left: int) -> None:
+    """A process for one request, which has the exclusions of the pool's and of who asks."""
+    pool = _pools[owner]
+    while True:
+        while not pool.unanswered:
+            await sleep(LOOK)
+            if pool.is_over:
+                return  # whoever asks is told
+        member = min(pool.unanswered, key=pool.unanswered.__getitem__)
+        pool.unanswered[member] += 1
+        try:
+            answer: Any = await call(member, request, timeout=None)
+        except CallError as error:
+            is_refused = type(error.reason) is tuple and error.reason[:1] == ("refused",)
+            if not is_refused and left > 0:
+                left -= 1
+                continue
+            answer = Refused(error.reason[1] if is_refused else f"the unikernel that was asked has ended: {format_reason(error.reason)}")
+        except PermissionError as error:
+            answer = Refused(str(error))
+        finally:
+            if member in pool.unanswered:
+                pool.unanswered[member] -= 1
+        reply(caller, answer)
+        return

@@ -81,6 +81,7 @@ async def start_unikernel(image: str | Path | Built, *args: Any, restart: Restar
         OSError: there is no such file, or it could not be started.
         RuntimeError: it ended before it ran.
         TypeError, ValueError: an argument is not what it should be. BadNameError: the name is taken.
+        CapabilityError: the caller may not read the file, or start it.
     """
     if restart not in ("temporary", "transient", "permanent"):
         raise ValueError(f"start_unikernel: restart is 'temporary', 'transient' or 'permanent', not {restart!r}")
@@ -110,8 +111,9 @@ async def _start(
     path = image.path if isinstance(image, Built) else image
     if not isinstance(path, str | Path):
         raise TypeError(f"start_unikernel: image is the path of a file, or what build() gave, not {image!r:.80}")
-    if core is not None and core not in os.sched_getaffinity(1 if os.geteuid() == 0 else 0) | os.sched_getaffinity(0):
-        raise ValueError(f"start_unikernel: core is {core!r}, expected None or one of {sorted(os.sched_getaffinity(0))}")
+    most = (os.cpu_count() or 1) - 1
+    if core is not None and not (type(core) is int and 0 <= core <= most):
+        raise ValueError(f"start_unikernel: core is {core!r}, expected None or a number up to {most}")
     if heartbeat is not None and not (type(heartbeat) in (int, float) and heartbeat > 0):
         raise ValueError(f"start_unikernel: heartbeat is a positive number of seconds, or None, not {heartbeat!r}")
     found = load(path)

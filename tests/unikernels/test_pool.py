@@ -99,3 +99,23 @@ def test_wrong_options(host: Host, options: dict[str, Any], text: str) -> None:
             await UnikernelPool.start(image("pids"), **options)
 
     host.run(check)
+
+
+async def limited_asker(boss: Pid, pool: Pid, member: Pid) -> None:
+    try:
+        send(boss, await call(pool, 1, timeout=20))
+    except CallError as error:
+        send(boss, error.reason)
+
+
+def test_c8_a_pool_asks_under_the_exclusions_of_who_asks_it(host: Host) -> None:
+    async def check() -> None:
+        pool = await UnikernelPool.start(image("pids"), cores=[None])
+        (member,) = members(pool)
+        spawn(limited_asker, self_pid(), pool, member, exclude=[("send", member)])
+        kind, text = await answer()
+        assert (kind, "('send'" in text) == ("refused", True)
+        assert await call(pool, 1) == 1
+        exit(pool, "kill")
+
+    host.run(check)

@@ -14,6 +14,7 @@ import pytest
 from hosted import image, needs_gcc
 from hosting import Host, answer
 
+import caps
 from beamlike import (
     Call,
     CallError,
@@ -319,6 +320,23 @@ def test_exclusions_of_who_starts_it_decide_where_it_sends(host: Host) -> None:
             assert await answer() == ("echo", pid, 2)
             exit(pid, "kill")
         exit(sink, "kill")
+
+    host.run(check)
+
+
+async def limited_starter(boss: Pid) -> None:
+    try:
+        await start_unikernel(image("pids"))
+    except caps.CapabilityError as error:
+        send(boss, error.kind)
+
+
+@pytest.mark.parametrize("term", [("file", "all"), ("spawn", "unikernel:pids.linux")])
+def test_who_may_not_read_the_image_or_start_it_does_not(host: Host, term: Any) -> None:
+    async def check() -> None:
+        image("pids")
+        spawn(limited_starter, self_pid(), exclude=[term])
+        assert await answer() == term[0]
 
     host.run(check)
 
