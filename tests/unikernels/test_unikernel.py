@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hosting import Host, answer
 
 import caps
 from beamlike import (
+    BadNameError,
     Call,
     CallError,
     CallTimeoutError,
@@ -300,6 +302,24 @@ def test_who_never_answers_is_waited_for_as_long_as_the_caller_wants(host: Host)
     host.run(check)
 
 
+def test_one_that_scribbles_over_its_ring_is_ended_and_hurts_nobody(host: Host) -> None:
+    async def check() -> None:
+        other = await pids()
+        for seed in range(10):
+            pid = await start_unikernel(image("ends"), "scribble", seed)
+            ref = monitor(pid)
+            for number in range(20):
+                send(pid, number)
+            with suppress(TimeoutError):
+                ended = await receive(lambda message, ref=ref: type(message) is Down and message.ref == ref, timeout=0.2)
+                assert ended.reason in (("capability_violation", "mailbox"), ("exit", 96)), ended
+            exit(pid, "kill")
+            assert await call(other, seed) == seed
+        exit(other, "kill")
+
+    host.run(check)
+
+
 def test_a_call_in_flight_fails_with_the_reason(host: Host) -> None:
     async def check() -> None:
         pid = await start_unikernel(image("ends"), "when called")
@@ -331,7 +351,7 @@ async def limited_starter(boss: Pid) -> None:
         send(boss, error.kind)
 
 
-@pytest.mark.parametrize("term", [("file", "all"), ("spawn", "unikernel:pids.linux")])
+@pytest.mark.parametrize("term", [("file", "all"), ("spawn", "unikernel:pids")])
 def test_who_may_not_read_the_image_or_start_it_does_not(host: Host, term: Any) -> None:
     async def check() -> None:
         image("pids")
@@ -463,6 +483,47 @@ def test_starts_and_kills_leave_nothing(host: Host) -> None:
         await sleep(0.2)
         assert len(os.listdir("/proc/self/fd")) <= before
         assert not [line for line in _children() if "hasher" in line]
+
+    host.run(check)
+
+
+async def _calls(boss: Pid, name: str) -> None:
+    """Calls until one fails; tells with what reason."""
+    while True:
+        try:
+            await call(name, "now", timeout=20)
+        except CallError as error:
+            send(boss, error.reason)
+            return
+        except BadNameError:
+            await sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    ("program", "args", "reason"), [("pids", (), "killed"), ("ends", ("when called",), ("signal", "SIGSEGV", "address 0x10"))]
+)
+def test_killed_or_crashed_with_calls_in_flight_many_times(host: Host, program: str, args: Any, reason: Any) -> None:
+    async def check() -> None:
+        supervisor = await Supervisor.start_link([ChildSpec.of(Unikernel, image(program), *args, name="often")], intensity=1000, period=1.0)
+        unlink(supervisor)
+        await sleep(0.2)
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(100):
+            for _ in range(5):
+                spawn(_calls, self_pid(), "often")
+            if reason == "killed":
+                await sleep(0.001)
+                while (pid := whereis("often")) is None:
+                    await sleep(0.001)
+                exit(pid, "kill")
+            for _ in range(5):
+                ended = await answer(20)
+                assert ended == "noproc" or ended[: len(reason)] == reason, ended
+        while whereis("often") is None:
+            await sleep(0.001)
+        await sleep(0.2)
+        assert len(os.listdir("/proc/self/fd")) <= before
+        exit(supervisor, "shutdown")
 
     host.run(check)
 
