@@ -146,3 +146,14 @@ def sides_of_cells(erlang_folder: str) -> tuple[Side, ...]:
         Side("pure", "beamlike uncompiled", ours, all_cases - {"rounds"}, environment={"BEAMLIKE_PURE": "1"}),
         Side("child", "multiprocessing", (*python, "benchmarks.peers.child_processes"), frozenset({"start", "many", "echo", "kill"})),
     )
+
+
+def sides_of_unikernels(erlang_folder: str) -> tuple[Side, ...]:
+    """The columns, in order. For scale the loop of one of them in C alone."""
+    python = (sys.executable, "-m")
+    ours = (*python, "benchmarks.our_unikernels")
+    return (
+        Side("compiled", "beamlike", ours, frozenset({"start", "echo", "djb2", "crash"}), environment={"BEAMLIKE_PURE": "0"}),
+        Side("pure", "beamlike uncompiled", ours, frozenset({"echo"}), environment={"BEAMLIKE_PURE": "1"}),
+        Side("c", "C alone", (*python, "benchmarks.peers.c_loop"), frozenset({"djb2"})),
+    )

@@ -1,11 +1,11 @@
-"""The things that can be measured: processes of one node on one core, nodes between each other on all, and cells."""
+"""The things that can be measured: processes of one node on one core, nodes between each other on all, cells, and unikernels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks import cases, cell_cases, node_cases
+from benchmarks import cases, cell_cases, node_cases, unikernel_cases
 from benchmarks.cases import Case, Target
-from benchmarks.sides import Side, sides_of_cells, sides_of_nodes, sides_of_one_node
+from benchmarks.sides import Side, sides_of_cells, sides_of_nodes, sides_of_one_node, sides_of_unikernels
 
 
 @dataclass(frozen=True)
@@ -36,5 +36,12 @@ SUITES = {
     ),
     "cells": Suite(
         cell_cases.CASES, cell_cases.TARGETS, sides_of_cells, False, "all cores; one node, and cells that run where the kernel puts them"
+    ),
+    "unikernels": Suite(
+        unikernel_cases.CASES,
+        unikernel_cases.TARGETS,
+        sides_of_unikernels,
+        False,
+        "all cores; one node where the kernel puts it, unikernels that are called often on the last core",
     ),
 }
