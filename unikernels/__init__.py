@@ -3,7 +3,7 @@
 #   unikernel.py     start_unikernel, and the process that one is to everybody else
 #   pool.py          one name for several
 #   linux.py         one as an OS process, launch.c how that is started;  bare.py  one on a machine of its own;  platform.py  what both have
-#   memory.py        what it shares with its node
+#   memory.py        what it shares with its node;  cores.py  which it has for itself
 #   toolkit.py       build;  lib/  what a program is linked with: uk.h is its face
 #   images.py        what a file is
 #   errors.py        BuildError, ImageError

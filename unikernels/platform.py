@@ -9,6 +9,7 @@ from collections.abc import Callable
 import trio
 
 from cells.seam import Ended, Maker, tell_safely
+from unikernels import cores
 from unikernels.images import Image
 from unikernels.memory import Memory
 
@@ -31,10 +32,18 @@ class Platform(Maker):
         self.memory: Memory | None = None
 
     def _make_memory(self) -> Memory:
-        """It looks for records before it sleeps if it has a core of its own, which is not the only one of this node."""
-        polls = self.core is not None and os.sched_getaffinity(0) != {self.core}
-        self.memory = Memory(self.capacity, self.longest, polls=polls)
+        """It looks for records before it sleeps if it has a core of its own."""
+        polls = self.core is not None and cores.leave(self.core)
+        try:
+            self.memory = Memory(self.capacity, self.longest, polls=polls)
+        except BaseException:
+            self._take_back()
+            raise
         return self.memory
+
+    def _take_back(self) -> None:
+        if self.core is not None:
+            cores.take_back(self.core)
 
     def _watch(self, pid: int, forked: Callable[[int], None], ended: Callable[[Ended], None]) -> None:
         """Of our child: tell of its begin, and later of its end. Raises: OSError: no descriptor is left, and it is killed."""
@@ -70,3 +79,4 @@ class Platform(Maker):
         if self.memory is not None:
             self.memory.close()
             self.memory = None
+            self._take_back()
