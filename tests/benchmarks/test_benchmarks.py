@@ -60,3 +60,13 @@ def test_what_cells_cost_is_measured() -> None:
     assert {"echo", "echo_pid", "echo_process", "kill", "kill_worst", "kill_back", "kill_back_worst"} <= set(rows)
     assert rows.get("rounds_left", 0) == 0
     assert {"pure", "child"} <= {value["side"] for value in values if value["row"] == "echo"}
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc to build a unikernel with")
+def test_what_unikernels_cost_is_measured() -> None:
+    values = measured("unikernels", "--only", "echo", "--only", "crash", "--only", "djb2")["values"]
+    rows = {value["row"]: value["median"] for value in values if value["side"] != "pure"}
+    if "crash" in rows:  # there is a compiled build
+        assert {"echo", "echo_call", "echo_pipelined", "echo_calls", "djb2", "djb2_python", "crash_worst"} <= set(rows)
+        assert rows["crash_left"] == 0
+    assert "c" in {value["side"] for value in values if value["row"] == "djb2"}
