@@ -231,7 +231,7 @@ def test_what_cannot_be_compiled_is_refused_with_a_reason(host: Host) -> None:
             await compile_component(ECHO[:100])
         assert refused.value.reason[0] == "invalid"
         with pytest.raises(CallError) as refused:
-            await compile_component(ECHO + b"\0\x80\x80\x80\x10\0" + bytes(2**25 - 1), limits=Limits(memory=1))
+            await compile_component(ECHO + b"\0\x80\x80\x80\x20\0" + bytes(2**26 - 1), limits=Limits(memory=1))
         assert refused.value.reason == ("limit", "memory")
         with pytest.raises(TypeError, match="a component is bytes"):
             await compile_component("(component)")  # type: ignore[arg-type]
