@@ -17,6 +17,7 @@ from beamlike import (
     receive,
     self_pid,
     send,
+    sleep,
     spawn_at,
     spawn_monitor,
 )
