@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import caps
@@ -95,6 +94,7 @@ class Gateway:
         self.process = process
         self.what = what
         self.limits = limits
+        self.room = limits.message_bytes  # of a message to it
         self.listener = listener
         self.output_left = limits.output_bytes
         self.reason: Any = None  # why the cell ended, once that is known
@@ -126,7 +126,7 @@ class Gateway:
 
     async def relay(self, serial: int) -> None:
         """The body of a gateway or a proxy: pass on all that comes."""
-        put, most = self.connection.peer.put_for_caller, self.limits.message_bytes
+        put, most = self.connection.peer.put_for_caller, self.room
         while True:
             message = await receive()
             if type(message) is Call:
@@ -147,11 +147,11 @@ class Gateway:
 
     def _pass_call(self, serial: int, message: Call) -> None:
         payload = pack_quickly(message.request)
-        if payload is None or may_hold_pid(payload) or len(payload) > self.limits.message_bytes:
+        if payload is None or may_hold_pid(payload) or len(payload) > self.room:
             payload = self._packed(message.request)
         if payload is None:
             count_dead_letter(self.process.pid, message, "undeliverable")
-            self._refuse(message, f"the request is no value, or has more than {self.limits.message_bytes} bytes")
+            self._refuse(message, f"the request is no value, or has more than {self.room} bytes")
             return
         if len(self.calls) >= MOST_CALLS:
             self._forget_calls()
@@ -182,7 +182,7 @@ class Gateway:
             return None
         except TooManyError:
             raise Stop(("limit", "pids")) from None
-        return payload if len(payload) <= self.limits.message_bytes else None
+        return payload if len(payload) <= self.room else None
 
     def send_first(self, message: Any) -> None:
         """A message before all others. The cell is read no sooner, so it is not in its way."""
@@ -276,7 +276,7 @@ class Gateway:
 
     def ready(self, first: int) -> None:
         if self.connection.room:
-            self.limits = replace(self.limits, message_bytes=min(self.limits.message_bytes, self.connection.room))
+            self.room = min(self.room, self.connection.room)
         self._is_known(first, self.process.pid)
         more = extra(self.process)
         more.closed = CLOSED - self.opened
@@ -354,7 +354,7 @@ class Gateway:
         self.connection.peer.put_for_caller(Kind.DOWN, watcher, 0, ref, self._packed_reason(reason))
 
     def _packed_reason(self, reason: Any) -> bytes:
-        return self._packed(reason) or pack(repr(reason)[:1000])
+        return self._packed(reason) or pack(repr(reason)[: min(1000, max(self.room // 4 - 2, 0))])
 
     def _reply(self, to: int, from_: int, ref: int, payload: bytes) -> None:
         caller = self.calls.pop(ref, None)

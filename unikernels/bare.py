@@ -12,7 +12,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Final
 
 import trio
@@ -100,10 +100,11 @@ class Bare(Platform):
             except OSError:
                 os.close(said)
                 raise
-        if self.core is not None:
-            os.sched_setaffinity(pid, {self.core})
         trio.lowlevel.spawn_system_task(self._log, said)
         self._watch(pid, forked, ended)
+        if self.core is not None:
+            with suppress(OSError):  # it runs elsewhere, then
+                os.sched_setaffinity(pid, {self.core})
 
     async def _log(self, said: int) -> None:
         """A system task: what it says on its serial port, and QEMU on its stderr."""

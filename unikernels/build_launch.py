@@ -9,7 +9,7 @@ ffibuilder.cdef("""
 
     typedef struct {
         int descriptors[6]; int image; int core; int user; int parent; uint64_t memory; uint64_t cpu; struct sock_fprog filter;
-        const char *name; ...;
+        uint64_t nonce; const char *name; ...;
     } bl_launch;
     #define BL_IMAGE ...
     int bl_start(const bl_launch *how, const char **step);

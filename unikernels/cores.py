@@ -20,10 +20,14 @@ def leave(core: int) -> bool:
     return core not in mine
 
 
+def is_left(core: int) -> bool:
+    """Has this node left it, to one or more?"""
+    return core in _left
+
+
 def take_back(core: int) -> None:
-    """One has ended there."""
-    if core in _left:
-        _left[core] -= 1
-        if _left[core] == 0:
-            del _left[core]
-            os.sched_setaffinity(0, os.sched_getaffinity(0) | {core})
+    """One has ended there for which it was left."""
+    _left[core] -= 1
+    if _left[core] == 0:
+        del _left[core]
+        os.sched_setaffinity(0, os.sched_getaffinity(0) | {core})

@@ -22,6 +22,7 @@ X86_64: Final = 62
 LOAD, DYNAMIC, INTERPRETER, NOTES = 1, 2, 3, 4
 PVH_ENTRY: Final = (b"Xen\0", 18)  # XEN_ELFNOTE_PHYS32_ENTRY: by which QEMU starts a kernel
 MACHINES: Final = {3: "x86 (32 bits)", 40: "ARM (32 bits)", 62: "x86-64", 183: "aarch64", 243: "RISC-V", 247: "BPF"}
+MOST_MEMORY: Final = 1 << 40
 WASM: Final = b"\0asm"
 
 
@@ -51,6 +52,8 @@ def load(path: str | Path) -> Image:
     try:
         target = target_of(data)
         memory = 0 if target == "wasm" else sum(each.memory_size for each in _programs(data) if each.kind == LOAD)
+        if memory > MOST_MEMORY:
+            raise ImageError(f"it says that it needs {memory} bytes of memory")
         return Image(target, data, memory)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None

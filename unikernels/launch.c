@@ -35,7 +35,8 @@ static const char *become(const bl_launch *how)
     if (syscall(SYS_close_range, 6, ~0u, CLOSE_RANGE_CLOEXEC))
         return "close_range";
     setsid(); /* Ctrl-C at our terminal is ours */
-    signal(SIGPIPE, SIG_DFL);
+    for (int number = 1; number < 65; number++) /* no handler of ours runs here, and what we ignore it does not */
+        signal(number, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (how->core >= 0) {
@@ -61,7 +62,7 @@ static const char *become(const bl_launch *how)
         return "PR_SET_NO_NEW_PRIVS";
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &how->filter))
         return "seccomp";
-    syscall(SYS_execveat, BL_IMAGE, "", arguments, nothing, AT_EMPTY_PATH);
+    syscall(SYS_execveat, BL_IMAGE, "", arguments, nothing, AT_EMPTY_PATH, how->nonce);
     return "execveat";
 }
 

@@ -16,6 +16,7 @@ typedef struct bl_launch {
     uint64_t memory;    /* bytes of address space */
     uint64_t cpu;       /* seconds of CPU time */
     struct sock_fprog filter;
+    uint64_t nonce;     /* what the filter wants as the sixth argument of execveat, which the kernel ignores */
     const char *name;   /* its argv[0] */
 } bl_launch;
 

@@ -1,14 +1,15 @@
 """A unikernel as an OS process: started by vfork and execveat behind its filter, pinned, and reaped by its node.
 
 Theory of operation. The program is static and has nothing to look for, so it is locked before its first instruction, unlike a cell. The one
-call that is allowed for that, `execveat` of the image by its descriptor, cannot be made again: the descriptor closes as the image is
-executed, and no other can be opened. Then it may do what `lib/plat_linux.c` does. A program that is not built with the library is locked
-all the same.
+call that is allowed for that is `execveat` with a number as its sixth argument, which the kernel ignores and nobody knows: it is drawn for
+each start, registers are cleared as the image is executed, and a filter cannot be read. Then it may do what `lib/plat_linux.c` does. A
+program that is not built with the library is locked all the same.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -28,12 +29,23 @@ REFUSED: Final = 128 + signal.SIGSYS  # its exit status when a call was
 ALLOWED: Final = ("read", "write", "lseek", "ppoll", "clock_gettime", "exit_group", "rt_sigaction", "rt_sigreturn", "sigaltstack")
 
 
+LOW, HIGH = 0x51C0FFEE, 0x52C0FFEE  # stand in the filter for the two halves of the nonce
+BROKEN: Final = 96  # its exit status when the mailbox is not what it was
+
+
 @cache
-def _filter() -> Any:
+def _filter() -> bytes:
     rules: dict[Any, Any] = {number_of(name): ALLOW for name in ALLOWED}
     rules[number_of("mmap")] = (Check(2, (0,), mask=PROT_EXEC),)
-    rules[number_of("execveat")] = (Check(0, (lib.BL_IMAGE,)), Check(4, (AT_EMPTY_PATH,)))
-    return ffi.new("uint8_t[]", assemble(machine().audit, rules, otherwise=TRAP))
+    rules[number_of("execveat")] = (Check(0, (lib.BL_IMAGE,)), Check(4, (AT_EMPTY_PATH,)), Check(5, (LOW,)), Check(5, (HIGH,), high=True))
+    return assemble(machine().audit, rules, otherwise=TRAP)
+
+
+def _with(nonce: bytes) -> bytes:
+    """The filter for one start."""
+    assembled = _filter().replace(LOW.to_bytes(4, "little"), nonce[:4]).replace(HIGH.to_bytes(4, "little"), nonce[4:])
+    assert len(assembled) == len(_filter())
+    return assembled
 
 
 class Linux(Platform):
@@ -63,13 +75,15 @@ class Linux(Platform):
 
     def _start(self, descriptors: list[int], image: int, settings: dict[str, Any]) -> int:
         assert self.memory is not None
-        code = _filter()
+        nonce = secrets.token_bytes(8)
+        code = ffi.new("uint8_t[]", _with(nonce))
         name = ffi.new("char[]", self.name.encode())
         how = ffi.new("bl_launch *")
         how.descriptors, how.image, how.name = descriptors, image, name
         how.core = -1 if self.core is None else self.core
         how.user, how.parent = NOBODY, os.getpid()
         how.memory, how.cpu = self.room + self.memory.size + self.image.memory, settings["cpu"]
+        how.nonce = int.from_bytes(nonce, "little")
         how.filter.len, how.filter.filter = len(code) // 8, ffi.cast("struct sock_filter *", code)
         step = ffi.new("const char **")
         pid: int = lib.bl_start(how, step)
@@ -80,6 +94,8 @@ class Linux(Platform):
 
     def reason_of(self, ended: Ended) -> Any:
         """It notes the address of what ended it, and where that was."""
+        if ended.status == BROKEN:
+            return ("capability_violation", "mailbox")
         crash = None if self.memory is None else self.memory.crash()
         if crash is None:
             return None

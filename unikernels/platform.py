@@ -14,6 +14,15 @@ from unikernels.images import Image
 from unikernels.memory import Memory
 
 
+def _reaped(pid: int) -> Ended:
+    """How our child, which has ended or is about to, has."""
+    try:
+        _, status, usage = os.wait4(pid, 0)
+    except ChildProcessError:  # where SIGCHLD is ignored, which is inherited, the kernel does it
+        return Ended(None, why="it was reaped by somebody else")
+    return Ended(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
 class Platform(Maker):
     """The `Maker` of one unikernel, but for how it is started. Called off by `close` if nothing has come of it.
 
@@ -30,10 +39,12 @@ class Platform(Maker):
         self.core = core
         self.room = room
         self.memory: Memory | None = None
+        self.is_counted = False  # among those for which this node has left the core
 
     def _make_memory(self) -> Memory:
         """It looks for records before it sleeps if it has a core of its own."""
         polls = self.core is not None and cores.leave(self.core)
+        self.is_counted = self.core is not None and cores.is_left(self.core)
         try:
             self.memory = Memory(self.capacity, self.longest, polls=polls)
         except BaseException:
@@ -42,7 +53,7 @@ class Platform(Maker):
         return self.memory
 
     def _take_back(self) -> None:
-        if self.core is not None:
+        if self.core is not None and self.is_counted:
             cores.take_back(self.core)
 
     def _watch(self, pid: int, forked: Callable[[int], None], ended: Callable[[Ended], None]) -> None:
@@ -52,7 +63,7 @@ class Platform(Maker):
             theirs = os.dup(pidfd)
         except OSError:
             os.kill(pid, signal.SIGKILL)  # it is not reaped yet, so that is still its number
-            os.waitpid(pid, 0)
+            _reaped(pid)
             raise
         forked(theirs)
         trio.lowlevel.spawn_system_task(self._await_end, pid, pidfd, ended)
@@ -66,9 +77,8 @@ class Platform(Maker):
             raise
         finally:
             os.close(pidfd)
-            _, status, usage = os.wait4(pid, 0)  # noqa: ASYNC222 - it has ended, or is about to
-            tell_safely(ended, Ended(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024))
-            self.close()
+            tell_safely(ended, _reaped(pid))
+            tell_safely(lambda _: self.close(), None)
 
     def busy(self) -> int | None:
         """See `Memory.busy`; None: it has ended."""

@@ -29,8 +29,10 @@ from beamlike.seam import (
     Started,
     Timer,
     Under,
+    current_node,
     current_process,
     deliver,
+    end,
     extra,
     format_reason,
     log,
@@ -46,6 +48,7 @@ from unikernels.unikernel import Unikernel
 
 SOON, LATEST = 0.05, 1.0  # seconds to the second try to start a member again, and at most between two
 LOOK: Final = 0.005  # seconds between two looks for a member
+SWEEP: Final = 1.0  # seconds between two looks for calls that nobody waits for
 
 logger = logging.getLogger("beamlike.unikernels")
 
@@ -127,6 +130,7 @@ async def _be_pool(
         except (ImageError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise Failed(error, "unavailable") from error
         started.ok()
+        push_timer(Timer(None, None, pool.sweep, SWEEP, None), now() + SWEEP)
         while True:
             match await receive():
                 case Call(caller, request) as message:
@@ -169,6 +173,7 @@ class _Pool:
         self.options = options
         self.unanswered: dict[Pid, int] = {}  # calls of each member; who got a message last is last
         self.cores: dict[Pid, int | None] = {}
+        self.asking: dict[Process, Caller] = {}  # who asks a member, for whom
         self.is_over = False
 
     async def start_member(self, core: int | None) -> None:
@@ -191,12 +196,31 @@ class _Pool:
             log(logger, logging.ERROR, "a member of a pool could not be started again, next try in %s s: %s", longer, error)
             push_timer(Timer(None, None, lambda: deliver(me, _Again(core, longer)), 0.0, None), now() + longer)
 
+    def sweep(self) -> bool:
+        """End those that ask for nobody any more. Is that to be done again?"""
+        for process, caller in list(self.asking.items()):
+            if not _is_waiting(caller):
+                end(process, "killed")
+        return not self.is_over
+
     def pass_on(self, message: Any) -> None:
         """To the next in turn. Dropped if there is none, as by a process that does not run."""
-        for member in self.unanswered:
+        for member in self.alive():
             self.unanswered[member] = self.unanswered.pop(member)
             send(member, message)
             return
+
+    def alive(self) -> list[Pid]:
+        """Members that have not ended, as far as is known already."""
+        return [member for member in self.unanswered if member.process is not None]
+
+
+def _is_waiting(caller: Caller) -> bool:
+    """Does it wait for its answer? Of who is on another node that is not known: yes."""
+    process = caller.pid.process
+    if process is None:
+        return caller.pid.origin is not current_node()
+    return process.calls is not None and caller.ref in process.calls
 
 
 _pools: dict[Pid, _Pool] = {}
@@ -205,16 +229,27 @@ _pools: dict[Pid, _Pool] = {}
 async def _ask(owner: Pid, caller: Caller, request: Any, left: int) -> None:
     """A process for one request, which has the exclusions of the pool's and of who asks."""
     pool = _pools[owner]
+    me = current_process()
+    pool.asking[me] = caller
+    try:
+        await _ask_one(pool, caller, request, left)
+    finally:
+        del pool.asking[me]
+
+
+async def _ask_one(pool: _Pool, caller: Caller, request: Any, left: int) -> None:
     while True:
-        while not pool.unanswered:
+        while not pool.is_over and not pool.alive():
             await sleep(LOOK)
-            if pool.is_over:
-                return  # whoever asks is told
-        member = min(pool.unanswered, key=pool.unanswered.__getitem__)
+        if pool.is_over:
+            return  # whoever asks is told
+        member = min(pool.alive(), key=pool.unanswered.__getitem__)
         pool.unanswered[member] += 1
         try:
             answer: Any = await call(member, request, timeout=None)
         except CallError as error:
+            if error.reason == "noproc":  # it had ended before: nothing was executed
+                continue
             is_refused = type(error.reason) is tuple and error.reason[:1] == ("refused",)
             if not is_refused and left > 0:
                 left -= 1

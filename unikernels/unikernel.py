@@ -22,6 +22,7 @@ from unikernels.toolkit import Built
 CAPACITY: Final = 128 * 1024  # bytes of each ring
 LONGEST: Final = 16 * 1024 * 1024  # bytes of a message, if the program has room for it
 NO_LIMIT: Final = 1 << 62
+MOST_MEMORY: Final = 1 << 40
 INTENSITY, PERIOD = 10, 5.0  # of the supervisor of one: restarts, seconds
 PLATFORMS: Final[dict[str, type[Platform]]] = {"linux": Linux, "bare": Bare}
 Restart = Literal["temporary", "transient", "permanent"]
@@ -79,7 +80,8 @@ async def start_unikernel(image: str | Path | Built, *args: Any, restart: Restar
     Raises:
         ImageError: the file is no image that can be run here.
         OSError: there is no such file, or it could not be started.
-        RuntimeError: it ended before it ran.
+        RuntimeError: it ended as it was started.
+        ChildStartError: with `restart`, for any of these.
         TypeError, ValueError: an argument is not what it should be. BadNameError: the name is taken.
         CapabilityError: the caller may not read the file, or start it.
     """
@@ -111,6 +113,8 @@ async def _start(
     path = image.path if isinstance(image, Built) else image
     if not isinstance(path, str | Path):
         raise TypeError(f"start_unikernel: image is the path of a file, or what build() gave, not {image!r:.80}")
+    if type(memory) is int and memory > MOST_MEMORY:
+        raise ValueError(f"start_unikernel: memory is {memory}: at most {MOST_MEMORY}")
     most = (os.cpu_count() or 1) - 1
     if core is not None and not (type(core) is int and 0 <= core <= most):
         raise ValueError(f"start_unikernel: core is {core!r}, expected None or a number up to {most}")
@@ -121,6 +125,8 @@ async def _start(
     title = name or Path(path).stem
     limits = UnikernelLimits(memory=memory, cpu=cpu, messages_per_s=NO_LIMIT, message_bytes=LONGEST, output_bytes=NO_LIMIT)
     if found.target == "wasm":
+        if core is not None or heartbeat is not None:
+            raise ValueError("start_unikernel: an image for WebAssembly has no core of its own, and no heartbeat")
         return await (Cell.start_link if link else Cell.start)(
             found.data, "main", *args, kind="wasm", name=name, exclude=exclude, timeout=timeout, limits=Limits(memory=memory, cpu=cpu)
         )
@@ -153,10 +159,16 @@ async def _be_unikernel(
     except (OSError, CellUnavailable) as lack:
         maker.close()
         raise Failed(RuntimeError(f"no unikernel {name}: {lack}"), "unavailable") from lack
+    except BaseException:
+        maker.close()
+        raise
     gateway = Gateway(me, f"unikernel {name}", connection, limits, frozenset(), _Log(name))
     ended = await gateway.settled()
     if ended is not None:
-        error = RuntimeError(f"the unikernel {name} ended before it ran, with {ended[0]!r}: was it built by `beamlike build-unikernel`?")
+        hint = "" if connection.first else ": was it built by `beamlike build-unikernel`?"
+        raise Failed(RuntimeError(f"the unikernel {name} ended as it was started, with {ended[0]!r}{hint}"), "unavailable")
+    if len(gateway.to_cell(args)) > gateway.room:
+        error = ValueError(f"start_unikernel: the arguments have more than {gateway.room} bytes, for which {name} has room (UK_INBOX)")
         raise Failed(error, "unavailable")
     started.ok()
     gateway.send_first(args)

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hosted import image, needs_gcc
 from hosting import Host, answer
 
-from beamlike import CallError, ChildSpec, Pid, Supervisor, call, cast, exit, process_info, self_pid, send, sleep, spawn, unlink
+from beamlike import (
+    CallError,
+    CallTimeoutError,
+    ChildSpec,
+    Pid,
+    Supervisor,
+    call,
+    cast,
+    exit,
+    process_info,
+    processes,
+    self_pid,
+    send,
+    sleep,
+    spawn,
+    unlink,
+)
 from unikernels import UnikernelPool
 
 pytestmark = needs_gcc
@@ -116,6 +133,43 @@ def test_c8_a_pool_asks_under_the_exclusions_of_who_asks_it(host: Host) -> None:
         kind, text = await answer()
         assert (kind, "('send'" in text) == ("refused", True)
         assert await call(pool, 1) == 1
+        exit(pool, "kill")
+
+    host.run(check)
+
+
+def test_calls_that_nobody_waits_for_are_let_go(host: Host) -> None:
+    async def check() -> None:
+        pool = await UnikernelPool.start(image("ends"), "wait", 1_000_000, cores=[None])
+        for _ in range(20):
+            spawn(impatient, pool)
+        await sleep(0.3)
+        while [pid for pid in processes() if (info := process_info(pid)) is not None and info.initial_call == "unikernels.pool:_ask"]:
+            await sleep(0.05)
+        exit(pool, "kill")
+
+    host.run(check)
+
+
+async def impatient(pool: Pid) -> None:
+    with suppress(CallTimeoutError):
+        await call(pool, 1, timeout=0.05)
+
+
+def test_while_one_is_started_again_the_others_answer(host: Host) -> None:
+    async def check() -> None:
+        pool = await UnikernelPool.start(image("pids"), cores=[None, None, None])
+        for _ in range(10):
+            for number in range(30):
+                spawn(asker, self_pid(), pool, number)
+            await sleep(0)
+            for each in members(pool)[:2]:
+                exit(each, "kill")
+            got = [await answer(20) for _ in range(30)]
+            wrong = [each for each in got if type(each) is not int and "killed" not in str(each)]
+            assert not wrong, wrong
+            while len(members(pool)) < 3:
+                await sleep(0.001)
         exit(pool, "kill")
 
     host.run(check)

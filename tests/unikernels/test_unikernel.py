@@ -131,6 +131,19 @@ def test_large_messages_and_what_is_too_large(host: Host) -> None:
     host.run(check)
 
 
+def test_what_a_program_sends_may_be_longer_than_its_inbox_and_its_arguments_may_not(host: Host) -> None:
+    async def check() -> None:
+        kv = await start_unikernel(image("kv"))
+        value = "x" * 65_000
+        assert await call(kv, ("put", "key", value)) is None
+        assert await call(kv, ("get", "key")) == value
+        with pytest.raises(ValueError, match="the arguments have more than 65536 bytes"):
+            await start_unikernel(image("hasher"), b"x" * 100_000)
+        exit(kv, "kill")
+
+    host.run(check)
+
+
 def test_back_pressure_in_both_directions(host: Host) -> None:
     """More is sent than the rings hold, before any answer is looked at."""
 
@@ -256,6 +269,7 @@ ENDS: dict[str, tuple[tuple[Any, ...], Any]] = {
     "fork": (("system call", 57), ("capability_violation", "os", "system call 57")),
     "execve": (("system call", 59), ("capability_violation", "os", "execve")),
     "execveat of nothing": (("system call", 322), ("capability_violation", "os", "execveat")),
+    "execveat of a path": (("execveat", 0), ("capability_violation", "os", "execveat")),
     "open": (("system call", 2), ("capability_violation", "os", "system call 2")),
     "socket": (("system call", 41), ("capability_violation", "os", "system call 41")),
     "ptrace": (("system call", 101), ("capability_violation", "os", "ptrace")),
@@ -441,7 +455,7 @@ def test_a_static_program_that_is_not_of_the_library_ends_before_it_does_anythin
     subprocess.run(["gcc", "-static", str(source), "-o", str(tmp_path / "alien.elf")], check=True)
 
     async def check() -> None:
-        with pytest.raises(RuntimeError, match="ended before it ran"):
+        with pytest.raises(RuntimeError, match="was it built by"):
             await start_unikernel(tmp_path / "alien.elf")
 
     host.run(check)
@@ -455,6 +469,7 @@ def test_a_static_program_that_is_not_of_the_library_ends_before_it_does_anythin
         ({"heartbeat": 0}, "heartbeat is a positive number"),
         ({"restart": "always"}, "restart is"),
         ({"memory": 0}, "memory is 0"),
+        ({"memory": 1 << 70}, "memory is 1180591620717411303424: at most"),
         ({"exclude": [("fly",)]}, "unknown kind"),
         ({"colour": "red"}, "colour"),
     ],
@@ -558,3 +573,20 @@ def test_this_node_leaves_the_core_of_a_unikernel_and_takes_it_back(host: Host) 
         assert os.sched_getaffinity(0) == all_cores
 
     host.run(check)
+
+
+def test_where_sigchld_is_ignored_the_end_of_one_is_told_as_well() -> None:
+    program = f"""
+import signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+from beamlike import exit, monitor, receive, run
+from unikernels import start_unikernel
+async def main():
+    pid = await start_unikernel({str(image("hasher"))!r})
+    ref = monitor(pid)
+    exit(pid, "kill")
+    return (await receive(timeout=10)).reason
+print(run(main))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "killed\n", done.stderr

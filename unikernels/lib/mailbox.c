@@ -56,7 +56,12 @@ static int put(uint8_t kind, uint64_t to, uint64_t from, uint64_t ref, const voi
         if (outcome == -BL_EAGAIN) {
             const int is_room = bl_await_room(&out);
             if (is_room < 0) broken();
-            if (!is_room) plat_park(INT64_MAX);
+            if (!is_room) { /* the node is slow, and not we */
+                const uint64_t busy = boot->busy;
+                boot->busy = 0;
+                plat_park(INT64_MAX);
+                if (busy) uk_beat();
+            }
         } else if (outcome < 0)
             broken();
     }
@@ -144,6 +149,7 @@ static int answered(uk_message *answer, uint64_t number, int64_t until) {
 
 int uk_call(uk_pid to, const void *request, uint32_t length, uk_message *answer, int timeout_ms) {
     const uint64_t number = requests += 2;
+    if (to < 0) return UK_NO_SUCH;
     if (unkept.kind != 0) return UK_FULL;
     if (put(CALL, (uint64_t)to, ME, number, request, length) < 0) return UK_TOO_LONG;
     let_go();
@@ -162,6 +168,7 @@ void uk_end(uk_pid pid, const void *reason, uint32_t length) { put(DOWN, NOBODY,
 
 uint64_t uk_monitor(uk_pid pid) {
     const uint64_t number = (requests += 2) + 1;
+    if (pid < 0) return 0;
     put(MONITOR, (uint64_t)pid, ME, number, NULL, 0);
     return number;
 }

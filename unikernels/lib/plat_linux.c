@@ -55,7 +55,7 @@ static void crashed(int number, void *info, void *context) {
 }
 
 static void watch_for_crashes(void) {
-    static const uint8_t numbers[] = {4, 5, 7, 8, 11, SIGSYS}; /* SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV */
+    static const uint8_t numbers[] = {4, 7, 8, 11, SIGSYS}; /* SIGILL, SIGBUS, SIGFPE, SIGSEGV */
     const struct { void *at; int flags; size_t size; } stack = {signal_stack, 0, sizeof signal_stack};
     call(SIGALTSTACK, (long)&stack, 0, 0, 0, 0, 0);
     for (unsigned i = 0; i < sizeof numbers; i++) {

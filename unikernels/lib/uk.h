@@ -29,7 +29,7 @@ enum { /* results, all negative; 0 or a kind is good */
     UK_TIMED_OUT = -1,
     UK_FULL = -2,     /* of uk_call: more messages came while it waited than are kept (64 KiB): receive them, the answer is not awaited */
     UK_TOO_LONG = -3, /* nothing was sent */
-    UK_NO_SUCH = -4,  /* uk_send to a pid of the program's own */
+    UK_NO_SUCH = -4,  /* uk_send, uk_call to a pid of the program's own */
 };
 
 typedef struct uk_message {
@@ -57,7 +57,7 @@ int uk_send(uk_pid to, const void *value, uint32_t length);
 /* Answer a call, once; what is not a call, or was answered, goes nowhere. Returns 0 or UK_TOO_LONG. */
 int uk_reply(uint64_t call, const void *value, uint32_t length);
 
-/* Ask, and wait for the answer. Returns UK_ANSWER or UK_DOWN, as the message's kind; or UK_TIMED_OUT, UK_FULL, UK_TOO_LONG. Messages that come
+/* Ask, and wait for the answer. Returns UK_ANSWER or UK_DOWN, as the message's kind; or UK_TIMED_OUT, UK_FULL, UK_TOO_LONG, UK_NO_SUCH. Messages that come
    meanwhile are received after. */
 int uk_call(uk_pid to, const void *request, uint32_t length, uk_message *answer, int timeout_ms);
 
@@ -69,7 +69,7 @@ uk_pid uk_self(void);
 uk_pid uk_spawn(void);
 void uk_end(uk_pid pid, const void *reason, uint32_t length);
 
-/* Be told by a UK_DOWN when this process has ended: its `call` is what is returned. 0 on WebAssembly. */
+/* Be told by a UK_DOWN when this process has ended: its `call` is what is returned. 0 on WebAssembly, and for a pid of the program's own. */
 uint64_t uk_monitor(uk_pid pid);
 
 /* A line to the log of whoever started this; the newline may be missing. */
