@@ -32,8 +32,13 @@ def test_no_bytes_are_read_outside_of_a_value(tmp_path: Path) -> None:
     seeds.mkdir()
     for number, value in enumerate(SEEDS):
         (seeds / str(number)).write_bytes(pack(value))
+    limits = [
+        "-timeout=5",
+        "-malloc_limit_mb=64",
+        "-rss_limit_mb=0",
+    ]  # of a child the most that was resident begins with what its parent has
     ran = subprocess.run(
-        [str(fuzzer), f"-max_total_time={SECONDS}", "-max_len=4096", "-timeout=5", f"-artifact_prefix={tmp_path}/", str(seeds)],
+        [str(fuzzer), f"-max_total_time={SECONDS}", "-max_len=4096", *limits, f"-artifact_prefix={tmp_path}/", str(seeds)],
         capture_output=True,
         text=True,
         cwd=tmp_path,
