@@ -20,7 +20,7 @@ def _reaped(pid: int) -> Ended:
         _, status, usage = os.wait4(pid, 0)
     except ChildProcessError:  # where SIGCHLD is ignored, which is inherited, the kernel does it
         return Ended(None, why="it was reaped by somebody else")
-    return Ended(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    return Ended(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime)  # ru_maxrss begins with what the node has
 
 
 class Platform(Maker):

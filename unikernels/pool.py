@@ -228,7 +228,9 @@ _pools: dict[Pid, _Pool] = {}
 
 async def _ask(owner: Pid, caller: Caller, request: Any, left: int) -> None:
     """A process for one request, which has the exclusions of the pool's and of who asks."""
-    pool = _pools[owner]
+    pool = _pools.get(owner)
+    if pool is None:
+        return  # it has ended since
     me = current_process()
     pool.asking[me] = caller
     try:

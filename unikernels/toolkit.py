@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import nodes
 from unikernels.errors import BuildError
@@ -195,6 +195,8 @@ class _Linker:
 
 def _linked(image: Path) -> list[Linked]:
     """The largest first; nothing where there is no nm for it."""
+    if shutil.which("nm") is None:
+        return []
     done = subprocess.run(["nm", "--print-size", "--size-sort", "--reverse-sort", str(image)], capture_output=True, text=True)
     return [
         Linked(name, int(size, 16)) for _, size, _, name in (line.split() for line in done.stdout.splitlines() if len(line.split()) == 4)
@@ -206,7 +208,3 @@ def _stripped(image: Path, target: str) -> Path:
     if target != "wasm":
         subprocess.run(["strip", str(image)], check=True)
     return image
-
-
-TARGETS: Final = tuple(RECIPES)
-BuildTarget = Literal["linux", "bare", "wasm"]

@@ -1,4 +1,4 @@
-"""Unikernels as processes: programs in C, each alone on its core, in the same mailboxes."""
+"""Unikernels as processes: programs in C, in the same mailboxes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cells import Cell, CellUnavailable, Limits
 from cells.seam import Connection, Ended, Gateway
 from unikernels.bare import Bare
 from unikernels.errors import ImageError
-from unikernels.images import Image, load
+from unikernels.images import MOST_MEMORY, Image, load
 from unikernels.linux import Linux
 from unikernels.platform import Platform
 from unikernels.toolkit import Built
@@ -22,7 +22,6 @@ from unikernels.toolkit import Built
 CAPACITY: Final = 128 * 1024  # bytes of each ring
 LONGEST: Final = 16 * 1024 * 1024  # bytes of a message, if the program has room for it
 NO_LIMIT: Final = 1 << 62
-MOST_MEMORY: Final = 1 << 40
 INTENSITY, PERIOD = 10, 5.0  # of the supervisor of one: restarts, seconds
 PLATFORMS: Final[dict[str, type[Platform]]] = {"linux": Linux, "bare": Bare}
 Restart = Literal["temporary", "transient", "permanent"]
@@ -93,7 +92,8 @@ async def start_unikernel(image: str | Path | Built, *args: Any, restart: Restar
     supervisor = await Supervisor.start_link([spec], intensity=INTENSITY, period=PERIOD)
     unlink(supervisor)  # it lives on when the caller has ended
     (child,) = await Supervisor.which_children(supervisor)
-    assert child.pid is not None
+    if child.pid is None:
+        raise RuntimeError(f"the unikernel of {image} has ended already, and is being started again: a name is how to find it")
     return child.pid
 
 
