@@ -51,6 +51,7 @@ from beamlike.hot.values import copy_value, importable_name, shape_of
 from beamlike.logs import log
 from beamlike.names import check_name, holder, permit_name
 from beamlike.node import Node, close_core, open_core
+from beamlike.outside import outside
 from beamlike.preemption import Cooperative
 from beamlike.privileged import check_access, function_name, permit, permit_spawn, permit_target, send_by, serve
 from beamlike.processes import check_options, describe, start
@@ -165,6 +166,7 @@ __all__ = [
     "observe",
     "on_release",
     "open_core",
+    "outside",
     "pack_quickly",
     "permit",
     "permit_name",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
@@ -66,6 +67,10 @@ class System:
                 return state
         raise AttachError(f"there is no node {name!r}: there are {', '.join(state['name'] for state in states)}")
 
+    def unikernels(self) -> list[dict[str, Any]]:
+        """What is known of each, of all nodes that answer."""
+        return [row for rows in self.ask("unikernels").values() for row in rows or ()]
+
     def close(self) -> None:
         """Closing twice does nothing."""
         if self._connection is not None:
@@ -117,6 +122,15 @@ def fail(text: str) -> NoReturn:
     """Say what went wrong, and end."""
     print(f"beamlike: {text}", file=sys.stderr)
     sys.exit(FAILED)
+
+
+def complete_node_or_unikernel(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Tab completion: the names of the nodes and of unikernels."""
+    names = complete_node(context, parameter, incomplete)
+    with suppress(AttachError):
+        found = {row["name"] for row in System(context.params.get("owner")).unikernels()}
+        names += sorted(name for name in found if name.startswith(incomplete))
+    return names
 
 
 def complete_node(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:

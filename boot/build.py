@@ -44,6 +44,7 @@ def build_unikernel(
         sys.exit(1)
     except (OSError, ValueError) as error:
         fail(str(error))
+    print(built.warnings, end="", file=sys.stderr)
     if as_json:
         print(json.dumps({**built._asdict(), "path": str(built.path), "linked": [each._asdict() for each in built.linked]}))
     else:

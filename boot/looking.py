@@ -20,11 +20,13 @@ from rich.live import Live
 from rich.text import Text
 
 from boot import tables
-from boot.attach import System, as_json_option, complete_node, fail, looks_into_system
+from boot.attach import System, as_json_option, complete_node, complete_node_or_unikernel, fail, looks_into_system
 from boot.shell import run_shell
 from nodes import AttachError
 
 MOST_SORTING = 30.0  # seconds for what has to be worked out of each process
+MOST_WAITING = 2.0  # seconds for a unikernel that was killed to be back, which only happens if it is supervised
+SOON = 0.01  # seconds
 
 
 @click.command()
@@ -62,31 +64,37 @@ def top(system: System, every: float, limit: int, as_json: bool) -> None:
     with suppress(KeyboardInterrupt):
         if as_json or not sys.stdout.isatty():
             while True:
-                _print_top(*_look(system, every, limit), every, as_json)
+                _print_top(_look(system, every, limit), every, as_json)
         console = tables.console()
         first = Text(f"looking for {every:g} s …")
         with _key_q_interrupts(), Live(first, console=console, screen=True, auto_refresh=False) as live:
             while True:
-                answer = _look(system, every, min(limit, max(1, console.height - 8)))
-                live.update(_top_shown(*answer, every), refresh=True)
+                live.update(_top_shown(_look(system, every, min(limit, max(1, console.height - 8))), every), refresh=True)
 
 
-def _look(system: System, every: float, limit: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
+def _look(system: System, every: float, limit: int) -> dict[str, Any]:
     answers = system.ask("busiest", every, limit, within=every)
     rows, _ = _merged(answers, "recent", limit)
-    return list(system.ask("nodes")), rows, [name for name, answer in answers.items() if answer is None]
+    silent = [name for name, answer in answers.items() if answer is None]
+    return {"nodes": list(system.ask("nodes")), "unikernels": system.unikernels(), "processes": rows, "silent": silent}
 
 
-def _top_shown(states: list[dict[str, Any]], rows: list[dict[str, Any]], silent: list[str], every: float) -> Group:
-    table = tables.process_table(rows, recent=every)
-    return Group(Text(time.strftime("%H:%M:%S")), tables.node_table(states), "", table, *_remarks(0, silent))
+def _top_shown(seen: dict[str, Any], every: float) -> Group:
+    table = tables.process_table(seen["processes"], recent=every)
+    return Group(Text(time.strftime("%H:%M:%S")), *_nodes_shown(seen), "", table, *_remarks(0, seen["silent"]))
 
 
-def _print_top(states: list[dict[str, Any]], rows: list[dict[str, Any]], silent: list[str], every: float, as_json: bool) -> None:
+def _nodes_shown(seen: dict[str, Any]) -> list[Any]:
+    """The nodes, and unikernels if there are any."""
+    shown: list[Any] = [tables.node_table(seen["nodes"])]
+    return [*shown, "", tables.unikernel_table(seen["unikernels"])] if seen["unikernels"] else shown
+
+
+def _print_top(seen: dict[str, Any], every: float, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"nodes": states, "processes": rows, "silent": silent}), flush=True)
+        print(json.dumps(seen), flush=True)
     else:
-        tables.console().print(_top_shown(states, rows, silent, every), "")
+        tables.console().print(_top_shown(seen, every), "")
         sys.stdout.flush()
 
 
@@ -134,29 +142,49 @@ def tree(system: System, limit: int, as_json: bool) -> None:
 @as_json_option
 @looks_into_system
 def nodes(system: System, as_json: bool) -> None:
-    """List the nodes: their cores, lives, load and faults."""
-    states = list(system.ask("nodes"))
+    """List the nodes: their cores, lives, load and faults; and the unikernels, which are nodes of their own kind."""
+    seen = {"nodes": list(system.ask("nodes")), "unikernels": system.unikernels()}
     if as_json:
-        print(json.dumps(states))
+        print(json.dumps(seen))
     else:
-        tables.console().print(tables.node_table(states))
+        tables.console().print(*_nodes_shown(seen), sep="\n")
 
 
 @click.command("kill-node")
-@click.argument("name", metavar="NODE", shell_complete=complete_node)
+@click.argument("name", metavar="NODE", shell_complete=complete_node_or_unikernel)
 @looks_into_system
 def kill_node(system: System, name: str) -> None:
-    """Kill a node by SIGKILL, as a failure would, and wait until it is back."""
+    """Kill a node by SIGKILL, as a failure would, and wait until it is back. NODE may be a unikernel, by its name or pid."""
+    begin = time.monotonic()
+    unikernels = [row for row in system.unikernels() if name in (row["name"], row["pid"])]
+    if unikernels:
+        _kill_unikernel(system, unikernels, begin)
+        return
     state = system.node(name)
     full = state["name"]
     if state["state"] != "up":
         fail(f"the node {full} is {state['state']}")
-    begin = time.monotonic()
     try:
         incarnation = system.ask("kill", full, state["incarnation"], within=None)
     except AttachError as error:
         fail(f"{full} was to be killed, and is not back: {error}")
     print(f"{full} was killed, and is back after {time.monotonic() - begin:.2f} s, as incarnation {incarnation}")
+
+
+def _kill_unikernel(system: System, found: list[dict[str, Any]], begin: float) -> None:
+    (row, *others), name = found, found[0]["name"]
+    if others:
+        fail(f"{len(found)} unikernels are called {name}: name one by its pid, {', '.join(row['pid'] for row in found)}")
+    before = {each["pid"] for each in system.unikernels()}
+    if not system.ask("kill unikernel", row["node"], row["pid"]):
+        fail(f"the unikernel {name} could not be killed: it has ended, or {row['node']} does not answer")
+    while time.monotonic() - begin < MOST_WAITING:
+        for each in system.unikernels():
+            if each["name"] == name and each["pid"] not in before:
+                print(f"{name} was killed, and is back after {time.monotonic() - begin:.2f} s, as {each['pid']}")
+                return
+        time.sleep(SOON)
+    print(f"{name} was killed; nobody has started it again for {MOST_WAITING:g} s")
 
 
 @click.command()

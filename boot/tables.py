@@ -91,6 +91,22 @@ def node_table(states: Iterable[dict[str, Any]]) -> Table:
     return table
 
 
+def unikernel_table(rows: Iterable[dict[str, Any]]) -> Table:
+    """Unikernels."""
+    table = _table("~UNIKERNEL", "PID", "OF NODE", ">CORE", ">OS PID", ">UP", ">CPU S")
+    for row in rows:
+        table.add_row(
+            _text(row["name"], "bold"),
+            _text(row["pid"], "cyan"),
+            _text(row["node"]),
+            _text("" if row["core"] is None else row["core"]),
+            _text(row["os_pid"]),
+            _text(_duration(time.time() - row["started"])),
+            _text(f"{row['cpu']:.2f}"),
+        )
+    return table
+
+
 def wall_table(walls: Iterable[Found]) -> Table:
     """The walls of cells."""
     table = _table("WALL", "REQUIRED", "PRESENT", "~DETAIL")

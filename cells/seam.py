@@ -1,7 +1,7 @@
 """The face for unikernels, whose programs join the mailboxes as cells do. Programs need none of it."""
 
 from cells.bpf import ALLOW, TRAP, Check, assemble
-from cells.connection import Connection
+from cells.connection import Connection, cpu_clock
 from cells.gateway import Gateway, Listener, name_of
 from cells.maker import Ended, Maker, Ways, duplicate, eventfd, tell_safely
 from cells.syscalls import call_named, machine, number_of
@@ -18,6 +18,7 @@ __all__ = [
     "Ways",
     "assemble",
     "call_named",
+    "cpu_clock",
     "duplicate",
     "eventfd",
     "machine",

@@ -142,6 +142,11 @@ class Attached:
                 return [asdict(state) for state in topology()]
             case ("kill", str(name), int(incarnation)):
                 return await self._kill(name, incarnation)
+            case ("unikernels",):
+                return await self._ask(list_nodes(), 0.0, "unikernels")
+            case ("kill unikernel", str(node), str(pid)):
+                (answer,) = (await self._ask(self._chosen(node), 0.0, "kill", pid)).values()
+                return answer
         raise RequestError(f"this system does not know what is asked for: {request!r:.100}")
 
     def _chosen(self, node: str | None) -> list[str]:

@@ -7,6 +7,8 @@ A connection begins with requests, each of which has one answer: `("ok", value)`
     tree, limit                                 the supervisors of each node with their children
     nodes                                       what `topology` says
     kill, name, incarnation                     kill this life of a node; answered when a later one is up
+    unikernels                                  by node, those that belong to it
+    kill unikernel, node, pid                   kill this one; answered when it has ended: whether there was one, None if the node is silent
     shell, node or None                         from here on it is a shell's, on that node: see `nodes.shell`
 """
 

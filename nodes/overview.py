@@ -14,8 +14,8 @@ import trio
 
 import beamlike
 import caps
-from beamlike import Call, Caller, CallError, ChildInfo, Pid, Supervisor, io, process_flag, receive, reply, sleep, spawn
-from beamlike.seam import Process, current_process, describe, extra, mailbox_length
+from beamlike import Call, Caller, CallError, ChildInfo, Pid, Supervisor, io, monitor, process_flag, receive, reply, sleep, spawn
+from beamlike.seam import Process, current_process, describe, extra, mailbox_length, outside
 
 SERVICE: Final = "beamlike.overview"
 BATCH: Final = 50  # processes that are looked at before others have their turn
@@ -64,6 +64,33 @@ async def _list_busiest(seconds: float, limit: int) -> dict[str, Any]:
     await sleep(seconds)
     first, total = await _first(lambda process: process.reductions - before.get(process.pid, 0), limit)
     return {"rows": [{**row, "recent": count} for row, count in await _rows(first)], "total": total}
+
+
+async def _list_unikernels() -> list[dict[str, Any]]:
+    """The programs that run outside of this node and belong to it."""
+    return [
+        {
+            "name": program.title,
+            "node": process.pid.node,
+            "pid": str(process.pid),
+            "core": program.core,
+            "os_pid": program.os_pid(),
+            "started": program.started,
+            "cpu": program.cpu_seconds(),
+        }
+        for process, program in outside.items()
+    ]
+
+
+async def _kill_unikernel(pid: str) -> bool:
+    """Kill the one with this pid, and wait for its end. False: there is none."""
+    for process, program in outside.items():
+        if str(process.pid) == pid:
+            monitor(process.pid)
+            program.kill()
+            await receive()
+            return True
+    return False
 
 
 async def _tree(limit: int) -> dict[str, Any]:
@@ -180,4 +207,10 @@ def _shown(value: Any) -> str:
     return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"
 
 
-ANSWERS: Final[dict[str, Callable[..., Awaitable[Any]]]] = {"processes": _list, "busiest": _list_busiest, "tree": _tree}
+ANSWERS: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
+    "processes": _list,
+    "busiest": _list_busiest,
+    "tree": _tree,
+    "unikernels": _list_unikernels,
+    "kill": _kill_unikernel,
+}

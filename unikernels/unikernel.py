@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
 from beamlike import ChildSpec, Pid, Supervisor, pack, record, unlink
-from beamlike.seam import Failed, Started, Timer, current_process, log, now, push_timer, start_behaviour
+from beamlike.seam import Failed, Started, Timer, current_process, extra, log, now, outside, push_timer, start_behaviour
 from cells import Cell, CellUnavailable, Limits
-from cells.seam import Connection, Ended, Gateway
+from cells.seam import Connection, Ended, Gateway, cpu_clock
 from unikernels.bare import Bare
 from unikernels.errors import ImageError
 from unikernels.images import MOST_MEMORY, Image, load
@@ -170,6 +171,8 @@ async def _be_unikernel(
     if len(gateway.to_cell(args)) > gateway.room:
         error = ValueError(f"start_unikernel: the arguments have more than {gateway.room} bytes, for which {name} has room (UK_INBOX)")
         raise Failed(error, "unavailable")
+    outside[me] = _Program(name, core, connection)
+    extra(me)  # so that its end is told, and it is forgotten
     started.ok()
     gateway.send_first(args)
     if heartbeat is not None:
@@ -193,6 +196,25 @@ def _watch(gateway: Gateway, maker: Platform, heartbeat: float) -> None:
         return True
 
     push_timer(Timer(None, None, look, heartbeat, None), now() + heartbeat)
+
+
+class _Program:
+    """What is told of it to who looks into the system."""
+
+    def __init__(self, title: str, core: int | None, connection: Connection) -> None:
+        self.title = title
+        self.core = core
+        self.started = time.time()
+        self.connection = connection
+        self.os_pid = connection.os_pid
+        self.kill = connection.kill
+
+    def cpu_seconds(self) -> float:
+        """0 if that cannot be known any more."""
+        try:
+            return time.clock_gettime(cpu_clock(self.connection.pidfd))
+        except OSError:
+            return 0.0
 
 
 class _Log:

@@ -318,7 +318,7 @@ def test_tree_says_how_many_children_it_leaves_out(command: Command, names: list
 
 
 def test_nodes_tells_of_cores_lives_and_load(told: Callable[..., Any], command: Command, names: list[str]) -> None:
-    first, second = told("nodes")
+    first, second = told("nodes")["nodes"]
     assert (first["name"], second["name"]) == tuple(names)
     assert (first["is_main"], second["is_main"]) == (True, False)
     assert first["is_conductor"] != second["is_conductor"]
@@ -334,9 +334,9 @@ def test_nodes_tells_of_cores_lives_and_load(told: Callable[..., Any], command: 
 def test_a_node_is_killed_and_comes_back_also_the_one_that_answers(
     told: Callable[..., Any], command: Command, names: list[str], number: int
 ) -> None:
-    before = told("nodes")[number - 1]
+    before = told("nodes")["nodes"][number - 1]
     ended = command("kill-node", f"n{number}")
-    after = told("nodes")[number - 1]
+    after = told("nodes")["nodes"][number - 1]
     assert ended.returncode == 0, ended.stderr
     assert re.fullmatch(rf"{names[number - 1]} was killed, and is back after .* s, as incarnation (\d+)\n", ended.stdout)
     assert after["incarnation"] > before["incarnation"]
@@ -492,7 +492,7 @@ def test_shell_on_a_terminal(tmp_path: Path, told: Callable[..., Any], names: li
         terminal.expect("looping")
         terminal.expect("... ")
         until(lambda: "running" in states_of_shells(told) or "preempted" in states_of_shells(told), "it does not loop")
-        assert told("nodes")[1]["state"] == "up"
+        assert told("nodes")["nodes"][1]["state"] == "up"
         terminal.type("\x03")
         terminal.expect("KeyboardInterrupt")
         terminal.expect("n2>>> ")
@@ -520,7 +520,7 @@ def states_of_shells(told: Callable[..., Any]) -> list[str]:
 
 
 def test_a_shell_that_is_killed_leaves_no_process_and_no_descriptor(told: Callable[..., Any], names: list[str]) -> None:
-    pid = told("nodes")[1]["pid"]
+    pid = told("nodes")["nodes"][1]["pid"]
     count = len(os.listdir(f"/proc/{pid}/fd"))
     (system,) = list_systems()
     connection = Connection(system)
@@ -546,7 +546,7 @@ def test_nonsense_costs_its_connection_and_nothing_else(told: Callable[..., Any]
         end.shutdown(socket.SHUT_WR)
         with suppress(ConnectionResetError):
             assert end.recv(100) == b""
-    assert [state["state"] for state in told("nodes")] == ["up", "up"]
+    assert [state["state"] for state in told("nodes")["nodes"]] == ["up", "up"]
 
 
 def test_a_map_with_a_map_as_its_key_is_no_frame() -> None:
@@ -627,7 +627,7 @@ def test_of_two_systems_one_is_to_be_chosen_and_one_that_ends_leaves_no_socket(
         assert text.startswith("2 systems run here: say which\n")
         for owner in (first, system.pid):
             assert re.search(rf"--system {owner}   .*program\.py", text)
-        assert len(json.loads(command("nodes", "--json", "--system", system.pid).stdout)) == 1
+        assert len(json.loads(command("nodes", "--json", "--system", system.pid).stdout)["nodes"]) == 1
         ended = command("kill-node", "--system", system.pid, "n1")
         assert ended.returncode == 1
         assert re.search(rf"was to be killed, and is not back: the system {system.pid} has ended", ended.stderr)
