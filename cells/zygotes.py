@@ -23,7 +23,7 @@ from beamlike.seam import log
 from cells.errors import CellUnavailable
 from cells.inside.zygote import command
 from cells.maker import Ended, Ways, tell_safely, two_bells
-from nodes.seam import Channel, ChannelClosed, LostDescriptorsError, PacketError, socket_pair
+from nodes.seam import Channel, ChannelClosed, LostDescriptorsError, PacketError, leads_group, socket_pair
 
 logger = logging.getLogger("beamlike.cells")
 
@@ -45,7 +45,7 @@ class Zygote:
                 env={name: os.environ[name] for name in ("BEAMLIKE_PURE",) if name in os.environ},
                 pass_fds=[theirs.fileno()],
                 cwd="/",
-                start_new_session=True,
+                start_new_session=not leads_group(),
             )
         self.channel = Channel(ours)
         self.error: str | None = None  # why it serves nobody

@@ -21,3 +21,9 @@ def joined() -> Life:
 def joined_or_none() -> Life | None:
     """The same; None if this interpreter is no node among others."""
     return life
+
+
+def leads_group() -> bool:
+    """Whether this node leads a process group, away from any terminal. What it starts is to stay there: a node's owner kills and reaps what
+    is left in its group when it has died. A node that is alone has the group of the program that it is in."""
+    return is_node

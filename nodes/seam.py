@@ -2,7 +2,7 @@
 
 from nodes.arrivals import ARRIVALS
 from nodes.control import Channel, ChannelClosed, LostDescriptorsError, PacketError, close_all, socket_pair
-from nodes.here import joined_or_none
+from nodes.here import joined_or_none, leads_group
 from nodes.hot.ends import Inlet, Outlet, may_hold_pid
 from nodes.hot.peer import MOST_BACKLOG, Peer
 from nodes.intake import Intake
@@ -31,6 +31,7 @@ __all__ = [
     "close_all",
     "create",
     "joined_or_none",
+    "leads_group",
     "may_hold_pid",
     "send_all",
     "socket_pair",

@@ -19,6 +19,7 @@ import trio
 
 from beamlike.seam import log
 from cells.seam import Ended, Ways, duplicate
+from nodes.seam import leads_group
 from unikernels.errors import ImageError
 from unikernels.platform import Platform
 
@@ -94,9 +95,8 @@ class Bare(Platform):
                 actions.append((os.POSIX_SPAWN_DUP2, copy, place))
             nothing = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
             try:
-                pid = os.posix_spawnp(
-                    command[0], command, {"PATH": os.environ.get("PATH", os.defpath)}, file_actions=[nothing, *actions], setsid=True
-                )
+                environment = {"PATH": os.environ.get("PATH", os.defpath)}
+                pid = os.posix_spawnp(command[0], command, environment, file_actions=[nothing, *actions], setsid=not leads_group())
             except OSError:
                 os.close(said)
                 raise

@@ -8,8 +8,8 @@ ffibuilder.cdef("""
     struct sock_fprog { unsigned short len; struct sock_filter *filter; ...; };
 
     typedef struct {
-        int descriptors[6]; int image; int core; int user; int parent; uint64_t memory; uint64_t cpu; struct sock_fprog filter;
-        uint64_t nonce; const char *name; ...;
+        int descriptors[6]; int image; int core; int user; int parent; int leaves_group; uint64_t memory; uint64_t cpu;
+        struct sock_fprog filter; uint64_t nonce; const char *name; ...;
     } bl_launch;
     #define BL_IMAGE ...
     int bl_start(const bl_launch *how, const char **step);

@@ -34,7 +34,8 @@ static const char *become(const bl_launch *how)
         return "dup3";
     if (syscall(SYS_close_range, 6, ~0u, CLOSE_RANGE_CLOEXEC))
         return "close_range";
-    setsid(); /* Ctrl-C at our terminal is ours */
+    if (how->leaves_group) /* Ctrl-C at our terminal is ours */
+        setsid();
     for (int number = 1; number < 65; number++) /* no handler of ours runs here, and what we ignore it does not */
         signal(number, SIG_DFL);
     sigemptyset(&none);

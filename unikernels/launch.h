@@ -12,6 +12,7 @@ typedef struct bl_launch {
     int image;          /* a static ELF program */
     int core;           /* the only one that it runs on; -1: any */
     int user;           /* and group, if we are root */
+    int leaves_group;   /* has a session of its own, or stays in our group */
     int parent;         /* our own pid: it dies when the thread that calls bl_start does */
     uint64_t memory;    /* bytes of address space */
     uint64_t cpu;       /* seconds of CPU time */

@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any, Final
 
 from cells.seam import ALLOW, TRAP, Check, Ended, Ways, assemble, call_named, duplicate, eventfd, machine, name_of, number_of
+from nodes.seam import leads_group
 from unikernels._launch import ffi, lib
 from unikernels.platform import Platform
 
@@ -81,7 +82,7 @@ class Linux(Platform):
         how = ffi.new("bl_launch *")
         how.descriptors, how.image, how.name = descriptors, image, name
         how.core = -1 if self.core is None else self.core
-        how.user, how.parent = NOBODY, os.getpid()
+        how.user, how.parent, how.leaves_group = NOBODY, os.getpid(), not leads_group()
         how.memory, how.cpu = self.room + self.memory.size + self.image.memory, settings["cpu"]
         how.nonce = int.from_bytes(nonce, "little")
         how.filter.len, how.filter.filter = len(code) // 8, ffi.cast("struct sock_filter *", code)
