@@ -280,7 +280,10 @@ def _in_collection(phase: str, info: dict[str, int]) -> None:
 # --- which code may be left ---
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_RUNTIME = (_PACKAGE, *(os.path.join(os.path.dirname(os.path.dirname(_PACKAGE)), name) + os.sep for name in ("caps", "nodes", "cells")))
+_RUNTIME = (
+    _PACKAGE,
+    *(os.path.join(os.path.dirname(os.path.dirname(_PACKAGE)), name) + os.sep for name in ("caps", "nodes", "cells", "unikernels")),
+)
 _ORDINARY = (  # ordinary process code
     *(os.path.join(_PACKAGE, name) + os.sep for name in ("behaviours", "testing")),
     *(  # they call handlers, as GenServer does

@@ -38,16 +38,18 @@ COMMON: Final = (
     "-fdata-sections",
 )
 GCC: Final = (
-    *COMMON, "-Os", "-DBL_SMALL", "-fno-ident", "-fno-pic", "-no-pie", "-fno-stack-protector", "-fno-asynchronous-unwind-tables",
-    "-fcf-protection=none", "-nostdlib", "-static", "-Wl,--build-id=none,-z,noseparate-code,-z,norelro",
+    *COMMON, "-Os", "-DBL_SMALL", "-fno-ident", "-fno-pic", "-fno-stack-protector", "-fno-asynchronous-unwind-tables",
+    "-fcf-protection=none",
 )  # fmt: skip
+LD: Final = ("-no-pie", "-nostdlib", "-static", "-Wl,--build-id=none,-z,noseparate-code,-z,norelro")
 
 
 class Recipe(NamedTuple):
     """How a target is built: compilers, of which the first that there is; what they are told; sources of the library."""
 
     compilers: tuple[str, ...]
-    flags: tuple[str, ...]
+    compiling: tuple[str, ...]
+    linking: tuple[str, ...]
     sources: tuple[Path, ...]
     suffix: str
     install: str
@@ -61,13 +63,15 @@ RECIPES: Final[dict[str, Recipe]] = {
     "linux": Recipe(
         ("gcc",),
         GCC,
+        LD,
         (*_library("mailbox.c", "inbox.c", "msgpack.c", "libc.c", "plat_linux.c"), RING / "ring.c"),
         ".elf",
         "apt-get install gcc",
     ),
     "bare": Recipe(
         ("gcc",),
-        (*GCC, f"-T{LIBRARY / 'bare.ld'}"),
+        GCC,
+        (*LD, f"-T{LIBRARY / 'bare.ld'}"),
         (
             *_library("start.S", "plat_bare.c", "mailbox.c", "inbox.c", "msgpack.c", "libc.c"),
             *(LIBRARY / "drivers" / f"{name}.c" for name in OWN),
@@ -78,7 +82,8 @@ RECIPES: Final[dict[str, Recipe]] = {
     ),
     "wasm": Recipe(
         ("clang", "clang-14", "clang-16", "clang-19"),
-        ("--target=wasm32", *COMMON, "-Os", "-nostdlib", "-Wl,--no-entry"),
+        ("--target=wasm32", *COMMON, "-Os"),
+        ("--target=wasm32", "-nostdlib", "-Wl,--no-entry"),
         _library("msgpack.c", "libc.c", "plat_wasm.c"),
         ".wasm",
         "apt-get install clang lld",
@@ -99,13 +104,19 @@ class Linked(NamedTuple):
 
 
 class Built(NamedTuple):
-    """What came of it. `sizes` in bytes: `base`, `profile` (this), `all`; see the module."""
+    """What came of it.
+
+    Fields:
+        sizes: in bytes: `base`, `profile` (this), `all`; see the module.
+        warnings: what the compiler said of the program, which it has compiled.
+    """
 
     path: Path
     target: str
     linked: list[Linked]
     collected: list[str]
     sizes: dict[str, int]
+    warnings: str
 
 
 def build(
@@ -117,7 +128,7 @@ def build(
     flags: Iterable[str] = (),
     symbols: bool = False,
 ) -> Built:
-    """Build a unikernel.
+    """Build a unikernel, in a second or so: in a process that others wait for by `await blocking(build, …)`.
 
     Args:
         sources: C files; one of them has `void uk_main(void)`.
@@ -148,23 +159,23 @@ def build(
     recipe = RECIPES[target]
     path = files[0].with_suffix(recipe.suffix) if output is None else Path(output)
     with tempfile.TemporaryDirectory(prefix="beamlike-") as folder:
-        linker = _Linker(recipe, Path(folder), tuple(flags))
+        (nothing := Path(folder, "nothing.c")).write_text(NOTHING)
+        drivers = [*DRIVERS.values()] if target == "bare" else []
         offered = [path for name, path in DRIVERS.items() if groups is None or name in groups] if target == "bare" else []
+        linker = _Linker(recipe, Path(folder), tuple(flags))
+        linker.compile([*files, nothing, *drivers, *recipe.sources])
         image, collected = linker.link("image", [*files, *offered])
         linked = _linked(image)
         named = image.with_name("named")
         shutil.copyfile(image, named)
-        sizes = {"profile": _stripped(image, target).stat().st_size}
-        (nothing := Path(folder, "nothing.c")).write_text(NOTHING)
-        sizes["base"] = _stripped(linker.link("base", [nothing])[0], target).stat().st_size
-        sizes["all"] = (
-            _stripped(linker.link("all", [*files, *(DRIVERS.values() if target == "bare" else ())], collect=False)[0], target)
-            .stat()
-            .st_size
-        )
+        sizes = {
+            "base": _stripped_size(linker.link("base", [nothing])[0], target),
+            "profile": _stripped_size(image, target),
+            "all": _stripped_size(linker.link("all", [*files, *drivers], collect=False)[0], target),
+        }
         shutil.copyfile(named if symbols else image, path)  # at the end: what could not be built overwrites nothing
         path.chmod(0o755)
-    return Built(path, target, linked, collected, sizes)
+        return Built(path, target, linked, collected, sizes, "".join(linker.said[each] for each in files))
 
 
 class _Linker:
@@ -174,17 +185,30 @@ class _Linker:
         compiler = next((found for each in recipe.compilers if (found := shutil.which(each))), None)
         if compiler is None:
             raise BuildError(f"there is no {recipe.compilers[0]} on the path: {recipe.install}")
-        self.command = [compiler, *recipe.flags, f"-I{LIBRARY}", f"-I{RING}", *flags]
-        self.sources = recipe.sources
+        self.compiling = [compiler, *recipe.compiling, f"-I{LIBRARY}", f"-I{RING}", *flags, "-c"]
+        self.linking = [compiler, *recipe.linking, *flags]
+        self.library = recipe.sources
         self.folder = folder
+        self.objects: dict[Path, str] = {}
+        self.said: dict[Path, str] = {}  # by the compiler
 
-    def link(self, name: str, files: Sequence[Path], *, collect: bool = True) -> tuple[Path, list[str]]:
+    def compile(self, sources: Sequence[Path]) -> None:
+        """Each once, all at the same time. Raises: BuildError with what the compiler says of those that do not compile."""
+        running = {}
+        for source in dict.fromkeys(sources):
+            self.objects[source] = str(self.folder / f"{len(self.objects)}-{source.stem}.o")
+            command = [*self.compiling, str(source), "-o", self.objects[source]]
+            running[source] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.said = {source: process.communicate()[0] for source, process in running.items()}
+        if failed := [source for source, process in running.items() if process.returncode]:
+            raise BuildError("".join(self.said[source] for source in failed).rstrip())
+
+    def link(self, name: str, sources: Sequence[Path], *, collect: bool = True) -> tuple[Path, list[str]]:
         """The image, with its symbols, and the names of what was collected."""
         path = self.folder / name
         collecting = "-Wl,--gc-sections,--print-gc-sections" if collect else "-Wl,--no-gc-sections"
-        done = subprocess.run(
-            [*self.command, collecting, *map(str, (*files, *self.sources)), "-o", str(path)], capture_output=True, text=True
-        )
+        objects = [self.objects[source] for source in (*sources, *self.library)]
+        done = subprocess.run([*self.linking, collecting, *objects, "-o", str(path)], capture_output=True, text=True)
         said = done.stderr + done.stdout
         if done.returncode:
             missing = sorted(set(UNDEFINED.findall(said)))
@@ -203,8 +227,8 @@ def _linked(image: Path) -> list[Linked]:
     ]
 
 
-def _stripped(image: Path, target: str) -> Path:
-    """The image, without its symbols from now on."""
+def _stripped_size(image: Path, target: str) -> int:
+    """Of the image, which is without its symbols from now on."""
     if target != "wasm":
         subprocess.run(["strip", str(image)], check=True)
-    return image
+    return image.stat().st_size

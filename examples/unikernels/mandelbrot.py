@@ -1,4 +1,4 @@
-"""A picture of the Mandelbrot set, row by row by unikernels and Python processes; how long each kind took, and the speed-up.
+"""A picture of the Mandelbrot set: its rows are computed by Python processes on all nodes, by unikernels, and by both; and how much faster.
 
 python examples/unikernels/mandelbrot.py [--width 320] [--unikernels 2] [--png set.png]
 """
@@ -11,9 +11,12 @@ import struct
 import sys
 import time
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from beamlike import Pid, call, exit, io, receive, run, self_pid, send, spawn
+from beamlike import GenServer, Pid, call, exit, io, receive, self_pid, send, spawn, spawn_at
+from nodes import list_nodes, run
 from unikernels import UnikernelPool, build
 
 LEFT, TOP, WIDTH = -2.2, -1.2, 3.2  # of the part that is drawn
@@ -39,52 +42,82 @@ def row_of(number: int, plan: Plan) -> bytes:
     return bytes(row)
 
 
-async def python_worker(boss: Pid, plan: Plan, rows: range) -> None:
-    """Computes some rows itself."""
-    for number in rows:
-        send(boss, (number, row_of(number, plan)))
+class Rows(GenServer):
+    """Gives out the numbers of rows to whoever has time, and sends the picture to `whom` when all are in."""
+
+    async def init(self, numbers: Sequence[int], whom: Pid) -> None:
+        self.left = list(reversed(numbers))
+        self.count = len(numbers)
+        self.rows: dict[int, bytes] = {}
+        self.whom = whom
+
+    async def handle_call(self, request: Any, caller: Any) -> int | None:
+        """The next number; None: there is no more."""
+        return self.left.pop() if self.left else None
+
+    async def handle_info(self, message: tuple[int, bytes]) -> None:
+        """A row."""
+        number, row = message
+        self.rows[number] = row
+        if len(self.rows) == self.count:
+            send(self.whom, self.rows)
 
 
-async def asker(boss: Pid, pool: Pid, plan: Plan, rows: range) -> None:
+async def python_worker(rows: Pid, plan: Plan) -> None:
+    """Computes rows itself."""
+    while (number := await call(rows, "next")) is not None:
+        send(rows, (number, row_of(number, plan)))
+
+
+async def asker(rows: Pid, plan: Plan, pool: Pid) -> None:
     """Has them computed."""
     width, height, step = plan
-    for number in rows:
-        send(boss, (number, await call(pool, (number, width, height, LEFT, TOP, step, DEPTH), timeout=60)))
+    while (number := await call(rows, "next")) is not None:
+        send(rows, (number, await call(pool, (number, width, height, LEFT, TOP, step, DEPTH), timeout=60)))
 
 
-async def drawn(plan: Plan) -> list[bytes]:
-    """The rows, as they come."""
-    rows = dict([await receive(match=(int, bytes)) for _ in range(plan[1])])
-    return [rows[number] for number in range(plan[1])]
+async def seconds_for(numbers: Sequence[int], plan: Plan, nodes: Sequence[str], pool: Pid | None, members: int) -> tuple[float, Any]:
+    """One Python process on each of the nodes, and two askers for each member of the pool: what that took, and the rows."""
+    begun = time.monotonic()
+    rows = await Rows.start_link(numbers, self_pid())
+    for node in nodes:
+        await spawn_at(node, python_worker, rows, plan)
+    if pool is not None:
+        for _ in range(2 * members):
+            spawn(asker, rows, plan, pool)
+    picture = await receive(match=dict)
+    return time.monotonic() - begun, picture
 
 
-async def main(width: int, members: int, png: str | None) -> None:
+async def main(width: int, members: int, image: str, png: str | None) -> None:
     plan = width, width * 3 // 4, WIDTH / width
-    image = build(Path(__file__).with_suffix(".c"), output=Path(__file__).with_suffix(".elf"))
-    cores = sorted(os.sched_getaffinity(0))
+    height, nodes = plan[1], list_nodes()
+    sample = range(0, height, max(1, height // 24))  # Python alone computes a part, or one would wait for minutes
+    scale = height / len(sample)
+    print(f"{width} × {height} points, {len(nodes)} nodes, {members} unikernels; Python alone computes {len(sample)} of {height} rows")
+    one, drawn = await seconds_for(sample, plan, nodes[:1], None, 0)
+    told("one Python process", one * scale, one * scale)
+    many, _ = await seconds_for(sample, plan, nodes, None, 0)
+    told(f"{len(nodes)} Python processes, one on each node", many * scale, one * scale)
+    cores = sorted(os.sched_getaffinity(os.getppid()))
     pool = await UnikernelPool.start(image, cores=[cores[-1 - number % len(cores)] for number in range(members)])
-    begun = time.monotonic()
-    for number in range(2 * members):
-        spawn(asker, self_pid(), pool, plan, range(number, plan[1], 2 * members))
-    rows = await drawn(plan)
-    in_c = time.monotonic() - begun
+    in_c, rows = await seconds_for(range(height), plan, (), pool, members)
+    told(f"{members} unikernels", in_c, one * scale)
+    helpers = nodes[1:]  # a process that computes on this node would let the others here wait for its slices of time
+    both, again = await seconds_for(range(height), plan, helpers, pool, members)
+    told(f"{members} unikernels and {len(helpers)} Python processes", both, one * scale)
     exit(pool, "shutdown")
-    share = max(1, plan[1] // 20)  # Python gets a part of the rows, or one would wait for minutes
-    begun = time.monotonic()
-    spawn(python_worker, self_pid(), plan, range(0, plan[1], plan[1] // share))
-    count = len(range(0, plan[1], plan[1] // share))
-    for _ in range(count):
-        number, row = await receive(match=(int, bytes))
-        assert row == rows[number], f"row {number} differs"
-    in_python = (time.monotonic() - begun) / count * plan[1]
-    for row in rows[:: max(1, plan[1] // 30)]:
-        print("".join(shade(steps) for steps in row[:: max(1, width // 78)]))
-    print(f"{plan[0]} × {plan[1]} points: {in_c:.3f} s by {members} unikernels, {in_python:.2f} s by one Python process")
-    print(f"{in_python / in_c:.0f} times as fast")
+    assert rows == again == {**rows, **drawn}, "the pictures differ"
+    for number in range(0, height, max(1, height // 30)):
+        print("".join(shade(steps) for steps in rows[number][:: max(1, width // 78)]))
     if png is not None:
         async with io():
-            write_png(png, plan, rows)
+            write_png(png, plan, [rows[number] for number in range(height)])
         print(f"drawn in {png}")
+
+
+def told(what: str, seconds: float, one: float) -> None:
+    print(f"{what:<40} {seconds:8.3f} s {one / seconds:8.1f} times as fast")
 
 
 def shade(steps: int) -> str:
@@ -111,4 +144,5 @@ if __name__ == "__main__":
     options = parser.parse_args()
     if not 16 <= options.width <= 60_000 or options.unikernels < 1:
         sys.exit("width is from 16 to 60000 points, and there is at least one unikernel")
-    run(main, options.width, options.unikernels, options.png)
+    built = build(Path(__file__).with_suffix(".c"))
+    run(main, options.width, options.unikernels, str(built.path), options.png)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 import zlib
@@ -24,10 +25,30 @@ def test_the_mandelbrot_set_is_the_same_by_both(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "64 × 48 points" in done.stdout
+    lines = re.findall(r"^\d?(?:one)? (?:Python process|unikernel).*\d s +\d+\.\d times as fast$", done.stdout, re.MULTILINE)
+    assert len(lines) == 4, done.stdout
     data = png.read_bytes()
     assert data.startswith(b"\x89PNG\r\n\x1a\n")
     begin = data.index(b"IDAT") + 4
     assert len(zlib.decompress(data[begin : data.index(b"IEND") - 8])) == 48 * 65
+
+
+def test_each_crash_is_told_and_its_supervisor_has_it_back() -> None:
+    done = subprocess.run([sys.executable, str(EXAMPLES / "crash.py")], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    told = re.sub(r"0x[0-9a-f]{6,}", "0x…", re.sub(r"[\d.]+ ms later", "later", done.stdout))
+    reasons = [line[23:] for line in told.splitlines() if not line.startswith(" ")]
+    assert reasons == [
+        "('signal', 'SIGSEGV', 'address 0x0', 'at 0x…')",
+        "('signal', 'SIGSEGV', 'address 0x…', 'at 0x…')",
+        "('signal', 'SIGILL', 'address 0x…', 'at 0x…')",
+        "('signal', 'SIGFPE', 'address 0x…', 'at 0x…')",
+        "('signal', 'SIGSEGV', 'address 0x…', 'at 0x…')",
+        "('exit', 3)",
+        "('stopped', 42)",
+        "('hung', 0.2)",
+    ]
+    assert told.count("back, and right, later") == len(reasons)
 
 
 def test_a_hash_table(host: Host) -> None:
