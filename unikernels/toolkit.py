@@ -148,7 +148,8 @@ def build(
     recipe = RECIPES[target]
     path = files[0].with_suffix(recipe.suffix) if output is None else Path(output)
     with tempfile.TemporaryDirectory(prefix="beamlike-") as folder:
-        linker = _Linker(recipe, Path(folder), tuple(flags))
+        stripping = ("-Wl,--strip-all",) if target == "wasm" and not symbols else ()  # strip does not know WebAssembly
+        linker = _Linker(recipe, Path(folder), (*flags, *stripping))
         offered = [path for name, path in DRIVERS.items() if groups is None or name in groups] if target == "bare" else []
         image, collected = linker.link("image", [*files, *offered])
         linked = _linked(image)
@@ -204,7 +205,7 @@ def _linked(image: Path) -> list[Linked]:
 
 
 def _stripped(image: Path, target: str) -> Path:
-    """The image, without its symbols from now on."""
+    """The image, without its symbols from now on. That of WebAssembly was linked without them."""
     if target != "wasm":
         subprocess.run(["strip", str(image)], check=True)
     return image

@@ -28,6 +28,8 @@ def test_an_image_has_what_its_program_uses(tmp_path: Path, target: Any) -> None
     assert built.sizes["profile"] == built.path.stat().st_size
     assert built.sizes["base"] < built.sizes["profile"] < built.sizes["all"]
     assert {"uk_skip", "uk_write_map", "uk_monitor"} <= {*built.collected}
+    assert b"uk_read_tuple" not in built.path.read_bytes()
+    assert b"uk_read_tuple" in build(EXAMPLES / "hasher.c", target, tmp_path / "named", symbols=True).path.read_bytes()
     if target != "wasm":
         linked = {each.name for each in built.linked}
         assert {"uk_main", "uk_receive", "bl_read"} <= linked
