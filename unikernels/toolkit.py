@@ -164,18 +164,14 @@ def build(
         offered = [path for name, path in DRIVERS.items() if groups is None or name in groups] if target == "bare" else []
         linker = _Linker(recipe, Path(folder), tuple(flags))
         linker.compile([*files, nothing, *drivers, *recipe.sources])
-        image, collected = linker.link("image", [*files, *offered])
-        linked = _linked(image)
-        named = image.with_name("named")
-        shutil.copyfile(image, named)
-        sizes = {
-            "base": _stripped_size(linker.link("base", [nothing])[0], target),
-            "profile": _stripped_size(image, target),
-            "all": _stripped_size(linker.link("all", [*files, *drivers], collect=False)[0], target),
-        }
+        named, collected = linker.link("named", [*files, *offered], "-Wl,--gc-sections,--print-gc-sections")
+        image, _ = linker.link("image", [*files, *offered], "-Wl,--gc-sections,--strip-all")
+        base, _ = linker.link("base", [nothing], "-Wl,--gc-sections,--strip-all")
+        all_, _ = linker.link("all", [*files, *drivers], "-Wl,--no-gc-sections,--strip-all")
+        sizes = {"base": base.stat().st_size, "profile": image.stat().st_size, "all": all_.stat().st_size}
         shutil.copyfile(named if symbols else image, path)  # at the end: what could not be built overwrites nothing
         path.chmod(0o755)
-        return Built(path, target, linked, collected, sizes, "".join(linker.said[each] for each in files))
+        return Built(path, target, _linked(named), collected, sizes, "".join(linker.said[each] for each in files))
 
 
 class _Linker:
@@ -203,12 +199,11 @@ class _Linker:
         if failed := [source for source, process in running.items() if process.returncode]:
             raise BuildError("".join(self.said[source] for source in failed).rstrip())
 
-    def link(self, name: str, sources: Sequence[Path], *, collect: bool = True) -> tuple[Path, list[str]]:
-        """The image, with its symbols, and the names of what was collected."""
+    def link(self, name: str, sources: Sequence[Path], *flags: str) -> tuple[Path, list[str]]:
+        """The image, and the names of what the linker says that it has collected."""
         path = self.folder / name
-        collecting = "-Wl,--gc-sections,--print-gc-sections" if collect else "-Wl,--no-gc-sections"
         objects = [self.objects[source] for source in (*sources, *self.library)]
-        done = subprocess.run([*self.linking, collecting, *objects, "-o", str(path)], capture_output=True, text=True)
+        done = subprocess.run([*self.linking, *flags, *objects, "-o", str(path)], capture_output=True, text=True)
         said = done.stderr + done.stdout
         if done.returncode:
             missing = sorted(set(UNDEFINED.findall(said)))
@@ -225,10 +220,3 @@ def _linked(image: Path) -> list[Linked]:
     return [
         Linked(name, int(size, 16)) for _, size, _, name in (line.split() for line in done.stdout.splitlines() if len(line.split()) == 4)
     ]
-
-
-def _stripped_size(image: Path, target: str) -> int:
-    """Of the image, which is without its symbols from now on."""
-    if target != "wasm":
-        subprocess.run(["strip", str(image)], check=True)
-    return image.stat().st_size

@@ -1,4 +1,4 @@
-"""What a WebAssembly module can call: the functions of the namespace `beamlike`, as examples/wasm/beamlike.h declares them.
+"""What a WebAssembly module can call: the functions of the namespace `beamlike`; docs/wasm-cells.md describes them.
 
 All values are packed, as they cross the ring. Pids are handles, 1, 2, …; SELF is the module's own. Addresses are of its memory, which it
 exports as `memory`; if one is not in there the module is ended, as by a trap.
@@ -22,7 +22,7 @@ NAMESPACE: Final = "beamlike"
 PAGE: Final = 65536  # bytes
 SELF: Final = -1
 TIMED_OUT, TOO_SMALL, TOO_LONG = -1, -2, -3  # results
-HEADER: Final = struct.Struct("<IIqQ")  # bl_header: kind, length, from, call
+HEADER: Final = struct.Struct("<IIqQ")  # kind, length, from, call
 MOST_TEXT: Final = 1000  # characters of a reason, in which there may be names of the module's
 UNKNOWN: Final = 0  # who sent a message: as in Erlang it says so itself
 

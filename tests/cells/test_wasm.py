@@ -1,40 +1,27 @@
-"""Wasm cells: C programs as processes, and modules that are hostile, broken or greedy."""
+"""Wasm cells: what a module can call, and modules that are hostile, broken or greedy. Programs in C:
+tests/unikernels/test_wasm_unikernel.py."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hosted import image, needs_clang
 from hosting import Host, answer
 
-from beamlike import ChildSpec, Down, Pid, Supervisor, call, exit, monitor, receive, reply, self_pid, send, spawn, unlink
-from cells import Cell, CellEnded, CellOutput, Limits, spawn_cell
+from beamlike import ChildSpec, Down, Pid, Supervisor, call, exit, monitor, receive, self_pid, send, unlink
+from cells import Cell, CellOutput, Limits, spawn_cell
 
 wasmtime = pytest.importorskip("wasmtime", reason="wasm cells need wasmtime: pip install 'beamlike[wasm]'")
 from cells.inside.imports import FUNCTIONS  # noqa: E402 - it is wasmtime's
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "wasm"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "wasm-cells.md"
-CLANG = shutil.which("clang") or shutil.which("clang-14")
 PAGE = 65536
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The programs of examples/wasm and asker.c, compiled."""
-    if CLANG is None or subprocess.run([CLANG, "--print-prog-name=wasm-ld"], capture_output=True, text=True).stdout.strip() == "wasm-ld":
-        pytest.skip("C becomes wasm by clang and lld: apt-get install clang lld")
-    folder = tmp_path_factory.mktemp("wasm")
-    for source in (*EXAMPLES.glob("*.[ch]"), EXAMPLES / "Makefile", Path(__file__).parent / "asker.c"):
-        shutil.copy(source, folder)
-    subprocess.run(["make", "-s", "-C", folder, f"CLANG={CLANG}", "PROGRAMS=echo djb2 asker"], check=True)
-    return {path.stem: path.read_bytes() for path in folder.glob("*.wasm")}
 
 
 def wat(*fields: str, memory: str = '(memory (export "memory") 1)') -> bytes:
@@ -50,6 +37,8 @@ def main(body: str, result: str = "") -> str:
 
 
 LOG = '(import "beamlike" "log" (func $log (param i32 i32)))'
+NOW = '(import "beamlike" "now" (func $now (result i64)))'
+SELF = '(import "beamlike" "self" (func $self (result i64)))'
 SEND = '(import "beamlike" "send" (func $send (param i64 i32 i32) (result i32)))'
 RECEIVE = '(import "beamlike" "receive" (func $receive (param i32 i32 i32 i32) (result i32)))'
 RECEIVES = "(drop (call $receive (i32.const 0) (i32.const 24) (i32.const 100) (i32.const -1)))"
@@ -72,77 +61,57 @@ async def end_of(source: bytes, *args: Any, **options: Any) -> Any:
     return (await receive(Down, timeout=20)).reason
 
 
-# --- programs in C ---
+# --- messages ---
+
+TELL = """(func $tell (param i32)
+    (i32.store8 (i32.const 300) (local.get 0)) (drop (call $send (i64.const 1) (i32.const 300) (i32.const 1))))"""
+RESULTS = """
+    (call $tell (call $receive (i32.const 0) (i32.const 24) (i32.const 1) (i32.const -1))) (call $tell (i32.load (i32.const 4)))
+    (call $tell (call $receive (i32.const 0) (i32.const 24) (i32.const 100) (i32.const 0))) (call $tell (i32.load (i32.const 0)))
+    (call $tell (call $receive (i32.const 0) (i32.const 24) (i32.const 100) (i32.const 1)))
+    (call $tell (call $send (call $self) (i32.const 200) (i32.const 3)))
+    (call $tell (call $receive (i32.const 0) (i32.const 24) (i32.const 100) (i32.const 0)))
+    (call $tell (call $send (i64.const 1) (i32.const 0) (i32.const 501)))
+    (call $tell (i64.gt_s (call $now) (i64.const 0)))"""
+"""What the functions give: receive what there is no room for, and then is; nothing; from itself; send what is too long; the time."""
 
 
-def test_a_c_program_gets_messages_and_sends_some(host: Host, programs: dict[str, bytes]) -> None:
+def test_a_module_gets_messages_and_sends_some(host: Host) -> None:
     async def check() -> None:
-        pid = await wasm(programs["echo"], output=self_pid())
-        for value in (None, 1.5, "ä", b"x" * 60_000, {"a": [1, {2}]}, pid, self_pid()):
-            send(pid, (self_pid(), value))
-            assert await answer() == value
-        for a, b in ((2, 3), (-1, -2), (200, -200), (2**40, 1), (-(2**62), 100), (127, -32), (2**31, 2**15)):
-            send(pid, (self_pid(), a, b))
-            assert await answer() == a + b
-        send(pid, (1, 2))
-        assert await answer() == CellOutput(pid, "stderr", b"echo: no message of mine\n")
-        send(pid, ("stop",))
-        assert (await receive(CellEnded, timeout=10)).reason == "normal"
+        module = wat(RECEIVE, SEND, SELF, NOW, HI, TELL, main(f"{RECEIVES} {RESULTS}"))
+        ref = monitor(pid := await wasm(module, self_pid(), limits=Limits(message_bytes=500)))
+        send(pid, "hello")
+        assert [await answer() for _ in range(9)] == [-2, 6, 6, 1, -1, 0, 3, -3, 1]
+        assert await answer() == Down(ref, pid, "normal")
 
     host.run(check)
 
 
-def djb2(data: bytes) -> int:
-    value = 5381
-    for byte in data:
-        value = (value * 33 + byte) & 0xFFFFFFFF
-    return value
-
-
-def test_a_c_server_answers_calls(host: Host, programs: dict[str, bytes]) -> None:
-    async def check() -> None:
-        pid = await wasm(programs["djb2"])
-        send(pid, "no call")
-        for data in (b"", b"hello", bytes(range(256)) * 100):
-            assert await call(pid, data) == djb2(data)
-        assert [await call(pid, "hello"), await call(pid, 5)] == [djb2(b"hello"), None]
-
-    host.run(check)
-
-
-async def _server() -> None:
-    while True:
-        match await receive():
-            case asked if asked.request == "reply":
-                reply(asked.caller, 77)
-            case asked if asked.request == "crash":
-                return
-
-
-def test_a_c_program_calls_whom_it_was_handed(host: Host, programs: dict[str, bytes]) -> None:
-    async def check() -> None:
-        pid = await wasm(programs["asker"], self_pid(), spawn(_server), limits=Limits(message_bytes=500))
-        ref = monitor(pid)
-        send(pid, "meanwhile")
-        assert [await answer() for _ in range(3)] == [(77, 5, pid), (-1, 0, pid), (0, 13, pid)]
-        assert [await answer() for _ in range(4)] == [(-2, 10, pid), (10, 1, pid), (-1, 0, pid), (1, 1, pid)]
-        assert [await answer() for _ in range(2)] == [(-3, 0, pid), (1, 0, pid)]
-        assert await answer() == Down(ref, pid, ("exit", 3))
-
-    host.run(check)
-
-
-def test_the_document_is_true_of_programs_in_c(programs: dict[str, bytes], tmp_path: Path) -> None:
+def test_the_document_is_true_of_what_a_module_calls(host: Host) -> None:
     document = DOCUMENT.read_text()
     for name, (_, parameters, result) in FUNCTIONS.items():
         kinds = [{"i": "i32", "l": "i64"}[letter] for letter in parameters] + ["→ " + {"i": "i32", "l": "i64"}[letter] for letter in result]
-        assert re.search(rf"^\| `bl_{name}\(.*\)` \| {' '.join(kinds)} \|", document, re.MULTILINE), name
-    shown = re.search(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", document, re.DOTALL | re.MULTILINE)
+        assert re.search(rf"^\| `{name}\(.*\)` \| {' '.join(kinds)} \|", document, re.MULTILINE), name
+    shown = re.search(r"^```wat\n(.*?)^```", document, re.DOTALL | re.MULTILINE)
     assert shown is not None
-    assert (EXAMPLES / "djb2.c").read_text().partition("\n")[2] in document
-    folder = tmp_path / "examples" / "wasm"
+    module = bytes(wasmtime.wat2wasm(shown[1]))
+
+    async def check() -> None:
+        pid = await wasm(module)
+        send(pid, "no call")
+        for request in (None, "hello", pid, self_pid(), b"x" * 65_000):
+            assert await call(pid, request) == request
+
+    host.run(check)
+
+
+@needs_clang
+def test_the_document_is_true_of_programs_in_c(tmp_path: Path) -> None:
+    shown = re.search(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
+    assert shown is not None
+    folder = tmp_path / "examples" / "unikernels"
     folder.mkdir(parents=True)
-    (folder / "djb2.wasm").write_bytes(programs["djb2"])
+    (folder / "hasher.wasm").write_bytes(image("hasher", "wasm").read_bytes())
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", shown[1]], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, shown[2]), done.stderr

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hosted import EXAMPLES, image, needs_clang, needs_gcc
-from hosting import Host
+from hosted import EXAMPLES, needs_clang, needs_gcc
 
-from beamlike import call, exit
-from unikernels import BuildError, build, start_unikernel
+from unikernels import BuildError, build
 from unikernels.images import target_of
 
 pytestmark = needs_gcc
@@ -28,6 +26,8 @@ def test_an_image_has_what_its_program_uses(tmp_path: Path, target: Any) -> None
     assert built.sizes["profile"] == built.path.stat().st_size
     assert built.sizes["base"] < built.sizes["profile"] < built.sizes["all"]
     assert {"uk_skip", "uk_write_map", "uk_monitor"} <= {*built.collected}
+    assert b"uk_read_tuple" not in built.path.read_bytes()
+    assert b"uk_read_tuple" in build(EXAMPLES / "hasher.c", target, tmp_path / "named", symbols=True).path.read_bytes()
     if target != "wasm":
         linked = {each.name for each in built.linked}
         assert {"uk_main", "uk_receive", "bl_read"} <= linked
@@ -45,7 +45,7 @@ def test_the_name_of_an_image_is_that_of_its_source(tmp_path: Path) -> None:
     assert build([tmp_path / "it.c"], "bare").path == tmp_path / "it.bare"
 
 
-def test_a_program_of_several_files_with_flags(host: Host, tmp_path: Path) -> None:
+def test_a_program_of_several_files_with_flags(tmp_path: Path) -> None:
     (tmp_path / "one.c").write_text('#include "uk.h"\nint other(void);\nvoid uk_main(void) { uk_exit(other()); }\n')
     (tmp_path / "two.c").write_text("int other(void) { return NUMBER; }\n")
     built = build([tmp_path / "one.c", tmp_path / "two.c"], flags=["-DNUMBER=7"])
@@ -99,18 +99,6 @@ def test_drivers_outside_of_the_profile_are_undefined(tmp_path: Path) -> None:
     assert "uk_rtc_read" in {each.name for each in built.linked}
     with pytest.raises(BuildError, match="undefined: uk_rtc_read"):
         build(tmp_path / "clock.c", "bare", profile=["console"])
-
-
-@pytest.mark.parametrize("target", [pytest.param("wasm", marks=needs_clang)])
-def test_the_same_source_in_a_cell(host: Host, target: str) -> None:
-    pytest.importorskip("wasmtime")
-
-    async def check() -> None:
-        pid = await start_unikernel(image("hasher", target))
-        assert await call(pid, ("djb2", 1, "hello")) == 261238937
-        exit(pid, "kill")
-
-    host.run(check)
 
 
 def test_the_command(beamlike: Callable[..., Any], tmp_path: Path) -> None:

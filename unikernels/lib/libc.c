@@ -15,7 +15,7 @@ void *memset(void *at, int value, size_t length) {
     return at;
 }
 
-#else /* built with -fno-tree-loop-distribute-patterns */
+#else /* with -fno-builtin clang makes no calls of loops */
 
 void *memcpy(void *to, const void *from, size_t length) {
     for (size_t i = 0; i < length; i++) ((uint8_t *)to)[i] = ((const uint8_t *)from)[i];

@@ -20,9 +20,13 @@ IMPORT(log) void host_log(const void *text, uint32_t length);
 IMPORT(now) int64_t host_now(void);
 IMPORT(exit) _Noreturn void host_exit(int32_t status);
 
-static uint8_t inbox[64 * 1024]; /* no message to a cell is longer */
+static uint8_t inbox[64 * 1024]; /* no message to a cell is longer, except for its arguments */
 
 static int got(const header *h, int32_t outcome, uk_message *message) {
+    if (outcome == TOO_SMALL) {
+        uk_log("the arguments have more than 65536 bytes\n");
+        uk_exit(1);
+    }
     if (outcome < 0) return outcome;
     *message = (uk_message){h->kind, h->length, inbox, UK_SELF, h->call};
     return (int)h->kind;
@@ -34,12 +38,16 @@ int uk_receive(uk_message *message, int timeout_ms) {
     return got(&h, outcome, message);
 }
 
-int uk_send(uk_pid to, const void *value, uint32_t length) { return host_send(to, value, length); }
+int uk_send(uk_pid to, const void *value, uint32_t length) {
+    if (to < 0) return UK_NO_SUCH;
+    return host_send(to, value, length);
+}
 
 int uk_reply(uint64_t call, const void *value, uint32_t length) { return host_reply(call, value, length); }
 
 int uk_call(uk_pid to, const void *request, uint32_t length, uk_message *answer, int timeout_ms) {
     header h;
+    if (to < 0) return UK_NO_SUCH;
     const int32_t outcome = host_call(to, request, length, &h, inbox, sizeof inbox, timeout_ms);
     return got(&h, outcome, answer);
 }
