@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
-from beamlike import ChildSpec, Pid, Supervisor, pack, record, unlink
+from beamlike import ChildSpec, Pid, Supervisor, exit, pack, process_flag, receive, record, spawn, unlink
 from beamlike.seam import Failed, Started, Timer, current_process, extra, log, now, outside, push_timer, start_behaviour
-from cells import Cell, CellUnavailable, Limits
+from cells import Cell, CellOutput, CellUnavailable, Limits
 from cells.seam import Connection, Ended, Gateway, cpu_clock
 from unikernels.bare import Bare
 from unikernels.errors import ImageError
@@ -22,6 +22,7 @@ from unikernels.toolkit import Built
 
 CAPACITY: Final = 128 * 1024  # bytes of each ring
 LONGEST: Final = 16 * 1024 * 1024  # bytes of a message, if the program has room for it
+MOST_IN_CELL: Final = 64 * 1024  # the same, of one for WebAssembly
 NO_LIMIT: Final = 1 << 62
 INTENSITY, PERIOD = 10, 5.0  # of the supervisor of one: restarts, seconds
 PLATFORMS: Final[dict[str, type[Platform]]] = {"linux": Linux, "bare": Bare}
@@ -124,13 +125,12 @@ async def _start(
     found = load(path)
     pack(args)  # what cannot be sent is refused here and now
     title = name or Path(path).stem
-    limits = UnikernelLimits(memory=memory, cpu=cpu, messages_per_s=NO_LIMIT, message_bytes=LONGEST, output_bytes=NO_LIMIT)
     if found.target == "wasm":
         if core is not None or heartbeat is not None:
             raise ValueError("start_unikernel: an image for WebAssembly has no core of its own, and no heartbeat")
-        return await (Cell.start_link if link else Cell.start)(
-            found.data, "main", *args, kind="wasm", name=name, exclude=exclude, timeout=timeout, limits=Limits(memory=memory, cpu=cpu)
-        )
+        more = {"name": name, "exclude": exclude, "timeout": timeout, "limits": Limits(memory=memory, cpu=cpu)}
+        return await _start_in_cell(Cell.start_link if link else Cell.start, title, found.data, args, more)
+    limits = UnikernelLimits(memory=memory, cpu=cpu, messages_per_s=NO_LIMIT, message_bytes=LONGEST, output_bytes=NO_LIMIT)
     return await start_behaviour(
         _be_unikernel,
         title,
@@ -215,6 +215,27 @@ class _Program:
             return time.clock_gettime(cpu_clock(self.connection.pidfd))
         except OSError:
             return 0.0
+
+
+async def _start_in_cell(start: Callable[..., Awaitable[Pid]], title: str, data: bytes, args: tuple[Any, ...], more: dict[str, Any]) -> Pid:
+    if len(pack(args)) > MOST_IN_CELL:
+        raise ValueError(
+            f"start_unikernel: the arguments have more than {MOST_IN_CELL} bytes, for which a program for WebAssembly has room"
+        )
+    output = spawn(_log_output, title)
+    try:
+        return await start(data, "main", *args, kind="wasm", output=output, **more)
+    except BaseException:
+        exit(output, "kill")
+        raise
+
+
+async def _log_output(name: str) -> None:
+    """What one in a cell writes, until it has ended."""
+    process_flag("label", f"log of the unikernel {name}")
+    listener = _Log(name)
+    while type(message := await receive()) is CellOutput:
+        listener.wrote(message.stream, message.data)
 
 
 class _Log:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
 from hosted import image, needs_clang, needs_gcc
 from hosting import Host, answer
 
-from beamlike import Down, Pid, call, exit, monitor, receive, reply, self_pid, send, spawn
+from beamlike import Down, Pid, call, exit, monitor, process_info, processes, receive, reply, self_pid, send, sleep, spawn
 from cells import CellEnded, CellOutput, spawn_cell
 from unikernels import start_unikernel
 
@@ -43,6 +44,35 @@ def test_numbers_and_what_is_logged(host: Host) -> None:
         send(pid, (1, 2, 3))
         assert await answer() == CellOutput(pid, "stderr", b"hasher: a message is (pid, repetitions, text)")
         exit(pid, "kill")
+
+    host.run(check)
+
+
+def test_what_it_logs_goes_to_the_same_logger(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    async def check() -> None:
+        pid = await start_unikernel(image("hasher", "wasm"), name="hash")
+        ref = monitor(pid)
+        send(pid, (1, 2, 3))
+        assert await call(pid, ("djb2", 1, "")) == 5381
+        exit(pid, "kill")
+        await receive(lambda message: type(message) is Down and message.ref == ref)
+        while any(info.label == "log of the unikernel hash" for pid in processes() if (info := process_info(pid))):
+            await sleep(0.01)
+
+    with caplog.at_level(logging.INFO, "beamlike.unikernels"):
+        host.run(check)
+    assert "hash: hasher: a message is (pid, repetitions, text)" in caplog.text
+
+
+def test_longer_arguments_than_it_has_room_for_are_refused_and_leave_nothing(host: Host) -> None:
+    async def check() -> None:
+        with pytest.raises(ValueError, match="arguments have more than 65536 bytes"):
+            await start_unikernel(image("hasher", "wasm"), "x" * 65_536)
+        before = len(processes())
+        with pytest.raises(ValueError, match="a name is"):
+            await start_unikernel(image("hasher", "wasm"), name="")
+        await sleep(0)
+        assert len(processes()) == before
 
     host.run(check)
 
