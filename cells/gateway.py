@@ -99,7 +99,7 @@ class Gateway:
         self.output_left = limits.output_bytes
         self.reason: Any = None  # why the cell ended, once that is known
         self.is_started = False  # who starts it has been told that it is there
-        self.handles = Handles()
+        self.handles = Handles(process.pid.origin)
         self.opened = opened
         self.closed: caps.Layers = caps.extend((), sorted((kind, "all") for kind in CLOSED - opened))
         self.served = Served(opened, limits.file_bytes)

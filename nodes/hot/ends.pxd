@@ -64,7 +64,7 @@ cdef class Inlet:
     cdef object broke
     cdef int batch
     cdef size_t largest
-    cdef public list handed
+    cdef public dict handed
     cdef public dict calls
     cdef public Process process
     cdef public object free

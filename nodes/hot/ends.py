@@ -130,7 +130,7 @@ class Inlet:
         self.room = new_room(largest)  # not touched before it is used
         self.record = record_in(self.room)
         self.payload = payload_in(self.room)
-        self.handed: list[Any] = []  # of a stranger: the pids that it may write to, by their numbers from 1 on
+        self.handed: dict[int, Any] = {}  # of a stranger: the pids that it may write to, by their numbers
         self.calls: dict[int, Any] = {}  # to a stranger, by their numbers: the Caller of each
         self.process: Any = None  # that stands for it here
         self.free: Any = None  # its layers, as long as they exclude nobody from what it sends
@@ -171,11 +171,10 @@ class Inlet:
         given, or such an answer."""
         if self.record.kind == REPLY:
             return self.take_answer(payload)
-        to = self.record.to
-        if self.record.kind != SEND or self.quota <= 0 or to == 0 or to > len(self.handed) or self.process.layers is not self.free:
+        if self.record.kind != SEND or self.quota <= 0 or self.process.layers is not self.free:
             return False
-        pid = self.handed[to - 1]
-        if pid.process is None or len(payload) > self.longest or may_extend(bytes_at(payload), len(payload)):
+        pid = self.handed.get(self.record.to)
+        if pid is None or pid.process is None or len(payload) > self.longest or may_extend(bytes_at(payload), len(payload)):
             return False
         value = unpack_quickly(payload)
         if value is ELSEWHERE:

@@ -189,6 +189,22 @@ def test_many_pids_of_one_program(host: Host) -> None:
     host.run(check)
 
 
+def test_it_may_be_handed_any_number_of_pids_one_after_the_other(host: Host) -> None:
+    async def asks(boss: Pid, hasher: Pid) -> None:
+        send(hasher, (self_pid(), 1, "a"))
+        send(boss, await receive(timeout=20))
+
+    async def check() -> None:
+        hasher = await start_unikernel(image("hasher"))
+        for _ in range(700):
+            for _ in range(100):
+                spawn(asks, self_pid(), hasher)
+            assert [await answer() for _ in range(100)] == [(hasher, djb2("a", 1))] * 100
+        exit(hasher, "kill")
+
+    host.run(check)
+
+
 def test_it_calls_and_monitors(host: Host) -> None:
     async def check() -> None:
         pid = await pids()
