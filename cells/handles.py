@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from beamlike import Pid
 
+NOBODY: Final = 0  # the handle of who calls: a cell learns of nobody but those whom it is handed
 MOST_HANDLES = 65_536
 
 
