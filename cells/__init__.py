@@ -1,7 +1,7 @@
 # Cells: untrusted programs, each in an OS process of its own behind walls, with a pid like any other.
 #
 #   cell.py          spawn_cell, compile_component;  compiled.py  what that gives
-#   process.py       the process that a cell is to everybody else;  gateway.py  all that it can reach
+#   process.py       what spawn_cell starts;  gateway.py  the process that a cell is to everybody else;  acts.py  what it may ask for
 #   connection.py    its OS process and the ring to it;  maker.py, zygotes.py  who forks it;  inside/  what runs in it
 #   translation.py   messages, with handles for pids;  handles.py;  kinds.py  what crosses the ring
 #   served.py        files and connections, opened on the trusted side

@@ -1,40 +1,32 @@
-"""The gateway: the process that a cell is to everybody else, and all that a cell can reach.
+"""The gateway: the process that a cell is to everybody else.
 
 Theory of operation. Whoever sends to, links, monitors, kills or supervises a cell does it to its gateway, a process like any other; when
 that ends the cell is killed, and when the cell ends it ends with a reason that says why. Each further process of the cell whose pid gets
 out has a process here too, a *proxy*, so it is a pid like any other as well.
 
-Nothing that comes from the cell is believed: a record has a kind of the table `ACTS`, names whom it is for by a handle that the cell was
-given (`handles`), and carries plain values. Exclusions are asked here, on the trusted side, for each request that leaves the cell. A cell
-that writes what its runtime never would is killed: `("capability_violation", "mailbox")`. Of what it sends so much is taken in a turn, and
-so many records in a second; the rest waits in its own ring, and whoever sends in the cell with it.
+What comes from the cell is one of its `acts`. Of what it sends so much is taken in a turn, and so many records in a second; the rest waits
+in its own ring, and whoever sends in the cell with it.
 """
 
 from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import caps
-from beamlike import CallError, Pid, Stop, WireError, call, monitor, pack, receive, reply, send
+from beamlike import Pid, Stop, pack, receive, reply
 from beamlike.seam import (
     Call,
     Caller,
     Process,
     Refused,
-    Under,
     count_dead_letter,
-    current_process,
-    current_router,
     deliver,
     end,
     error_reason,
-    exit_from_afar,
     extra,
     format_reason,
-    known_as,
     log,
     on_release,
     pack_quickly,
@@ -42,24 +34,22 @@ from beamlike.seam import (
     start,
 )
 from cells import seccomp
+from cells.acts import ACTS, MOST_PENDING, ViolationError
 from cells.connection import Connection
-from cells.handles import Handles, TooManyError
+from cells.handles import NOBODY, Handles, TooManyError
 from cells.kinds import OUT_OF_MEMORY, CellKind
 from cells.limits import Limits
 from cells.maker import Ended
 from cells.served import Served
-from cells.translation import ForgedError, from_cell, to_cell
-from nodes.seam import MOST_BACKLOG, BrokenRingError, Kind, may_hold_pid
+from cells.translation import ForgedError, to_cell
+from nodes.seam import BrokenRingError, Kind, may_hold_pid
 
 SEND: Final = int(Kind.SEND)  # plain: a member costs a look-up
-NOBODY: Final = 0  # the handle of who calls: a cell learns of nobody but those whom it is handed
-MOST_PENDING: Final = 1000  # of calls and monitors of a cell that are not answered, and of its proxies
+act_of: Final = ACTS.get  # bound once: of a name that is imported CPython binds a method at each call
 MOST_CALLS: Final = 100_000  # to a cell that it has not answered
-MOST_REQUESTS: Final = 64  # for files and connections that it waits for
 MOST_UNREAD: Final = 1024 * 1024  # bytes of answers that wait for a cell to read any
 OVERHEAD: Final = 100  # bytes that one costs besides what is in it
 CLOSED: Final = frozenset(kind for kind, _ in caps.all_but("send"))  # to a cell, unless it is opened
-STREAMS: Final = {1: "stdout", 2: "stderr"}
 
 
 logger = logging.getLogger("beamlike.cells")
@@ -73,10 +63,6 @@ class Listener(Protocol):
 
     def ended(self, reason: Any, ended: Ended) -> None:
         """Its OS process has ended."""
-
-
-class ViolationError(BrokenRingError):
-    """The cell has written what its runtime never would."""
 
 
 class Gateway:
@@ -139,7 +125,7 @@ class Gateway:
                 put(SEND, serial, 0, 0, payload)
 
     def _pass(self, serial: int, message: Any) -> None:
-        payload = self._packed(message)
+        payload = self.packed(message)
         if payload is None:
             count_dead_letter(self.process.pid, message, "undeliverable")
         else:
@@ -148,7 +134,7 @@ class Gateway:
     def _pass_call(self, serial: int, message: Call) -> None:
         payload = pack_quickly(message.request)
         if payload is None or may_hold_pid(payload) or len(payload) > self.room:
-            payload = self._packed(message.request)
+            payload = self.packed(message.request)
         if payload is None:
             count_dead_letter(self.process.pid, message, "undeliverable")
             self._refuse(message, f"the request is no value, or has more than {self.room} bytes")
@@ -174,8 +160,8 @@ class Gateway:
             if is_here and (process is None or process.calls is None or caller.ref not in process.calls):
                 del self.calls[number]
 
-    def _packed(self, message: Any) -> bytes | None:
-        """The bytes of a message to the cell; None if it cannot have it: too long, or no value."""
+    def packed(self, message: Any) -> bytes | None:
+        """The bytes of a message to the cell; None if it cannot have it: too long, or no value. Raises: Stop: it has too many pids."""
         try:
             payload = self.to_cell(message)
         except (TypeError, ValueError):
@@ -203,7 +189,7 @@ class Gateway:
     # --- from the cell ---
 
     def arrived(self, kind: int, flags: int, to: int, from_: int, ref: int, payload: bytes) -> None:
-        act = ACTS.get(kind)
+        act = act_of(kind)
         if act is None or flags:
             raise ViolationError(f"a record of the kind {kind}")
         if len(payload) > self.limits.message_bytes and kind < CellKind.START:
@@ -218,17 +204,8 @@ class Gateway:
             log(logger, logging.ERROR, "a record of the kind %s of a cell: %s", kind, format_reason(error_reason(error)))
             raise ViolationError(repr(error)) from error
 
-    def _target(self, handle: int) -> Pid:
-        pid = self.handles.pid(handle)
-        if pid is None:
-            raise ForgedError
-        return pid
-
-    def _value(self, payload: bytes) -> Any:
-        return from_cell(payload, self.handles.pid, self._proxy)
-
-    def _proxy(self, serial: int) -> Pid:
-        """The pid here of a process of the cell."""
+    def proxy(self, serial: int) -> Pid:
+        """The pid here of a process of the cell, by its serial there. Raises: ForgedError: there is none; ViolationError: one too many."""
         if serial < 1:
             raise ForgedError
         pid = self.proxies.get(serial)
@@ -245,6 +222,10 @@ class Gateway:
             self.put(Kind.MONITOR, serial, 0, serial, b"")
         return pid
 
+    def forget(self, proxy: Process) -> None:
+        """Whom this proxy stands for has ended, and need not be told of its end."""
+        _gateways.pop(proxy, None)
+
     def _forget_ended(self) -> None:
         for serial, pid in list(self.proxies.items()):
             if pid.process is None:
@@ -255,25 +236,6 @@ class Gateway:
         self.own[pid] = serial
         return pid
 
-    def _do(self, ref: int, fn: Callable[..., Any], *args: Any, io: bool = False) -> None:
-        """Let a process of its own do what the cell has asked for under this number. `io`: it opens, reads or writes."""
-        pending, most = (self.requests, MOST_REQUESTS) if io else (self.pending, MOST_PENDING)
-        if ref in pending:
-            raise ViolationError("two requests under one number")
-        if len(pending) >= most:
-            raise ViolationError("more requests than a cell may have unanswered")
-        helper = start(self._done, (ref, io, fn, args), parent=self.process, io=io, runs="")
-        extra(helper).label = "request of a cell"
-        pending[ref] = helper
-
-    async def _done(self, ref: int, io: bool, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        try:
-            await fn(ref, *args)
-        finally:
-            pending = self.requests if io else self.pending
-            if pending.get(ref) is current_process():  # else it was ended, and the number is another's
-                del pending[ref]
-
     def ready(self, first: int) -> None:
         if self.connection.room:
             self.room = min(self.room, self.connection.room)
@@ -282,171 +244,6 @@ class Gateway:
         more.closed = CLOSED - self.opened
         more.label = f"{self.what}, OS process {self.connection.os_pid()}"
         deliver(self.process, SETTLED)
-
-    def _send(self, to: int, from_: int, ref: int, payload: bytes) -> None:
-        if to == NOBODY:
-            return
-        pid = self._target(to)
-        try:
-            message = self._value(payload)
-        except WireError:
-            count_dead_letter(pid, None, "undecodable")
-            return
-        layers = self.process.layers
-        if any(term[0] in ("send", "only") for layer in layers for term in layer.terms):
-            if not caps.permits(layers, "send", *known_as(pid)):
-                count_dead_letter(pid, message, "excluded")
-                return
-        else:
-            self.connection.inlet.free = layers  # as long as they are the same, plain messages need not come this way
-        if pid.process is not None:
-            deliver(pid.process, message)
-        else:
-            send(pid, message)
-            self._hold_back(pid)
-
-    def _hold_back(self, pid: Pid) -> None:
-        """Take no more of the cell while too much waits on the way to another node, for there is nobody who could be suspended (M10)."""
-        peer = pid.origin.peer
-        if peer is not None and peer.backlog_bytes > MOST_BACKLOG:
-            self.connection.await_room(peer)
-
-    def _call(self, to: int, from_: int, ref: int, payload: bytes) -> None:
-        pid = self._target(to)
-        try:
-            request = self._value(payload)
-        except WireError as error:
-            self._put_down(from_, ref, ("undecodable", str(error)))
-        else:
-            self._do(ref, self._answer_call, pid, from_, request)
-
-    def _call_limited(self, to: int, from_: int, ref: int, payload: bytes) -> None:
-        """A process of the cell that has exclusions of its own calls: these are the cell's business."""
-        match self._reason(payload):
-            case (None, request, _):
-                self._do(ref, self._answer_call, self._target(to), from_, request)
-            case _:
-                self._put_down(from_, ref, "noproc")
-
-    def _tighten(self, to: int, from_: int, ref: int, payload: bytes) -> None:
-        """Nothing out here descends from its processes."""
-        if ref:
-            self.put(Kind.REPLY, from_, 1, ref, pack(("ok", 0)))
-
-    async def _answer_call(self, ref: int, pid: Pid, from_: int, request: Any) -> None:
-        try:
-            with Under(current_process(), self.closed):
-                value = await call(pid, request, timeout=None)
-        except (CallError, PermissionError) as error:
-            self._tell_down(from_, ref, getattr(error, "reason", str(error)))
-            return
-        payload = self._packed(value)
-        if payload is None:
-            self._tell_down(from_, ref, ("undeliverable", "the answer"))
-        else:
-            self.connection.peer.put_for_caller(Kind.REPLY, from_, 1, ref, payload)
-
-    def _put_down(self, watcher: int, ref: int, reason: Any) -> None:
-        self.put(Kind.DOWN, watcher, 0, ref, self._packed_reason(reason))
-
-    def _tell_down(self, watcher: int, ref: int, reason: Any) -> None:
-        """The same by a process of its own, which waits while the cell does not read."""
-        self.connection.peer.put_for_caller(Kind.DOWN, watcher, 0, ref, self._packed_reason(reason))
-
-    def _packed_reason(self, reason: Any) -> bytes:
-        return self._packed(reason) or pack(repr(reason)[: min(1000, max(self.room // 4 - 2, 0))])
-
-    def _reply(self, to: int, from_: int, ref: int, payload: bytes) -> None:
-        caller = self.calls.pop(ref, None)
-        if caller is not None:
-            try:
-                reply(caller, self._value(payload))
-                self._hold_back(caller.pid)
-            except WireError:
-                self.calls[ref] = caller  # whoever asked waits on, as for one that never answers
-                count_dead_letter(caller.pid, None, "undecodable")
-
-    def _monitor(self, to: int, from_: int, ref: int, payload: bytes) -> None:
-        self._do(ref, self._answer_monitor, self._target(to), from_)
-
-    async def _answer_monitor(self, ref: int, pid: Pid, from_: int) -> None:
-        monitor(pid)
-        self._tell_down(from_, ref, (await receive()).reason)
-
-    def _demonitor(self, to: int, from_: int, ref: int, payload: bytes) -> None:
-        helper = self.pending.pop(ref, None)
-        if helper is not None:
-            end(helper, "normal")
-
-    def _down(self, to: int, from_: int, ref: int, payload: bytes) -> None:
-        """A process of the cell has ended: we watch those that have a proxy, under their serials."""
-        proxy = self.proxies.get(ref)
-        if proxy is not None and proxy.process is not None and proxy.process is not self.process:
-            _gateways.pop(proxy.process, None)  # it need not be told
-            end(proxy.process, self._reason(payload))
-
-    def _exit(self, to: int, from_: int, ref: int, payload: bytes) -> None:
-        pid, reason = self._target(to), self._reason(payload)
-        if "exit" in self.opened and caps.permits(self.process.layers, "exit", *known_as(pid)):
-            if pid.process is not None:
-                exit_from_afar(self.process.pid, pid, reason, link=False)
-            else:
-                current_router().exit(self.process.pid, pid, reason)
-                self._hold_back(pid)
-
-    def _link(self, to: int, from_: int, ref: int, payload: bytes) -> None:
-        """A cell is linked from outside only: it could not be told apart who of it has ended."""
-        self.put(Kind.EXIT_LINKED, from_, to, 0, pack("noconnection"))
-
-    def _nothing(self, to: int, from_: int, ref: int, payload: bytes) -> None:
-        """It asks for nothing that there is."""
-
-    def _nobody(self, to: int, from_: int, ref: int, payload: bytes) -> None:
-        """It asks for somebody by a name, and was given none."""
-        self._put_down(from_, ref, "noproc")
-
-    def _no_info(self, to: int, from_: int, ref: int, payload: bytes) -> None:
-        self.put(Kind.REPLY, from_, 1, ref, pack(None))
-
-    def _no_spawn(self, to: int, from_: int, ref: int, payload: bytes) -> None:
-        refused = ("error", "PermissionError", "a cell starts processes in itself only")
-        self.put(Kind.SPAWNED, from_, 0, ref, pack((False, False, refused)))
-
-    def _wrote(self, to: int, from_: int, ref: int, payload: bytes) -> None:
-        stream = STREAMS.get(ref)
-        if stream is None:
-            raise ViolationError("output to another stream")
-        self.output_left -= len(payload)
-        if self.output_left < 0:
-            self.give_up(("limit", "output"))
-            payload = payload[: self.output_left]
-        if self.listener is not None and payload:
-            self.listener.wrote(stream, payload)
-
-    def _request(self, to: int, from_: int, ref: int, payload: bytes) -> None:
-        self._do(ref, self._answer_request, self._reason(payload), io=True)
-
-    async def _answer_request(self, ref: int, request: Any) -> None:
-        answer = await self.served.answer(request)
-        self.connection.peer.put_for_caller(CellKind.ANSWER, 0, 0, ref, pack(answer))
-
-    def _program_ended(self, to: int, from_: int, ref: int, payload: bytes) -> None:
-        if self.proxies.get(from_) is not self.process.pid:
-            raise ViolationError("the end of a process that was none")
-        match self._reason(payload):
-            case (("MemoryError", _), _):
-                self.give_up(("limit", "memory"))
-            case reason:
-                self.give_up(reason)
-
-    def _reason(self, payload: bytes) -> Any:
-        """A value that is to be shown, as reasons are: an int may have more digits than Python prints."""
-        try:
-            reason = self._value(payload)
-            repr(reason)
-        except (WireError, ValueError) as error:
-            return ("undecodable", str(error))
-        return reason
 
     # --- the end ---
 
@@ -506,32 +303,6 @@ def name_of(signum: int) -> str:
 
 
 SETTLED: Final = object()  # to a gateway: the cell is locked, or has ended, perhaps both
-Act = Callable[[Gateway, int, int, int, bytes], None]  # to, from, ref, payload
-
-ACTS: Final[dict[int, Act]] = {
-    Kind.SEND: Gateway._send,
-    Kind.SEND_NAMED: Gateway._nothing,
-    Kind.CALL: Gateway._call,
-    Kind.CALL_NAMED: Gateway._nobody,
-    Kind.REPLY: Gateway._reply,
-    Kind.EXIT: Gateway._exit,
-    Kind.EXIT_LINKED: Gateway._nothing,
-    Kind.LINK: Gateway._link,
-    Kind.UNLINK: Gateway._nothing,
-    Kind.MONITOR: Gateway._monitor,
-    Kind.MONITOR_NAMED: Gateway._nobody,
-    Kind.DEMONITOR: Gateway._demonitor,
-    Kind.DOWN: Gateway._down,
-    Kind.SPAWN: Gateway._no_spawn,
-    Kind.INFO: Gateway._no_info,
-    Kind.PROBE: Gateway._nothing,
-    Kind.CALL_LIMITED: Gateway._call_limited,
-    Kind.SEND_LIMITED: Gateway._send,
-    Kind.TIGHTEN: Gateway._tighten,
-    CellKind.ENDED: Gateway._program_ended,
-    CellKind.OUTPUT: Gateway._wrote,
-    CellKind.REQUEST: Gateway._request,
-}
 
 _gateways: dict[Process, Gateway] = {}  # whose processes these are: those of cells, and their proxies
 

@@ -7,6 +7,7 @@ from typing import Final
 from beamlike import Pid
 from beamlike.seam import NodeId
 
+NOBODY: Final = 0  # the handle of who calls: a cell learns of nobody but those whom it is handed
 MOST_HANDLES: Final = 65_536  # of processes that may be alive
 FEWEST: Final = 1024  # before it is worth a look who has ended
 
