@@ -17,8 +17,8 @@ class TooManyError(Exception):
 
 
 class Handles:
-    """Handles count from 1 and are never given anew. Those of processes that have ended are forgotten when there are twice as many as there were
-    alive at the last look; of who is on another node it is not known.
+    """Handles count from 1 and are never given anew. Those of processes that have ended are forgotten when there are twice as many as there
+    were alive at the last look; of who is on another node it is not known.
 
     Args:
         here: the node.

@@ -1,7 +1,6 @@
 """What crosses the ring between a cell and its gateway, besides the records of `nodes.seam.Kind`.
 
-Of those a cell may write `SEND`, `CALL`, `REPLY`, `EXIT`, `MONITOR`, `DEMONITOR`, `DOWN`, `LINK` and `UNLINK`; `to` is a handle that it was
-given, never a pid. All else it writes ends it.
+Of those a cell may write the kinds of the table `acts.ACTS`; `to` is a handle that it was given, never a pid. All else it writes ends it.
 """
 
 from __future__ import annotations
