@@ -44,7 +44,7 @@ from cells.served import Served
 from cells.translation import ForgedError, to_cell
 from nodes.seam import BrokenRingError, Kind, may_hold_pid
 
-SEND: Final = int(Kind.SEND)  # plain: a member costs a look-up
+SEND, CALL = int(Kind.SEND), int(Kind.CALL)  # plain: a member costs a look-up
 act_of: Final = ACTS.get  # bound once: of a name that is imported CPython binds a method at each call
 MOST_CALLS: Final = 100_000  # to a cell that it has not answered
 MOST_UNREAD: Final = 1024 * 1024  # bytes of answers that wait for a cell to read any
@@ -141,13 +141,14 @@ class Gateway:
             return
         if len(self.calls) >= MOST_CALLS:
             self._forget_calls()
-        if len(self.calls) >= MOST_CALLS:
-            self._refuse(message, f"{len(self.calls)} calls are unanswered already")
-            return
-        self.last_call += 1
-        self.calls[self.last_call] = message.caller
-        release_caller(message.caller)
-        self.connection.peer.put_for_caller(Kind.CALL, serial, NOBODY, self.last_call, payload)
+            if len(self.calls) >= MOST_CALLS:
+                self._refuse(message, f"{len(self.calls)} calls are unanswered already")
+                return
+        caller = message.caller
+        number = self.last_call = self.last_call + 1
+        self.calls[number] = caller
+        release_caller(caller)
+        self.connection.peer.put_for_caller(CALL, serial, NOBODY, number, payload)
 
     def _refuse(self, message: Call, why: str) -> None:
         reply(message.caller, Refused(f"the {self.what} does not take this request: {why}"))

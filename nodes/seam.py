@@ -10,6 +10,7 @@ from nodes.kinds import Kind
 from nodes.member import send_all
 from nodes.rings import BrokenRingError, PairEnd, Written, attach, create
 from nodes.router import Router
+from nodes.topology import topology
 
 __all__ = [
     "ARRIVALS",
@@ -35,4 +36,5 @@ __all__ = [
     "may_hold_pid",
     "send_all",
     "socket_pair",
+    "topology",
 ]

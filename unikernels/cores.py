@@ -5,29 +5,30 @@ from __future__ import annotations
 import os
 from collections import Counter
 
-_left: Counter[int] = Counter()  # how many unikernels each has that this node has left
+from nodes.seam import joined_or_none, topology
+
+_count: Counter[int] = Counter()  # how many unikernels of this node each has
+_left: set[int] = set()  # those that this node has left to them
 
 
-def leave(core: int) -> bool:
-    """Before one is started there. Is this node elsewhere now?"""
+def take(core: int) -> bool:
+    """One is to be started there. Will it be alone, as far as this node knows?"""
     mine = os.sched_getaffinity(0)
     if core in mine and len(mine) > 1:
         mine.discard(core)
         os.sched_setaffinity(0, mine)
-        _left[core] = 0
-    if core in _left:
-        _left[core] += 1
-    return core not in mine
+        _left.add(core)
+    _count[core] += 1
+    return core not in mine and _count[core] == 1 and core not in _of_nodes()
 
 
-def is_left(core: int) -> bool:
-    """Has this node left it, to one or more?"""
-    return core in _left
-
-
-def take_back(core: int) -> None:
-    """One has ended there for which it was left."""
-    _left[core] -= 1
-    if _left[core] == 0:
-        del _left[core]
+def give_back(core: int) -> None:
+    """It has ended."""
+    _count[core] -= 1
+    if _count[core] == 0 and core in _left:
+        _left.remove(core)
         os.sched_setaffinity(0, os.sched_getaffinity(0) | {core})
+
+
+def _of_nodes() -> set[int]:
+    return set() if joined_or_none() is None else {state.core for state in topology() if state.state == "up"}

@@ -39,12 +39,10 @@ class Platform(Maker):
         self.core = core
         self.room = room
         self.memory: Memory | None = None
-        self.is_counted = False  # among those for which this node has left the core
 
     def _make_memory(self) -> Memory:
         """It looks for records before it sleeps if it has a core of its own."""
-        polls = self.core is not None and cores.leave(self.core)
-        self.is_counted = self.core is not None and cores.is_left(self.core)
+        polls = self.core is not None and cores.take(self.core)
         try:
             self.memory = Memory(self.capacity, self.longest, polls=polls)
         except BaseException:
@@ -53,8 +51,8 @@ class Platform(Maker):
         return self.memory
 
     def _take_back(self) -> None:
-        if self.core is not None and self.is_counted:
-            cores.take_back(self.core)
+        if self.core is not None:
+            cores.give_back(self.core)
 
     def _watch(self, pid: int, forked: Callable[[int], None], ended: Callable[[Ended], None]) -> None:
         """Of our child: tell of its begin, and later of its end. Raises: OSError: no descriptor is left, and it is killed."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ from beamlike import (
     unlink,
     whereis,
 )
-from unikernels import ImageError, Unikernel, start_unikernel
+from unikernels import ImageError, Unikernel, cores, start_unikernel
 
 pytestmark = needs_gcc
 
@@ -587,6 +588,35 @@ def test_this_node_leaves_the_core_of_a_unikernel_and_takes_it_back(host: Host) 
             await start_unikernel(image("pids"), core=core, memory=1)
         await sleep(0.1)
         assert os.sched_getaffinity(0) == all_cores
+
+    host.run(check)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one core")
+def test_only_who_is_alone_on_its_core_looks_before_it_sleeps(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check() -> None:
+        taken: list[bool] = []
+        take = cores.take
+
+        def noted(core: int) -> bool:
+            taken.append(take(core))
+            return taken[-1]
+
+        monkeypatch.setattr(cores, "take", noted)
+        core = max(os.sched_getaffinity(0))
+        first, second = [await start_unikernel(image("pids"), core=core) for _ in range(2)]
+        await start_unikernel(image("pids"))
+        assert taken == [True, False]
+        for pid in (first, second):
+            ref = monitor(pid)
+            exit(pid, "kill")
+            await down_of(ref)
+        await sleep(0.1)
+        monkeypatch.setattr(cores, "joined_or_none", lambda: True)
+        monkeypatch.setattr(cores, "topology", lambda: [SimpleNamespace(state="up", core=core)])
+        exit(await start_unikernel(image("pids"), core=core), "kill")
+        assert taken == [True, False, False]
+        await sleep(0.1)
 
     host.run(check)
 

@@ -5,7 +5,7 @@
 
 /* Of nodes/kinds.py and cells/kinds.py. The kinds of uk.h are the same numbers. */
 enum { SEND = 1, CALL = 3, REPLY = 5, EXIT = 6, MONITOR = 10, DEMONITOR = 12, DOWN = 13, ENDED = 65, OUTPUT = 66, READY = 69 };
-enum { ME = 1, NOBODY = 0, STDERR = 2, BROKEN = 96, UK_KEEP = 64 * 1024, LOOK = 100 * 1000 /* ticks */ };
+enum { ME = 1, NOBODY = 0, STDERR = 2, BROKEN = 96, UK_KEEP = 64 * 1024, LOOK = 500 * 1000 /* ticks, as long as a node looks */ };
 
 extern uint8_t uk_inbox[]; /* inbox.c */
 extern const uint32_t uk_inbox_size;
