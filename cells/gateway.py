@@ -29,7 +29,6 @@ from beamlike.seam import (
     format_reason,
     log,
     on_release,
-    pack_quickly,
     release_caller,
     start,
 )
@@ -42,7 +41,7 @@ from cells.limits import Limits
 from cells.maker import Ended
 from cells.served import Served
 from cells.translation import ForgedError, to_cell
-from nodes.seam import BrokenRingError, Kind, may_hold_pid
+from nodes.seam import BrokenRingError, Kind
 
 SEND, CALL = int(Kind.SEND), int(Kind.CALL)  # plain: a member costs a look-up
 act_of: Final = ACTS.get  # bound once: of a name that is imported CPython binds a method at each call
@@ -112,17 +111,16 @@ class Gateway:
 
     async def relay(self, serial: int) -> None:
         """The body of a gateway or a proxy: pass on all that comes."""
-        put, most = self.connection.peer.put_for_caller, self.room
+        peer, calls, most = self.connection.peer, self.calls, self.room
+        pass_call, pass_message = peer.pass_call, peer.pass_message
         while True:
             message = await receive()
             if type(message) is Call:
-                self._pass_call(serial, message)
-                continue
-            payload = pack_quickly(message)  # the commonest: plain, and short
-            if payload is None or may_hold_pid(payload) or len(payload) > most:
+                number = self.last_call = self.last_call + 1
+                if len(calls) >= MOST_CALLS or not pass_call(message, serial, most, number, calls):
+                    self._pass_call(serial, message)
+            elif not pass_message(message, serial, most):
                 self._pass(serial, message)
-            else:
-                put(SEND, serial, 0, 0, payload)
 
     def _pass(self, serial: int, message: Any) -> None:
         payload = self.packed(message)
@@ -132,9 +130,7 @@ class Gateway:
             self.connection.peer.put_for_caller(Kind.SEND, serial, 0, 0, payload)
 
     def _pass_call(self, serial: int, message: Call) -> None:
-        payload = pack_quickly(message.request)
-        if payload is None or may_hold_pid(payload) or len(payload) > self.room:
-            payload = self.packed(message.request)
+        payload = self.packed(message.request)
         if payload is None:
             count_dead_letter(self.process.pid, message, "undeliverable")
             self._refuse(message, f"the request is no value, or has more than {self.room} bytes")

@@ -1,3 +1,4 @@
+cimport cython
 from beamlike.hot cimport scheduler
 from beamlike.hot.guards cimport acts_as_service, require_target
 from beamlike.hot.ids cimport Pid, Ref
@@ -46,5 +47,7 @@ cpdef Wait make_wait(Process process, object server, object request, double time
 cdef object _call(Process process, object server, object request, object timeout, bint is_permitted)
 cpdef void permit_call(Process process, tuple layers, object server) except *
 cpdef tuple joined(tuple layers, tuple more)
+@cython.locals(process=Process)
+cpdef void release_caller(Caller caller) except *
 cpdef void answer(Process process, Ref ref, object value) except *
 cdef object _poll_wait(object awaitable)

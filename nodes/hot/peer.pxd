@@ -1,11 +1,11 @@
 cimport cython
-from beamlike.hot.calls cimport Call, Caller, Wait, answer
+from beamlike.hot.calls cimport Call, Caller, Wait, answer, release_caller
 from beamlike.hot.codec cimport pack as pack_quickly
 from beamlike.hot.ids cimport NodeId, Pid, Ref, make_pid, make_ref_of
 from beamlike.hot.process cimport Process
 from beamlike.hot.scheduler cimport deliver
 from libc.stdint cimport uint64_t
-from nodes.hot.ends cimport Outlet
+from nodes.hot.ends cimport Outlet, may_hold_pid
 
 cdef int SEND, CALL, REPLY, DEMONITOR
 cdef Py_ssize_t _most_backlog, _record
@@ -24,6 +24,8 @@ cdef class Peer:
     cdef public set put_off
 
     cpdef void send(self, long serial, object message) except *
+    cpdef bint pass_message(self, object message, uint64_t to, Py_ssize_t most) except -1
+    cpdef bint pass_call(self, Call call, uint64_t to, Py_ssize_t most, uint64_t number, dict calls) except -1
     @cython.locals(caller=Pid, server=Pid)
     cpdef void call(self, Wait wait) except *
     cpdef void call_over(self, Wait wait) except *

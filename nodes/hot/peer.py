@@ -30,8 +30,8 @@ else:
 
 if not cython.compiled:
     from beamlike import Pid
-    from beamlike.seam import Call, Caller, NodeId, Process, Ref, Wait, answer, deliver, make_pid, make_ref_of, pack_quickly
-    from nodes.hot.ends import Outlet
+    from beamlike.seam import Call, Caller, NodeId, Process, Ref, Wait, answer, deliver, make_pid, make_ref_of, pack_quickly, release_caller
+    from nodes.hot.ends import Outlet, may_hold_pid
 
 MOST_BACKLOG = 1 << 20  # bytes that wait for one node before who sends more is suspended
 RECORD = 256  # bytes that a waiting record takes besides its payload
@@ -83,6 +83,24 @@ class Peer:
     def send(self, serial: int, message: Any) -> None:
         """A message to a process there, of the calling process."""
         self.put_for_caller(SEND, serial, 0, 0, _packed(message))
+
+    def pass_message(self, message: Any, to: int, most: int) -> bool:
+        """Send on a message that the calling process got. False: it is none of the commonest, of `most` bytes and without extensions."""
+        payload = pack_quickly(message)
+        if payload is None or len(payload) > most or may_hold_pid(payload):
+            return False
+        self.put_for_caller(SEND, to, 0, 0, payload)
+        return True
+
+    def pass_call(self, call: Call, to: int, most: int, number: int, calls: dict[int, Caller]) -> bool:
+        """The same of a call. It is noted in `calls` under its number, and the calling process does not answer it."""
+        payload = pack_quickly(call.request)
+        if payload is None or len(payload) > most or may_hold_pid(payload):
+            return False
+        calls[number] = call.caller
+        release_caller(call.caller)
+        self.put_for_caller(CALL, to, 0, number, payload)
+        return True
 
     def call(self, wait: Wait) -> None:
         """A call of the calling process to a process there begins."""
