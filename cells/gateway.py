@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import signal
+from functools import cache
 from typing import Any, Final, Protocol
 
 import caps
@@ -86,7 +87,7 @@ class Gateway:
         self.is_started = False  # who starts it has been told that it is there
         self.handles = Handles(process.pid.origin)
         self.opened = opened
-        self.closed: caps.Layers = caps.extend((), sorted((kind, "all") for kind in CLOSED - opened))
+        self.closed = _layers_of(opened)
         self.served = Served(opened, limits.file_bytes)
         self.proxies: dict[int, Pid] = {}  # the cell's processes that are known here, by their serials there
         self.own: dict[Pid, int] = {}  # the other way round
@@ -289,6 +290,12 @@ class Gateway:
             return ("signal", name_of(-status))
         violation = seccomp.violation_of(status)
         return ("exit", status) if violation is None else ("capability_violation", "os", violation)
+
+
+@cache
+def _layers_of(opened: frozenset[str]) -> caps.Layers:
+    """Of whom nothing but this is open to."""
+    return caps.extend((), sorted((kind, "all") for kind in CLOSED - opened))
 
 
 def name_of(signum: int) -> str:
