@@ -36,7 +36,7 @@ def build_unikernel(
 
     The compiler is gcc, for wasm clang. Of its library a program gets what it uses; --json lists all of that.
     """
-    groups = None if profile is None else [each for each in profile.split(",") if each]
+    groups = None if profile is None else [each.strip() for each in profile.split(",") if each.strip()]
     try:
         built = build(sources, target, output, profile=groups, flags=flags, symbols=symbols)  # type: ignore[arg-type]  # click has checked the target
     except BuildError as error:

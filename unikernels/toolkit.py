@@ -12,9 +12,9 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import nodes
 from unikernels.errors import BuildError
@@ -24,6 +24,7 @@ LIBRARY: Final = Path(__file__).with_name("lib")
 RING: Final = Path(nodes.__file__).parent  # ring.h, ring.c: the same as nodes have
 OWN: Final = ("pci", "serial")  # groups that the platform itself uses
 DRIVERS: Final = {path.stem: path for path in sorted((LIBRARY / "drivers").glob("*.c")) if path.stem not in OWN}
+SUFFIXES: Final = (".c", ".S")
 NOTHING: Final = "void uk_main(void) {}\n"
 
 COMMON: Final = (
@@ -70,7 +71,7 @@ RECIPES: Final[dict[str, Recipe]] = {
     ),
     "bare": Recipe(
         ("gcc",),
-        GCC,
+        (*GCC, "-DUK_BARE"),
         (*LD, f"-T{LIBRARY / 'bare.ld'}"),
         (
             *_library("start.S", "plat_bare.c", "mailbox.c", "inbox.c", "msgpack.c", "libc.c"),
@@ -93,6 +94,7 @@ RECIPES: Final[dict[str, Recipe]] = {
 REMOVED: Final = re.compile(
     r"removing unused section '?(?:[^']*?\(?\.(?:text|rodata|data|bss)\.)([\w.]+)|removing unused section .*:\(([\w.]+)\)"
 )
+DEFINED: Final = re.compile(r"^\w[\w *]*?\b(uk_\w+)\(", re.MULTILINE)
 UNDEFINED: Final = re.compile(r"undefined (?:reference to `|symbol: )([\w.]+)")
 
 
@@ -146,23 +148,30 @@ def build(
     """
     if target not in RECIPES:
         raise ValueError(f"build: target is one of {', '.join(RECIPES)}, not {target!r}")
-    files = [Path(each) for each in ([sources] if isinstance(sources, str | Path) else sources)]
+    files = [Path(each) for each in ([sources] if isinstance(sources, str | Path) else _several("sources", sources, str | Path))]
     if not files:
         raise ValueError("build: there are no sources")
     for each in files:
         if not each.is_file():
             raise FileNotFoundError(f"build: there is no file {each}")
-    groups = None if profile is None else {*profile}
+        if each.suffix not in SUFFIXES:
+            raise ValueError(f"build: {each} is no source in C or assembly, which ends in {' or '.join(SUFFIXES)}")
+    groups = None if profile is None else {*_several("profile", profile, str)}
+    if groups is not None and target != "bare":
+        raise ValueError(f"build: a profile is for the target bare, {target} has no drivers")
     for group in groups or ():
         if group not in DRIVERS:
             raise ValueError(f"build: there is no driver group {group!r}, but {', '.join(sorted(DRIVERS))}")
+    more = _several("flags", flags, str)
     recipe = RECIPES[target]
     path = files[0].with_suffix(recipe.suffix) if output is None else Path(output)
+    if any(path.resolve() == each.resolve() for each in files):
+        raise ValueError(f"build: the output, {path}, is one of the sources")
     with tempfile.TemporaryDirectory(prefix="beamlike-") as folder:
         (nothing := Path(folder, "nothing.c")).write_text(NOTHING)
         drivers = [*DRIVERS.values()] if target == "bare" else []
         offered = [path for name, path in DRIVERS.items() if groups is None or name in groups] if target == "bare" else []
-        linker = _Linker(recipe, Path(folder), tuple(flags))
+        linker = _Linker(recipe, Path(folder), more)
         linker.compile([*files, nothing, *drivers, *recipe.sources])
         named, collected = linker.link("named", [*files, *offered], "-Wl,--gc-sections,--print-gc-sections")
         image, _ = linker.link("image", [*files, *offered], "-Wl,--gc-sections,--strip-all")
@@ -172,6 +181,14 @@ def build(
         shutil.copyfile(named if symbols else image, path)  # at the end: what could not be built overwrites nothing
         path.chmod(0o755)
         return Built(path, target, _linked(named), collected, sizes, "".join(linker.said[each] for each in files))
+
+
+def _several(what: str, given: Any, kind: Any) -> tuple[Any, ...]:
+    """What may be given several times, which a str is not meant to be."""
+    several = None if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    if several is None or not all(isinstance(each, kind) for each in several):
+        raise TypeError(f"build: {what} is a list of str, not {given!r:.80}")
+    return several
 
 
 class _Linker:
@@ -194,22 +211,34 @@ class _Linker:
         for source in dict.fromkeys(sources):
             self.objects[source] = str(self.folder / f"{len(self.objects)}-{source.stem}.o")
             command = [*self.compiling, str(source), "-o", self.objects[source]]
-            running[source] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            running[source] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
         self.said = {source: process.communicate()[0] for source, process in running.items()}
         if failed := [source for source, process in running.items() if process.returncode]:
-            raise BuildError("".join(self.said[source] for source in failed).rstrip())
+            lines = "".join(self.said[source] for source in failed).splitlines()
+            raise BuildError("\n".join(dict.fromkeys(lines)))  # of an unknown flag the same is said for each
 
     def link(self, name: str, sources: Sequence[Path], *flags: str) -> tuple[Path, list[str]]:
         """The image, and the names of what the linker says that it has collected."""
         path = self.folder / name
         objects = [self.objects[source] for source in (*sources, *self.library)]
-        done = subprocess.run([*self.linking, *flags, *objects, "-o", str(path)], capture_output=True, text=True)
+        done = subprocess.run([*self.linking, *flags, *objects, "-o", str(path)], capture_output=True, text=True, errors="replace")
         said = done.stderr + done.stdout
         if done.returncode:
-            missing = sorted(set(UNDEFINED.findall(said)))
-            hint = f"\nundefined: {', '.join(missing)}. A unikernel has no C library: uk.h says what there is" if missing else ""
-            raise BuildError("\n".join(line for line in said.splitlines() if "removing unused section" not in line) + hint)
+            lines = [line for line in said.splitlines() if "removing unused section" not in line]
+            raise BuildError("\n".join([*lines, *_hints(sorted(set(UNDEFINED.findall(said))))]))
         return path, sorted({one or other for one, other in REMOVED.findall(said)})
+
+
+def _hints(undefined: list[str]) -> Iterator[str]:
+    """What to do about these names."""
+    groups = {name: group for group, path in DRIVERS.items() for name in DEFINED.findall(path.read_text())}
+    for name in undefined:
+        if name == "uk_main":
+            yield "undefined: uk_main. A unikernel begins there: void uk_main(void)"
+        elif name in groups:
+            yield f"undefined: {name}. It is of the driver group {groups[name]}, which the profile does not have"
+    if others := [name for name in undefined if name != "uk_main" and name not in groups]:
+        yield f"undefined: {', '.join(others)}. A unikernel has no C library: uk.h says what there is"
 
 
 def _linked(image: Path) -> list[Linked]:

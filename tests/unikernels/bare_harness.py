@@ -59,7 +59,7 @@ def build(image: Path, source: Path | str) -> Path:
         source = path
     parts = [LIBRARY / name for name in ("start.S", "plat_bare.c", "mailbox.c", "inbox.c", "msgpack.c", "libc.c")]
     parts += [*sorted((LIBRARY / "drivers").glob("*.c")), ROOT / "nodes" / "ring.c"]
-    layout = ["-T", LIBRARY / "bare.ld", "-I", LIBRARY, "-I", ROOT / "nodes"]
+    layout = ["-DUK_BARE", "-T", LIBRARY / "bare.ld", "-I", LIBRARY, "-I", ROOT / "nodes"]
     subprocess.run([str(GCC), *FLAGS, *map(str, layout), "-o", str(image), str(source), *map(str, parts)], check=True)
     return image
 

@@ -57,7 +57,8 @@ FAULTS: dict[str, tuple[str, str]] = {
     "syntax": (PROGRAM + "void uk_main(void) { int x = ; }\n", r"it\.c:2:30: error: expected expression"),
     "undeclared": (PROGRAM + "void uk_main(void) { printf(1); }\n", "implicit declaration of function"),
     "undefined": (PROGRAM + "void foo(void);\nvoid uk_main(void) { foo(); }\n", "undefined: foo. A unikernel has no C library"),
-    "no uk_main": (PROGRAM + "int main(void) { return 0; }\n", "undefined: uk_main"),
+    "no uk_main": (PROGRAM + "int main(void) { return 0; }\n", "undefined: uk_main. A unikernel begins there"),
+    "not UTF-8": (PROGRAM + "void uk_main(void) { int \udcff; }\n", r"it\.c:2:2\d: error"),
     "no such header": ("#include <stdio.h>\n#include <nothing.h>\n", "nothing.h"),
 }
 
@@ -66,7 +67,7 @@ FAULTS: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_what_cannot_be_built_is_said_in_the_compilers_words_and_overwrites_nothing(tmp_path: Path, name: str, target: Any) -> None:
     text, message = FAULTS[name]
-    (tmp_path / "it.c").write_text(text)
+    (tmp_path / "it.c").write_bytes(text.encode(errors="surrogateescape"))
     (tmp_path / "out").write_text("as it was")
     with pytest.raises(BuildError) as caught:
         build(tmp_path / "it.c", target, tmp_path / "out")
@@ -82,10 +83,20 @@ def test_wrong_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ((EXAMPLES / "hasher.c", "windows"), {}, "target is one of linux, bare, wasm"),
         (([],), {}, "there are no sources"),
         ((EXAMPLES / "hasher.c", "bare"), {"profile": ["usb"]}, "there is no driver group 'usb', but console"),
+        ((EXAMPLES / "hasher.c",), {"profile": ["rtc"]}, "a profile is for the target bare"),
+        ((EXAMPLES / "hasher.c",), {"flags": "-g"}, "flags is a list of str, not '-g'"),
+        ((5,), {}, "sources is a list of str, not 5"),
+        ((EXAMPLES / "mandelbrot.py",), {}, "no source in C"),
+        ((tmp_path / "it.c",), {"output": tmp_path / "it.c"}, "is one of the sources"),
     )
+    (tmp_path / "it.c").write_text("it is kept")
     for arguments, options, text in wrong:
-        with pytest.raises((ValueError, FileNotFoundError), match=text):
+        with pytest.raises((ValueError, TypeError, FileNotFoundError), match=text):
             build(*arguments, **options)
+    assert (tmp_path / "it.c").read_text() == "it is kept"
+    with pytest.raises(BuildError) as caught:
+        build(EXAMPLES / "echo.c", output=tmp_path / "x", flags=["--bogus"])
+    assert len(str(caught.value).splitlines()) == 1
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BuildError, match="there is no gcc on the path: apt-get install gcc"):
         build(EXAMPLES / "hasher.c", output=tmp_path / "x")
@@ -97,8 +108,11 @@ def test_drivers_outside_of_the_profile_are_undefined(tmp_path: Path) -> None:
     )
     built = build(tmp_path / "clock.c", "bare", profile=["rtc", "console"])
     assert "uk_rtc_read" in {each.name for each in built.linked}
-    with pytest.raises(BuildError, match="undefined: uk_rtc_read"):
+    with pytest.raises(BuildError, match=r"undefined: uk_rtc_read\. It is of the driver group rtc, which the profile does not have"):
         build(tmp_path / "clock.c", "bare", profile=["console"])
+    for target in ("linux", "wasm"):
+        with pytest.raises(BuildError, match="bare machine alone: --target bare"):
+            build(tmp_path / "clock.c", target)  # type: ignore[arg-type]
 
 
 def test_the_command(beamlike: Callable[..., Any], tmp_path: Path) -> None:

@@ -3,6 +3,10 @@
 #ifndef UK_DRIVERS_H
 #define UK_DRIVERS_H
 
+#ifndef UK_BARE
+#error "uk_drivers.h: these devices are there on the bare machine alone: --target bare"
+#endif
+
 #include <stdint.h>
 
 /* ---- ports ---- */
