@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import caps
 from beamlike import CallError, Pid, WireError, call, monitor, pack, receive, reply, send
 from beamlike.seam import (
+    Refused,
     Under,
     count_dead_letter,
     current_process,
@@ -160,10 +161,9 @@ def _reply(gateway: Gateway, to: int, from_: int, ref: int, payload: bytes) -> N
     if caller is not None:
         try:
             reply(caller, _value(gateway, payload))
-            _hold_back(gateway, caller.pid)
-        except WireError:
-            gateway.calls[ref] = caller  # whoever asked waits on, as for one that never answers
-            count_dead_letter(caller.pid, None, "undecodable")
+        except WireError as error:
+            reply(caller, Refused(f"the answer of the {gateway.what} is no value: {error}"))
+        _hold_back(gateway, caller.pid)
 
 
 def _monitor(gateway: Gateway, to: int, from_: int, ref: int, payload: bytes) -> None:

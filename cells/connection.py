@@ -233,6 +233,10 @@ class Connection:
 
     # --- life and death ---
 
+    def is_of_open_node(self) -> bool:
+        """Or nobody is left who could be told anything: it ends with its node."""
+        return current_hooks() is self.node
+
     def os_pid(self) -> int:
         """Of the OS process; 0: nobody has told yet, or it cannot be looked at."""
         try:
@@ -289,7 +293,7 @@ class Connection:
 
     def _ended(self, ended: Ended) -> None:
         self.intake.part_with(self)
-        while self.inlet.take():
+        while self.is_of_open_node() and self.inlet.take():
             pass
         self.close()
         if self.owner is not None:

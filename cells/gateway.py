@@ -133,8 +133,7 @@ class Gateway:
     def _pass_call(self, serial: int, message: Call) -> None:
         payload = self.packed(message.request)
         if payload is None:
-            count_dead_letter(self.process.pid, message, "undeliverable")
-            self._refuse(message, f"the request is no value, or has more than {self.room} bytes")
+            self._refuse(message, self._lack(message.request))
             return
         if len(self.calls) >= MOST_CALLS:
             self._forget_calls()
@@ -149,6 +148,13 @@ class Gateway:
 
     def _refuse(self, message: Call, why: str) -> None:
         reply(message.caller, Refused(f"the {self.what} does not take this request: {why}"))
+
+    def _lack(self, value: Any) -> str:
+        """Why the cell cannot have it."""
+        try:
+            return f"it has {len(self.to_cell(value))} bytes, and there is room for {self.room}"
+        except (TypeError, ValueError) as error:
+            return str(error)
 
     def _forget_calls(self) -> None:
         """Of those who wait no longer. Of who is on another node that is not known."""
@@ -262,7 +268,7 @@ class Gateway:
             self.reason = (self._reason_of(ended),)
         (reason,) = self.reason
         self.served.close()
-        if self.listener is not None:
+        if self.listener is not None and self.connection.is_of_open_node():
             self.listener.ended(reason, ended)
         for helper in [*self.pending.values(), *self.requests.values()]:
             end(helper, "killed")

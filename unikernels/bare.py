@@ -7,7 +7,6 @@ system's, and the program in the machine reaches nothing but what these devices 
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import shutil
 import socket
@@ -17,10 +16,10 @@ from typing import Any, Final
 
 import trio
 
-from beamlike.seam import log
 from cells.seam import Ended, Ways, duplicate
 from nodes.seam import leads_group
 from unikernels.errors import ImageError
+from unikernels.log import say
 from unikernels.platform import Platform
 
 QEMU: Final = "qemu-system-x86_64"
@@ -48,8 +47,6 @@ EXCEPTIONS: Final = {
     10: "invalid TSS", 11: "segment not present", 12: "stack fault", 13: "general protection", 14: "page fault", 16: "floating point",
     17: "alignment", 18: "machine check", 19: "SIMD floating point",
 }  # fmt: skip
-
-logger = logging.getLogger("beamlike.unikernels")
 
 
 class Bare(Platform):
@@ -84,7 +81,7 @@ class Bare(Platform):
         with ExitStack() as undo:
             said, says = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             undo.callback(os.close, says)
-            image = os.memfd_create(self.name, os.MFD_CLOEXEC)
+            image = os.memfd_create(self.plain_name(), os.MFD_CLOEXEC)
             undo.callback(os.close, image)
             os.write(image, self.image.data)
             places = {1: says, 2: says, MEMORY: fds[0], BELL: fds[1], IMAGE: image}
@@ -115,8 +112,7 @@ class Bare(Platform):
                 part = os.read(said, 4096)
                 *lines, rest = (rest + part).split(b"\n") if part else (rest, b"")
                 for line in lines:
-                    if line.strip():
-                        log(logger, logging.INFO, "%s: %s", self.name, line.decode(errors="backslashreplace").strip())
+                    say(self.name, line)
                 if not part:
                     return
                 rest = rest[-4096:]

@@ -68,7 +68,7 @@ class Linux(Platform):
         with ExitStack() as undo:
             nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             undo.callback(os.close, nothing)
-            image = os.memfd_create(self.name, os.MFD_CLOEXEC)
+            image = os.memfd_create(self.plain_name(), os.MFD_CLOEXEC)
             undo.callback(os.close, image)
             os.write(image, self.image.data)
             pid = self._start([nothing, nothing, nothing, *fds], image, settings)
@@ -78,7 +78,7 @@ class Linux(Platform):
         assert self.memory is not None
         nonce = secrets.token_bytes(8)
         code = ffi.new("uint8_t[]", _with(nonce))
-        name = ffi.new("char[]", self.name.encode())
+        name = ffi.new("char[]", self.plain_name().encode())
         how = ffi.new("bl_launch *")
         how.descriptors, how.image, how.name = descriptors, image, name
         how.core = -1 if self.core is None else self.core

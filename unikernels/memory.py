@@ -13,6 +13,8 @@ BOOT: Final = struct.Struct("<QIIQII")  # magic, version, flags, bytes of the ri
 MAGIC: Final = 0x544F4F424B554C42
 VERSION: Final = 1
 POLLS: Final = 1
+WAITS: Final = (1 << 64) - 1  # in place of `busy`
+WRITTEN, TAKEN = PAGE, PAGE + 128  # positions in the ring to it, see nodes/ring.h: `tail` and `head` of direction 0
 CRASH: Final = struct.Struct("<IIQQ")  # number, code, address, at: behind the word `busy`
 
 
@@ -35,9 +37,13 @@ class Memory:
         self._page = self.size - PAGE
         os.pwrite(self.descriptor, BOOT.pack(MAGIC, VERSION, POLLS if polls else 0, rings, longest, 0), self._page)
 
-    def busy(self) -> int:
-        """0 while it waits for a message, another number after each that it got."""
-        return int.from_bytes(os.pread(self.descriptor, 8, self._page + BOOT.size), "little")
+    def at_work(self) -> tuple[int, int] | None:
+        """Two numbers: one changes when it takes a message or says that it lives. None: it has nothing to do, or no room to write."""
+        busy, written, taken = (self._word(at) for at in (self._page + BOOT.size, WRITTEN, TAKEN))
+        return None if busy == WAITS or (busy == 0 and written == taken) else (busy, taken)
+
+    def _word(self, at: int) -> int:
+        return int.from_bytes(os.pread(self.descriptor, 8, at), "little")
 
     def crash(self) -> Crash | None:
         """What it says that ended it. None: nothing."""

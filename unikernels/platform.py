@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from typing import Final
 
 import trio
 
@@ -12,6 +13,8 @@ from cells.seam import Ended, Maker, tell_safely
 from unikernels import cores
 from unikernels.images import Image
 from unikernels.memory import Memory
+
+MOST_NAMED: Final = 60  # characters of a name that an OS process gets; a memfd's has at most 249 bytes
 
 
 def _reaped(pid: int) -> Ended:
@@ -39,6 +42,10 @@ class Platform(Maker):
         self.core = core
         self.room = room
         self.memory: Memory | None = None
+
+    def plain_name(self) -> str:
+        """As the kernel takes it."""
+        return "".join(each for each in self.name if each.isprintable())[:MOST_NAMED]
 
     def _make_memory(self) -> Memory:
         """It looks for records before it sleeps if it has a core of its own."""
@@ -77,10 +84,6 @@ class Platform(Maker):
             os.close(pidfd)
             tell_safely(ended, _reaped(pid))
             tell_safely(lambda _: self.close(), None)
-
-    def busy(self) -> int | None:
-        """See `Memory.busy`; None: it has ended."""
-        return None if self.memory is None else self.memory.busy()
 
     def close(self) -> None:
         """Let go of the memory, if there is any."""

@@ -46,6 +46,7 @@ from unikernels.errors import ImageError
 from unikernels.toolkit import Built
 from unikernels.unikernel import Unikernel
 
+INTENSITY, PERIOD = 10, 5.0  # restarts of each member, seconds
 SOON, LATEST = 0.05, 1.0  # seconds to the second try to start a member again, and at most between two
 LOOK: Final = 0.005  # seconds between two looks for a member
 SWEEP: Final = 1.0  # seconds between two looks for calls that nobody waits for
@@ -75,6 +76,8 @@ class UnikernelPool:
             image, args: as `start_unikernel`.
             cores: one member for each, on that core; None stands for any.
             retries: how often a call is made again.
+            intensity, period: if each of the members has ended more often, on average, in so many seconds, the pool ends, too, with
+                `("members_ended", reason of the last)`; in a tree its supervisor decides what then.
             name: a local name.
             exclude: added to the caller's exclusions.
             options: of each member, as `start_unikernel`.
@@ -89,23 +92,29 @@ async def _start(
     image: str | Path | Built,
     args: tuple[Any, ...],
     *,
-    cores: Sequence[int | None],
+    cores: Sequence[int | None] = (),
     retries: int = 1,
+    intensity: int = INTENSITY,
+    period: float = PERIOD,
     name: str | None = None,
     exclude: Iterable[Any] = (),
     timeout: float | None = 30.0,
     **options: Any,
 ) -> Pid:
-    if not cores:
-        raise ValueError("UnikernelPool: cores names no core: expected one for each member, or None for any")
-    if type(retries) is not int or retries < 0:
-        raise ValueError(f"UnikernelPool: retries is a number of times, not {retries!r}")
+    if "core" in options or not isinstance(cores, Sequence) or not cores:
+        raise ValueError(f"UnikernelPool: cores is {cores!r}, expected a core for each member, or None for any: cores=[1, None]")
+    for what, value in (("retries", retries), ("intensity", intensity)):
+        if type(value) is not int or value < 0:
+            raise ValueError(f"UnikernelPool: {what} is a number of times, not {value!r}")
+    if type(period) not in (int, float) or period <= 0:
+        raise ValueError(f"UnikernelPool: period is a positive number of seconds, not {period!r}")
     return await start_behaviour(
         _be_pool,
         image,
         args,
         tuple(cores),
         retries,
+        (intensity * len(cores), period),
         options,
         name=name,
         link=link,
@@ -116,7 +125,13 @@ async def _start(
 
 
 async def _be_pool(
-    started: Started, image: Any, args: tuple[Any, ...], cores: tuple[int | None, ...], retries: int, options: dict[str, Any]
+    started: Started,
+    image: Any,
+    args: tuple[Any, ...],
+    cores: tuple[int | None, ...],
+    retries: int,
+    limit: tuple[int, float],
+    options: dict[str, Any],
 ) -> None:
     """The body of a pool's process."""
     process_flag("trap_exit", True)
@@ -139,7 +154,9 @@ async def _be_pool(
                         start(_ask, (me.pid, caller, request, retries), parent=me, runs="")
                 case _Again(core, pause):
                     await pool.replace(me, core, pause)
-                case Exit(pid, _) if pid in pool.unanswered:
+                case Exit(pid, reason) if pid in pool.unanswered:
+                    if pool.ends_too_often(*limit):
+                        raise Stop(("members_ended", reason))
                     await pool.replace(me, pool.forget(pid), 0.0)
                 case Exit(pid, reason) if pid == started.parent:
                     raise Stop(reason)
@@ -174,6 +191,7 @@ class _Pool:
         self.unanswered: dict[Pid, int] = {}  # calls of each member; who got a message last is last
         self.cores: dict[Pid, int | None] = {}
         self.asking: dict[Process, Caller] = {}  # who asks a member, for whom
+        self.ends: list[float] = []  # when members did
         self.is_over = False
 
     async def start_member(self, core: int | None) -> None:
@@ -181,6 +199,11 @@ class _Pool:
         pid = await Unikernel.start_link(self.image, *self.args, core=core, **self.options)
         self.unanswered[pid] = 0
         self.cores[pid] = core
+
+    def ends_too_often(self, most: int, period: float) -> bool:
+        """One more has ended: is that more than so many in so many seconds?"""
+        self.ends = [when for when in self.ends if when > now() - period] + [now()]
+        return len(self.ends) > most
 
     def forget(self, member: Pid) -> int | None:
         """One that has ended. Its core."""

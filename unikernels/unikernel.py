@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -10,13 +9,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
 from beamlike import ChildSpec, Pid, Supervisor, exit, pack, process_flag, receive, record, spawn, unlink
-from beamlike.seam import Failed, Started, Timer, current_process, extra, log, now, outside, push_timer, start_behaviour
+from beamlike.seam import Failed, Started, Timer, current_process, extra, now, outside, push_timer, start_behaviour
 from cells import Cell, CellOutput, CellUnavailable, Limits
-from cells.seam import Connection, Ended, Gateway, cpu_clock
+from cells.seam import Connection, Gateway, cpu_clock
 from unikernels.bare import Bare
 from unikernels.errors import ImageError
 from unikernels.images import MOST_MEMORY, Image, load
 from unikernels.linux import Linux
+from unikernels.log import Log
 from unikernels.platform import Platform
 from unikernels.toolkit import Built
 
@@ -24,11 +24,12 @@ CAPACITY: Final = 128 * 1024  # bytes of each ring
 LONGEST: Final = 16 * 1024 * 1024  # bytes of a message, if the program has room for it
 MOST_IN_CELL: Final = 64 * 1024  # the same, of one for WebAssembly
 NO_LIMIT: Final = 1 << 62
+NO_MEMORY: Final = ("exit", 95)  # of one that found no room for what it shares with its node
+LOOKS: Final = 5  # in the time of a heartbeat: so it is seen soon after
 INTENSITY, PERIOD = 10, 5.0  # of the supervisor of one: restarts, seconds
+OPTIONS: Final = ("core", "name", "exclude", "memory", "cpu", "heartbeat", "timeout")
 PLATFORMS: Final[dict[str, type[Platform]]] = {"linux": Linux, "bare": Bare}
 Restart = Literal["temporary", "transient", "permanent"]
-
-logger = logging.getLogger("beamlike.unikernels")
 
 
 @record
@@ -74,8 +75,8 @@ async def start_unikernel(image: str | Path | Built, *args: Any, restart: Restar
         exclude: added to the caller's exclusions.
         memory: bytes, besides the program and its rings.
         cpu: seconds of CPU time; None: no limit.
-        heartbeat: seconds in which it must look at its mailbox, or say that it lives (`uk_beat`), after it got a message. None: it may
-            compute for ever.
+        heartbeat: seconds for which it may be at one message without saying that it lives (`uk_beat`), or leave lie what came for it.
+            None: it may compute for ever.
         timeout: seconds until it must run.
 
     Raises:
@@ -111,7 +112,10 @@ async def _start(
     cpu: float | None = None,
     heartbeat: float | None = None,
     timeout: float | None = 30.0,
+    **unknown: Any,
 ) -> Pid:
+    if unknown:
+        raise TypeError(f"start_unikernel: there is no option {', '.join(unknown)}, but {', '.join(OPTIONS)}")
     path = image.path if isinstance(image, Built) else image
     if not isinstance(path, str | Path):
         raise TypeError(f"start_unikernel: image is the path of a file, or what build() gave, not {image!r:.80}")
@@ -163,10 +167,11 @@ async def _be_unikernel(
     except BaseException:
         maker.close()
         raise
-    gateway = Gateway(me, f"unikernel {name}", connection, limits, frozenset(), _Log(name))
+    gateway = Gateway(me, f"unikernel {name}", connection, limits, frozenset(), Log(name))
     ended = await gateway.settled()
     if ended is not None:
-        hint = "" if connection.first else ": was it built by `beamlike build-unikernel`?"
+        built = "was it built by `beamlike build-unikernel`?"
+        hint = "" if connection.first else f": memory={limits.memory} is too little" if ended[0] == NO_MEMORY else f": {built}"
         raise Failed(RuntimeError(f"the unikernel {name} ended as it was started, with {ended[0]!r}{hint}"), "unavailable")
     if len(gateway.to_cell(args)) > gateway.room:
         error = ValueError(f"start_unikernel: the arguments have more than {gateway.room} bytes, for which {name} has room (UK_INBOX)")
@@ -181,21 +186,22 @@ async def _be_unikernel(
 
 
 def _watch(gateway: Gateway, maker: Platform, heartbeat: float) -> None:
-    """End it when it has been busy for so long with one thing."""
-    last = 0
+    """End it when it has been at one thing, or has not taken what is there for it, for so long."""
+    last, since = None, now()
 
     def look() -> bool:
-        nonlocal last
-        busy = maker.busy()
-        if busy is None:
+        nonlocal last, since
+        if maker.memory is None:  # it has ended
             return False
-        if busy and busy == last:
+        found = maker.memory.at_work()
+        if found is None or found != last:
+            last, since = found, now()
+        elif now() - since >= heartbeat:
             gateway.give_up(("hung", heartbeat))
             return False
-        last = busy
         return True
 
-    push_timer(Timer(None, None, look, heartbeat, None), now() + heartbeat)
+    push_timer(Timer(None, None, look, heartbeat / LOOKS, None), now() + heartbeat / LOOKS)
 
 
 class _Program:
@@ -233,20 +239,7 @@ async def _start_in_cell(start: Callable[..., Awaitable[Pid]], title: str, data:
 async def _log_output(name: str) -> None:
     """What one in a cell writes, until it has ended."""
     process_flag("label", f"log of the unikernel {name}")
-    listener = _Log(name)
+    listener = Log(name)
     while type(message := await receive()) is CellOutput:
         listener.wrote(message.stream, message.data)
-
-
-class _Log:
-    """A `Listener` that logs."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def wrote(self, stream: str, data: bytes) -> None:
-        for line in data.decode(errors="backslashreplace").splitlines():
-            log(logger, logging.INFO, "%s: %s", self.name, line)
-
-    def ended(self, reason: Any, ended: Ended) -> None:
-        """Who watches it is told."""
+    listener.ended(message.reason)

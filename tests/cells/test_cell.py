@@ -702,3 +702,16 @@ def descendants(pid: int) -> int:
         listed = [each.read_text().split() for each in Path(f"/proc/{pid}/task").glob("*/children")]
         return sum(1 + descendants(int(child)) for children in listed for child in children)
     return 0
+
+
+def test_one_that_ends_with_its_node_is_no_error(program: Any) -> None:
+    ended = program("""
+        from cells import spawn_cell
+
+        async def main():
+            source = "from beamlike import *\\nasync def main():\\n    while True: reply((m := await receive()).caller, m.request)"
+            print(await call(await spawn_cell(source, "main", output=self_pid()), 1))
+
+        run(main)
+    """)
+    assert (ended.stdout, ended.stderr) == ("1\n", "")

@@ -13,13 +13,16 @@ from beamlike import (
     CallError,
     CallTimeoutError,
     ChildSpec,
+    Down,
     Pid,
     Supervisor,
     call,
     cast,
     exit,
+    monitor,
     process_info,
     processes,
+    receive,
     self_pid,
     send,
     sleep,
@@ -106,9 +109,28 @@ def test_a_pool_in_a_tree(host: Host) -> None:
     host.run(check)
 
 
+def test_members_that_end_again_and_again_end_the_pool(host: Host) -> None:
+    async def check() -> None:
+        pool = await UnikernelPool.start(image("ends"), "exit", 3, cores=[None, None], intensity=2)
+        ref = monitor(pool)
+        down = await receive(lambda message: type(message) is Down and message.ref == ref, timeout=20)
+        assert down.reason == ("members_ended", ("exit", 3))
+        assert not [pid for pid in processes() if (info := process_info(pid)) and str(info.label).startswith("unikernel")]
+
+    host.run(check)
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
-    [({"cores": []}, "names no core"), ({"cores": [None], "retries": -1}, "retries is"), ({"cores": [99]}, "core is 99")],
+    [
+        ({"cores": []}, r"cores is \[\], expected a core for each member"),
+        ({"cores": 3}, "cores is 3"),
+        ({"core": 1}, "expected a core for each member"),
+        ({"cores": [None], "retries": -1}, "retries is"),
+        ({"cores": [None], "intensity": None}, "intensity is"),
+        ({"cores": [None], "period": 0}, "period is"),
+        ({"cores": [99]}, "core is 99"),
+    ],
 )
 def test_wrong_options(host: Host, options: dict[str, Any], text: str) -> None:
     async def check() -> None:

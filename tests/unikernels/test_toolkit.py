@@ -112,7 +112,7 @@ def test_drivers_outside_of_the_profile_are_undefined(tmp_path: Path) -> None:
         build(tmp_path / "clock.c", "bare", profile=["console"])
     for target in ("linux", "wasm"):
         with pytest.raises(BuildError, match="bare machine alone: --target bare"):
-            build(tmp_path / "clock.c", target)  # type: ignore[arg-type]
+            build(tmp_path / "clock.c", target)
 
 
 def test_the_command(beamlike: Callable[..., Any], tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,13 +120,13 @@ def test_large_messages_and_what_is_too_large(host: Host) -> None:
         pid = await pids()
         data = os.urandom(3_000_000)
         assert await call(pid, data, timeout=30) == data
-        with pytest.raises(CallError, match="has more than 4194304 bytes") as caught:
+        with pytest.raises(CallError, match="there is room for 4194304") as caught:
             await call(pid, b"x" * (5 << 20))
         assert caught.value.reason[0] == "refused"
         send(pid, b"x" * (5 << 20))  # dropped, and counted as a dead letter
         assert await call(pid, "it lives") == "it lives"
         hasher = await start_unikernel(image("hasher"))
-        with pytest.raises(CallError, match="has more than 65536 bytes"):
+        with pytest.raises(CallError, match="there is room for 65536"):
             await call(hasher, ("sha256", b"x" * 70_000))
         for each in (pid, hasher):
             exit(each, "kill")
@@ -315,10 +317,35 @@ def test_the_reason_says_how_it_ended(host: Host, name: str) -> None:
 
 def test_a_heartbeat_ends_who_hangs_and_not_who_computes_or_waits(host: Host) -> None:
     async def check() -> None:
+        begun = time.monotonic()
         refs = [monitor(await start_unikernel(image("ends"), *args, heartbeat=0.2)) for args in (("loop",), ("beat", 600), ("wait", 600))]
-        assert [(await down_of(ref)).reason for ref in refs] == [("hung", 0.2), "normal", "normal"]
+        assert (await down_of(refs[0])).reason == ("hung", 0.2)
+        assert time.monotonic() - begun >= 0.2
+        assert [(await down_of(ref)).reason for ref in refs[1:]] == ["normal", "normal"]
         ref = monitor(await start_unikernel(image("ends"), "loop", cpu=0.1))
         assert (await down_of(ref)).reason == ("limit", "cpu")
+
+    host.run(check)
+
+
+def test_a_heartbeat_ends_who_never_takes_what_came_and_who_is_stopped(host: Host) -> None:
+    async def check() -> None:
+        ref = monitor(await start_unikernel(image("deaf"), heartbeat=0.2))
+        assert (await down_of(ref)).reason == ("hung", 0.2)
+        pid = await start_unikernel(image("pids"), heartbeat=0.2)
+        ref = monitor(pid)
+        assert await call(pid, 1) == 1
+        await sleep(0.5)
+        assert await call(pid, 2) == 2  # idle is not hung
+        info = process_info(pid)
+        assert info is not None
+        os.kill(int(info.label.split()[-1]), signal.SIGSTOP)
+        await sleep(0.5)
+        assert process_info(pid) is not None  # nor is who has nothing to do
+        with pytest.raises(CallError) as caught:
+            await call(pid, 3, timeout=20)
+        assert caught.value.reason == ("hung", 0.2)
+        assert (await down_of(ref)).reason == ("hung", 0.2)
 
     host.run(check)
 
@@ -357,6 +384,35 @@ def test_a_call_in_flight_fails_with_the_reason(host: Host) -> None:
         with pytest.raises(CallError) as caught:
             await call(pid, "now", timeout=10)
         assert caught.value.reason[:3] == ("signal", "SIGSEGV", "address 0x10")
+
+    host.run(check)
+
+
+def test_an_answer_that_is_no_value_is_refused_at_once_and_what_it_says_and_its_crash_are_logged(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def check() -> None:
+        pid = await start_unikernel(image("ends"), "answers nonsense")
+        ref = monitor(pid)
+        for _ in range(4):
+            with pytest.raises(CallError, match="the answer of the unikernel ends is no value: "):
+                await call(pid, 1, timeout=20)
+        assert await call(pid, 1) == 7
+        assert (await down_of(ref)).reason[:3] == ("signal", "SIGSEGV", "address 0x10")
+
+    with caplog.at_level(logging.INFO, "beamlike.unikernels"):
+        host.run(check)
+    lines = [record.getMessage() for record in caplog.records if record.name == "beamlike.unikernels"]
+    assert lines[:2] == [r"ends: one\x1b[31m", "ends: two"]
+    assert lines[2].startswith("the unikernel ends ended: ('signal', 'SIGSEGV'")
+
+
+def test_any_name_will_do(host: Host) -> None:
+    async def check() -> None:
+        for name in ("x" * 300, "ä€" * 100, "a\0b\n"):
+            pid = await start_unikernel(image("pids"), name=name)
+            assert await call(name, 1) == 1
+            exit(pid, "kill")
 
     host.run(check)
 
@@ -486,6 +542,8 @@ def test_a_static_program_that_is_not_of_the_library_ends_before_it_does_anythin
         ({"heartbeat": 0}, "heartbeat is a positive number"),
         ({"restart": "always"}, "restart is"),
         ({"memory": 0}, "memory is 0"),
+        ({"memory": 16384}, "memory=16384 is too little"),
+        ({"nope": 1}, "there is no option nope, but core, name"),
         ({"memory": 1 << 70}, "memory is 1180591620717411303424: at most"),
         ({"exclude": [("fly",)]}, "unknown kind"),
         ({"colour": "red"}, "colour"),
@@ -493,7 +551,7 @@ def test_a_static_program_that_is_not_of_the_library_ends_before_it_does_anythin
 )
 def test_wrong_options_are_refused(host: Host, options: dict[str, Any], text: str) -> None:
     async def check() -> None:
-        with pytest.raises((ValueError, TypeError), match=text):
+        with pytest.raises((ValueError, TypeError, RuntimeError), match=text):
             await start_unikernel(image("hasher"), **options)
 
     host.run(check)

@@ -58,9 +58,9 @@ static int put(uint8_t kind, uint64_t to, uint64_t from, uint64_t ref, const voi
             if (is_room < 0) broken();
             if (!is_room) { /* the node is slow, and not we */
                 const uint64_t busy = boot->busy;
-                boot->busy = 0;
+                boot->busy = UK_WAITS;
                 plat_park(INT64_MAX);
-                if (busy) uk_beat();
+                boot->busy = busy ? ++beats : 0;
             }
         } else if (outcome < 0)
             broken();

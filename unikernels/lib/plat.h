@@ -7,6 +7,7 @@
 #define UK_BOOT_MAGIC 0x544f4f424b554c42u /* "BLUKBOOT", read as a little-endian number */
 #define UK_BOOT_VERSION 1u
 #define UK_POLLS 1u
+#define UK_WAITS UINT64_MAX
 
 /* The last page of the memory that is shared with the node. Written by the node before the start, but for the end of it. */
 typedef struct uk_boot {
@@ -16,7 +17,7 @@ typedef struct uk_boot {
     uint64_t pair_size; /* bytes of the rings, from the beginning */
     uint32_t longest;   /* bytes of a message, for both rings */
     uint32_t reserved;
-    uint64_t busy;      /* ours: 0 while it waits for a message, another number after each that it got, and at each uk_beat */
+    uint64_t busy;      /* ours: 0 while it waits for a message, UK_WAITS for room, another number after each that it got, and at each uk_beat */
     struct {            /* ours: what ended it */
         uint32_t number; /* of the signal; on the bare machine 0x100 and the processor's exception; 0: nothing */
         uint32_t code;

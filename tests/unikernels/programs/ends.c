@@ -24,6 +24,15 @@ void uk_main(void) {
         while (uk_receive(&m, UK_FOREVER) != UK_CALL) {}
         *(volatile uint32_t *)16 = 1;
     }
+    if (is(how, length, "answers nonsense")) { /* no value, more than one, half of one, and then a good one */
+        static const struct { const char *bytes; uint32_t length; } answers[] = {{"", 0}, {"\1\2", 2}, {"\x92\1", 2}, {"\xc1", 1}, {"\7", 1}};
+        for (uint32_t i = 0; i < 5; i++) {
+            while (uk_receive(&m, UK_FOREVER) != UK_CALL) {}
+            uk_reply(m.call, answers[i].bytes, answers[i].length);
+        }
+        uk_log("one\x1b[31m\n\n two");
+        *(volatile uint32_t *)16 = 1;
+    }
     if (is(how, length, "write")) *(volatile uint32_t *)(uintptr_t)number = 1;
     if (is(how, length, "illegal")) __builtin_trap();
     if (is(how, length, "divide")) sink = (uint32_t)(1000 / number);
