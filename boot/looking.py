@@ -156,11 +156,14 @@ def nodes(system: System, as_json: bool) -> None:
 def kill_node(system: System, name: str) -> None:
     """Kill a node by SIGKILL, as a failure would, and wait until it is back. NODE may be a unikernel, by its name or pid."""
     begin = time.monotonic()
-    unikernels = [row for row in system.unikernels() if name in (row["name"], row["pid"])]
-    if unikernels:
-        _kill_unikernel(system, unikernels, begin)
+    unikernels = system.unikernels()
+    if found := [row for row in unikernels if name.strip("<>") in (row["name"], row["pid"].strip("<>"))]:
+        _kill_unikernel(system, found, begin)
         return
-    state = system.node(name)
+    try:
+        state = system.node(name)
+    except AttachError as error:
+        fail(", ".join([str(error), *(row["name"] for row in unikernels)]))
     full = state["name"]
     if state["state"] != "up":
         fail(f"the node {full} is {state['state']}")
@@ -174,7 +177,7 @@ def kill_node(system: System, name: str) -> None:
 def _kill_unikernel(system: System, found: list[dict[str, Any]], begin: float) -> None:
     (row, *others), name = found, found[0]["name"]
     if others:
-        fail(f"{len(found)} unikernels are called {name}: name one by its pid, {', '.join(row['pid'] for row in found)}")
+        fail(f"{len(found)} unikernels are called {name}: name one by its pid, {', '.join(row['pid'].strip('<>') for row in found)}")
     before = {each["pid"] for each in system.unikernels()}
     if not system.ask("kill unikernel", row["node"], row["pid"]):
         fail(f"the unikernel {name} could not be killed: it has ended, or {row['node']} does not answer")

@@ -279,6 +279,11 @@ class Connection:
 
         look()
 
+    def mute(self) -> None:
+        """What it writes, or has written and was not taken, does not count any more."""
+        self.is_mute = True
+        self.inlet.quota = 0  # so the short way asks `_count` as well
+
     def kill(self) -> None:
         """End the OS process. Nothing is written to it any more; `ended` is called when it has ended."""
         if self.is_doomed:
@@ -293,7 +298,7 @@ class Connection:
 
     def _ended(self, ended: Ended) -> None:
         self.intake.part_with(self)
-        while self.is_of_open_node() and self.inlet.take():
+        while not self.is_mute and self.is_of_open_node() and self.inlet.take():
             pass
         self.close()
         if self.owner is not None:

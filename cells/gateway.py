@@ -259,7 +259,7 @@ class Gateway:
         """End it. The first reason is the one."""
         if self.reason is None:
             self.reason = (reason,)
-        self.connection.is_mute = True
+        self.connection.mute()
         self.connection.kill()
 
     def ended(self, ended: Ended) -> None:

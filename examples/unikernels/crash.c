@@ -10,8 +10,6 @@ static uint32_t deeper(uint32_t depth) {
     return deeper(depth + 1) + room[0];
 }
 
-static int is(const char *word, uint32_t length, const char *what) { return length == strlen(what) && memcmp(word, what, length) == 0; }
-
 void uk_main(void) {
     uk_message m;
     uint8_t out[16];
@@ -23,18 +21,18 @@ void uk_main(void) {
         uk_read_tuple(&r);
         const char *what = uk_read_str(&r, &length);
         if (r.failed) length = 0;
-        if (is(what, length, "null")) *(volatile uint32_t *)0 = 1;
-        if (is(what, length, "wild")) *(volatile uint32_t *)(uintptr_t)uk_read_int(&r) = 1;
-        if (is(what, length, "illegal")) __builtin_trap();
-        if (is(what, length, "deep")) sink = deeper(0);
-        if (is(what, length, "exit")) uk_exit((int)uk_read_int(&r));
-        if (is(what, length, "stop")) {
+        if (uk_is(what, length, "null")) *(volatile uint32_t *)0 = 1;
+        if (uk_is(what, length, "wild")) *(volatile uint32_t *)(uintptr_t)uk_read_int(&r) = 1;
+        if (uk_is(what, length, "illegal")) __builtin_trap();
+        if (uk_is(what, length, "deep")) sink = deeper(0);
+        if (uk_is(what, length, "exit")) uk_exit((int)uk_read_int(&r));
+        if (uk_is(what, length, "stop")) {
             uk_write_tuple(&w, 2);
             uk_write_str(&w, "stopped", 7);
             uk_write_int(&w, uk_read_int(&r));
             uk_stop(out, uk_written(&w));
         }
-        while (is(what, length, "hang")) sink++;
+        while (uk_is(what, length, "hang")) sink++;
         const int64_t dividend = uk_read_int(&r), divisor = uk_read_int(&r);
         if (r.failed)
             uk_write_nil(&w);

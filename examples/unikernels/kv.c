@@ -64,14 +64,12 @@ static int put(slot *s, const uint8_t *key, uint32_t key_length, const uint8_t *
     return 1;
 }
 
-static int is(const char *word, uint32_t length, const char *what) { return length == strlen(what) && memcmp(word, what, length) == 0; }
-
 /* Do it, and write the answer. */
 static void serve(uk_reader *r, uk_writer *w) {
     uint32_t length = 0, key_length = 0;
     const uint32_t items = uk_read_tuple(r);
     const char *what = uk_read_str(r, &length);
-    if (!r->failed && is(what, length, "size") && items == 1) {
+    if (!r->failed && uk_is(what, length, "size") && items == 1) {
         uk_write_int(w, count);
         return;
     }
@@ -82,7 +80,7 @@ static void serve(uk_reader *r, uk_writer *w) {
         uk_write_packed(w, room + s->at + s->key, s->value);
     else
         uk_write_nil(w);
-    if (!r->failed && items == 3 && is(what, length, "put")) {
+    if (!r->failed && items == 3 && uk_is(what, length, "put")) {
         uk_reader value = *r;
         uk_skip(r);
         if (!r->failed && (s == NULL || !put(s, key, key_length, value.at, (uint32_t)(r->at - value.at)))) {
@@ -90,7 +88,7 @@ static void serve(uk_reader *r, uk_writer *w) {
             uk_write_str(w, "full", 4);
         }
     }
-    if (is_there && items == 2 && is(what, length, "delete")) {
+    if (is_there && items == 2 && uk_is(what, length, "delete")) {
         lost += s->key + s->value;
         s->value = 0;
         count--;

@@ -123,14 +123,20 @@ def test_kill_node_kills_one_and_says_whether_it_is_back(command: Callable[..., 
     assert hash_["pid"] != named(before, "hash")["pid"]
     assert not os.path.exists(f"/proc/{named(before, 'hash')['os_pid']}")
     assert command("kill-node", "once").stdout == "once was killed; nobody has started it again for 2 s\n"
-    assert command("kill-node", named(before, "far")["pid"]).returncode == 0  # on the other node, by its pid
+    assert command("kill-node", named(before, "far")["pid"].strip("<>")).returncode == 0  # on the other node, by its pid
     assert sorted(row["name"] for row in told()) == ["hash", "hasher", "hasher"]
 
 
 def test_of_two_with_one_name_the_pid_is_asked_for(command: Callable[..., Ended], told: Callable[[], list[dict[str, Any]]]) -> None:
     ended = command("kill-node", "hasher")
-    pids = ", ".join(row["pid"] for row in told() if row["name"] == "hasher")
+    pids = ", ".join(row["pid"].strip("<>") for row in told() if row["name"] == "hasher")
     assert (ended.returncode, ended.stderr) == (1, f"beamlike: 2 unikernels are called hasher: name one by its pid, {pids}\n")
+
+
+def test_an_unknown_name_is_refused_with_all_that_there_are(command: Callable[..., Ended]) -> None:
+    told = command("kill-node", "hsh").stderr
+    assert re.match(r"beamlike: there is no node 'hsh': there are n1@\S+, n2@\S+, ", told)
+    assert sorted(told.rstrip().split(", ")[2:]) == ["hash", "hasher", "hasher"]
 
 
 def test_their_names_are_completed(command: Callable[..., Ended]) -> None:

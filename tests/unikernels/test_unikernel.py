@@ -378,6 +378,34 @@ def test_one_that_scribbles_over_its_ring_is_ended_and_hurts_nobody(host: Host) 
     host.run(check)
 
 
+def test_nothing_comes_of_one_after_it_was_told_to_be_over(host: Host) -> None:
+    async def check() -> None:
+        for _ in range(5):
+            pid = await start_unikernel(image("flood"), self_pid())
+            ref = monitor(pid)
+            assert [await answer() for _ in range(500)] == list(range(500))
+            exit(pid, "kill")
+            await down_of(ref)
+            while True:  # what came before that
+                try:
+                    await receive(int, timeout=0)
+                except TimeoutError:
+                    break
+            with pytest.raises(TimeoutError):
+                await answer(0.1)
+
+    host.run(check)
+
+
+def test_nothing_counts_that_comes_after_a_violation(host: Host) -> None:
+    async def check() -> None:
+        pid = await start_unikernel(image("flood"), self_pid(), "forge")
+        ref = monitor(pid)
+        assert [await answer(), await answer()] == [0, Down(ref, pid, ("capability_violation", "mailbox"))]
+
+    host.run(check)
+
+
 def test_a_call_in_flight_fails_with_the_reason(host: Host) -> None:
     async def check() -> None:
         pid = await start_unikernel(image("ends"), "when called")

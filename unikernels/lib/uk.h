@@ -126,8 +126,8 @@ static inline uk_writer uk_write(void *buffer, uint32_t capacity) {
     return (uk_writer){(uint8_t *)buffer, (uint8_t *)buffer + capacity, (uint8_t *)buffer, 0};
 }
 
-/* Bytes that were written. */
-static inline uint32_t uk_written(const uk_writer *w) { return (uint32_t)(w->at - w->start); }
+/* Bytes that were written; 0, which is no value, if it has failed. */
+static inline uint32_t uk_written(const uk_writer *w) { return w->failed ? 0 : (uint32_t)(w->at - w->start); }
 
 void uk_write_nil(uk_writer *w);
 void uk_write_bool(uk_writer *w, int value);
@@ -147,5 +147,10 @@ void *memmove(void *to, const void *from, size_t length);
 void *memset(void *at, int value, size_t length);
 int memcmp(const void *one, const void *other, size_t length);
 size_t strlen(const char *text);
+
+/* Whether a string that was read, which does not end with a 0, is this word. */
+static inline int uk_is(const char *text, uint32_t length, const char *word) {
+    return text != NULL && length == strlen(word) && memcmp(text, word, length) == 0;
+}
 
 #endif

@@ -7,8 +7,6 @@ static uint8_t out[4 << 20];
 static struct { uk_pid pid; int64_t count; } counters[100];
 static uint32_t many;
 
-static int is(const char *word, uint32_t length, const char *what) { return length == strlen(what) && memcmp(word, what, length) == 0; }
-
 /* (what, pid) or (what, pid, value), to who has asked. */
 static void tell(uk_pid to, const char *what, uk_pid pid, const void *value, uint32_t length) {
     uk_writer w = uk_write(out, sizeof out);
@@ -56,22 +54,22 @@ void uk_main(void) {
         const char *what = uk_read_str(&r, &length);
         const uk_pid pid = uk_read_pid(&r);
         if (r.failed) continue;
-        if (is(what, length, "echo")) tell(pid, "echo", UK_SELF, r.at, (uint32_t)(r.end - r.at));
-        if (is(what, length, "new") && many < 100) {
+        if (uk_is(what, length, "echo")) tell(pid, "echo", UK_SELF, r.at, (uint32_t)(r.end - r.at));
+        if (uk_is(what, length, "new") && many < 100) {
             counters[many].pid = uk_spawn();
             tell(pid, "new", counters[many++].pid, NULL, 0);
         }
-        if (is(what, length, "end")) uk_end(uk_read_pid(&r), "\xa4" "over", 5);
-        if (is(what, length, "killed")) {
+        if (uk_is(what, length, "end")) uk_end(uk_read_pid(&r), "\xa4" "over", 5);
+        if (uk_is(what, length, "killed")) {
             uk_writer w = uk_write(out + 4096, 16);
             uk_write_int(&w, counters[uk_read_int(&r)].count);
             tell(pid, "killed", UK_SELF, out + 4096, uk_written(&w));
         }
-        if (is(what, length, "monitor")) {
+        if (uk_is(what, length, "monitor")) {
             boss = pid;
             uk_monitor(uk_read_pid(&r));
         }
-        if (is(what, length, "call")) { /* (what, whom, request, timeout_ms): whoever is called is told the outcome */
+        if (uk_is(what, length, "call")) { /* (what, whom, request, timeout_ms): whoever is called is told the outcome */
             uk_reader request = r;
             uk_skip(&r);
             const uint32_t bytes = (uint32_t)(r.at - request.at);
