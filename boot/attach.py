@@ -67,9 +67,10 @@ class System:
                 return state
         raise AttachError(f"there is no node {name!r}: there are {', '.join(state['name'] for state in states)}")
 
-    def unikernels(self) -> list[dict[str, Any]]:
-        """What is known of each, of all nodes that answer."""
-        return [row for rows in self.ask("unikernels").values() for row in rows or ()]
+    def unikernels(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """What is known of each, of all nodes that answer; and those that do not."""
+        answers = self.ask("unikernels")
+        return [row for rows in answers.values() for row in rows or ()], [name for name, rows in answers.items() if rows is None]
 
     def close(self) -> None:
         """Closing twice does nothing."""
@@ -128,7 +129,7 @@ def complete_node_or_unikernel(context: click.Context, parameter: click.Paramete
     """Tab completion: the names of the nodes and of unikernels."""
     names = complete_node(context, parameter, incomplete)
     with suppress(AttachError):
-        found = {row["name"] for row in System(context.params.get("owner")).unikernels()}
+        found = {row["name"] for row in System(context.params.get("owner")).unikernels()[0]}
         names += sorted(name for name in found if name.startswith(incomplete))
     return names
 

@@ -75,8 +75,8 @@ def top(system: System, every: float, limit: int, as_json: bool) -> None:
 def _look(system: System, every: float, limit: int) -> dict[str, Any]:
     answers = system.ask("busiest", every, limit, within=every)
     rows, _ = _merged(answers, "recent", limit)
-    silent = [name for name, answer in answers.items() if answer is None]
-    return {"nodes": list(system.ask("nodes")), "unikernels": system.unikernels(), "processes": rows, "silent": silent}
+    unikernels, silent = system.unikernels()
+    return {"nodes": list(system.ask("nodes")), "unikernels": unikernels, "processes": rows, "silent": silent}
 
 
 def _top_shown(seen: dict[str, Any], every: float) -> Group:
@@ -143,27 +143,27 @@ def tree(system: System, limit: int, as_json: bool) -> None:
 @looks_into_system
 def nodes(system: System, as_json: bool) -> None:
     """List the nodes: their cores, lives, load and faults; and the unikernels, which are nodes of their own kind."""
-    seen = {"nodes": list(system.ask("nodes")), "unikernels": system.unikernels()}
+    unikernels, silent = system.unikernels()
+    seen = {"nodes": list(system.ask("nodes")), "unikernels": unikernels, "silent": silent}
     if as_json:
         print(json.dumps(seen))
     else:
-        tables.console().print(*_nodes_shown(seen), sep="\n")
+        tables.console().print(*_nodes_shown(seen), *_remarks(0, silent), sep="\n")
 
 
 @click.command("kill-node")
 @click.argument("name", metavar="NODE", shell_complete=complete_node_or_unikernel)
 @looks_into_system
 def kill_node(system: System, name: str) -> None:
-    """Kill a node by SIGKILL, as a failure would, and wait until it is back. NODE may be a unikernel, by its name or pid."""
+    """Kill a node by SIGKILL, as a failure would, and wait until it is back.
+
+    NODE may be a unikernel, by its pid, or its name if no node has that.
+    """
     begin = time.monotonic()
-    unikernels = system.unikernels()
-    if found := [row for row in unikernels if name.strip("<>") in (row["name"], row["pid"].strip("<>"))]:
-        _kill_unikernel(system, found, begin)
+    state = next((each for each in system.ask("nodes") if name in (each["name"], each["name"].partition("@")[0])), None)
+    if state is None:
+        _kill_unikernel(system, name.strip("<>"), begin)
         return
-    try:
-        state = system.node(name)
-    except AttachError as error:
-        fail(", ".join([str(error), *(row["name"] for row in unikernels)]))
     full = state["name"]
     if state["state"] != "up":
         fail(f"the node {full} is {state['state']}")
@@ -174,20 +174,25 @@ def kill_node(system: System, name: str) -> None:
     print(f"{full} was killed, and is back after {time.monotonic() - begin:.2f} s, as incarnation {incarnation}")
 
 
-def _kill_unikernel(system: System, found: list[dict[str, Any]], begin: float) -> None:
-    (row, *others), name = found, found[0]["name"]
-    if others:
+def _kill_unikernel(system: System, name: str, begin: float) -> None:
+    rows, silent = system.unikernels()
+    found = [row for row in rows if name in (row["name"], row["pid"].strip("<>"))]
+    if len(found) > 1:
         fail(f"{len(found)} unikernels are called {name}: name one by its pid, {', '.join(row['pid'].strip('<>') for row in found)}")
-    before = {each["pid"] for each in system.unikernels()}
+    if not found:
+        there = [*(state["name"] for state in system.ask("nodes")), *(row["name"] for row in rows)]
+        fail(f"there is no node {name!r}: there are {', '.join(there)}{''.join(f'; {each} does not answer' for each in silent)}")
+    (row,) = found
     if not system.ask("kill unikernel", row["node"], row["pid"]):
         fail(f"the unikernel {name} could not be killed: it has ended, or {row['node']} does not answer")
+    before = {each["pid"] for each in rows}
     while time.monotonic() - begin < MOST_WAITING:
-        for each in system.unikernels():
-            if each["name"] == name and each["pid"] not in before:
-                print(f"{name} was killed, and is back after {time.monotonic() - begin:.2f} s, as {each['pid']}")
+        for each in system.unikernels()[0]:
+            if each["name"] == row["name"] and each["pid"] not in before:
+                print(f"{row['name']} was killed, and is back after {time.monotonic() - begin:.2f} s, as {each['pid']}")
                 return
         time.sleep(SOON)
-    print(f"{name} was killed; nobody has started it again for {MOST_WAITING:g} s")
+    print(f"{row['name']} was killed; nobody has started it again for {MOST_WAITING:g} s")
 
 
 @click.command()

@@ -59,7 +59,8 @@ def _do(gateway: Gateway, ref: int, fn: Callable[..., Any], *args: Any, io: bool
     if ref in pending:
         raise ViolationError("two requests under one number")
     if len(pending) >= most:
-        raise ViolationError("more requests than a cell may have unanswered")
+        gateway.give_up(("limit", "requests"))
+        return
     helper = start(_done, (gateway, ref, io, fn, args), parent=gateway.process, io=io, runs="")
     extra(helper).label = "request of a cell"
     pending[ref] = helper

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,3 +28,8 @@ def leads_group() -> bool:
     """Whether this node leads a process group, away from any terminal. What it starts is to stay there: a node's owner kills and reaps what
     is left in its group when it has died. A node that is alone has the group of the program that it is in."""
     return is_node
+
+
+def allowed_cores() -> set[int]:
+    """The cores that what this node starts may use: those of its owner, which is the parent of a node that is pinned to one of them."""
+    return os.sched_getaffinity(os.getppid() if is_node else 0)

@@ -2,7 +2,7 @@
 
 from nodes.arrivals import ARRIVALS
 from nodes.control import Channel, ChannelClosed, LostDescriptorsError, PacketError, close_all, socket_pair
-from nodes.here import joined_or_none, leads_group
+from nodes.here import allowed_cores, joined_or_none, leads_group
 from nodes.hot.ends import Inlet, Outlet, may_hold_pid
 from nodes.hot.peer import MOST_BACKLOG, Peer
 from nodes.intake import Intake
@@ -28,6 +28,7 @@ __all__ = [
     "Peer",
     "Router",
     "Written",
+    "allowed_cores",
     "attach",
     "close_all",
     "create",

@@ -78,8 +78,9 @@ class Bare(Platform):
             *("-chardev", f"socket,id=bell,fd={BELL}", "-serial", "chardev:bell"),
             *("-object", f"memory-backend-file,id=shm,share=on,mem-path=/proc/self/fd/{MEMORY},size={self.memory.size}"),
         ]
-        with ExitStack() as undo:
+        with ExitStack() as unheard, ExitStack() as undo:
             said, says = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            unheard.callback(os.close, said)
             undo.callback(os.close, says)
             image = os.memfd_create(self.plain_name(), os.MFD_CLOEXEC)
             undo.callback(os.close, image)
@@ -91,17 +92,13 @@ class Bare(Platform):
                 undo.callback(os.close, copy)
                 actions.append((os.POSIX_SPAWN_DUP2, copy, place))
             nothing = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
-            try:
-                environment = {"PATH": os.environ.get("PATH", os.defpath)}
-                pid = os.posix_spawnp(command[0], command, environment, file_actions=[nothing, *actions], setsid=not leads_group())
-            except OSError:
-                os.close(said)
-                raise
+            environment = {"PATH": os.environ.get("PATH", os.defpath)}
+            pid = os.posix_spawnp(command[0], command, environment, file_actions=[nothing, *actions], setsid=not leads_group())
+            unheard.pop_all()
         trio.lowlevel.spawn_system_task(self._log, said)
         self._watch(pid, forked, ended)
-        if self.core is not None:
-            with suppress(OSError):  # it runs elsewhere, then
-                os.sched_setaffinity(pid, {self.core})
+        with suppress(OSError):  # it runs elsewhere, then
+            os.sched_setaffinity(pid, self.cores())
 
     async def _log(self, said: int) -> None:
         """A system task: what it says on its serial port, and QEMU on its stderr."""

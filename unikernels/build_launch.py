@@ -8,7 +8,7 @@ ffibuilder.cdef("""
     struct sock_fprog { unsigned short len; struct sock_filter *filter; ...; };
 
     typedef struct {
-        int descriptors[6]; int image; int core; int user; int parent; int leaves_group; uint64_t memory; uint64_t cpu;
+        int descriptors[6]; int image; uint64_t cores[16]; int user; int parent; int leaves_group; uint64_t memory; uint64_t cpu;
         struct sock_fprog filter; uint64_t nonce; const char *name; ...;
     } bl_launch;
     #define BL_IMAGE ...

@@ -5,6 +5,8 @@ An image that is none is refused before anything is started: the kernel says no 
 
 from __future__ import annotations
 
+import os
+import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +19,14 @@ Target = Literal["linux", "bare", "wasm"]
 
 HEADER: Final = struct.Struct("<4s5B7xHHIQQQIHHHHHH")
 PROGRAM: Final = struct.Struct("<IIQQQQQQ")
+SECTIONS_AT, SECTIONS_SIZE_AT = 0x28, 0x3A  # in the header: e_shoff; from e_shentsize to its end
 NOTE: Final = struct.Struct("<III")
 X86_64: Final = 62
 LOAD, DYNAMIC, INTERPRETER, NOTES = 1, 2, 3, 4
 PVH_ENTRY: Final = (b"Xen\0", 18)  # XEN_ELFNOTE_PHYS32_ENTRY: by which QEMU starts a kernel
 MACHINES: Final = {3: "x86 (32 bits)", 40: "ARM (32 bits)", 62: "x86-64", 183: "aarch64", 243: "RISC-V", 247: "BPF"}
 MOST_MEMORY: Final = 1 << 40
+LARGEST: Final = 64 * 1024 * 1024  # bytes of a file, which is read at once
 WASM: Final = b"\0asm"
 
 
@@ -34,7 +38,9 @@ class Image(NamedTuple):
     memory: int
 
 
-class _Program(NamedTuple):
+class Program(NamedTuple):
+    """A program header."""
+
     kind: int
     flags: int
     offset: int
@@ -47,16 +53,27 @@ class _Program(NamedTuple):
 
 def load(path: str | Path) -> Image:
     """The image in a file. Raises: ImageError that names the file; OSError; CapabilityError, if the caller may not read it."""
-    with open_file(path, "rb") as file:
-        data = file.read()
     try:
+        size = _size_of(path)
+        with open_file(path, "rb") as file:
+            data = file.read(size)
         target = target_of(data)
-        memory = 0 if target == "wasm" else sum(each.memory_size for each in _programs(data) if each.kind == LOAD)
+        memory = 0 if target == "wasm" else sum(each.memory_size for each in programs_of(data) if each.kind == LOAD)
         if memory > MOST_MEMORY:
             raise ImageError(f"it says that it needs {memory} bytes of memory")
         return Image(target, data, memory)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
+
+
+def _size_of(path: str | Path) -> int:
+    """Of a file that will not let the node wait."""
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise ImageError("it is no regular file")
+    if found.st_size > LARGEST:
+        raise ImageError(f"it has {found.st_size} bytes, and an image at most {LARGEST}")
+    return found.st_size
 
 
 def target_of(data: bytes) -> Target:
@@ -66,7 +83,7 @@ def target_of(data: bytes) -> Target:
     if not data.startswith(b"\x7fELF"):
         begin = f"it begins with {data[:4]!r}" if data else "it is empty"
         raise ImageError(f"no image of a unikernel: {begin}, expected ELF or WebAssembly, as `beamlike build-unikernel` makes it")
-    programs = _programs(data)
+    programs = programs_of(data)
     for each in programs:
         if each.kind == LOAD and each.offset + each.file_size > len(data):
             raise ImageError(f"it is cut off: {each.offset + each.file_size} bytes are to be loaded, and it has {len(data)}")
@@ -76,7 +93,14 @@ def target_of(data: bytes) -> Target:
     return "bare" if PVH_ENTRY in notes else "linux"
 
 
-def _programs(data: bytes) -> list[_Program]:
+def without_sections(data: bytes) -> bytes:
+    """A program without its section headers, which nobody needs to run it."""
+    end = max(each.offset + each.file_size for each in programs_of(data))
+    return data[:SECTIONS_AT] + bytes(8) + data[SECTIONS_AT + 8 : SECTIONS_SIZE_AT] + bytes(6) + data[HEADER.size : end]
+
+
+def programs_of(data: bytes) -> list[Program]:
+    """Its program headers. Raises: ImageError."""
     if len(data) < HEADER.size:
         raise ImageError(f"it is cut off: an ELF header has {HEADER.size} bytes, and it has {len(data)}")
     _, bits, order, _, _, _, kind, machine, _, entry, offset, *_, size, count, _, _, _ = HEADER.unpack_from(data)
@@ -88,7 +112,7 @@ def _programs(data: bytes) -> list[_Program]:
         raise ImageError("an object file, or a core dump; expected a program: `beamlike build-unikernel` links one")
     if size != PROGRAM.size or offset + count * size > len(data):
         raise ImageError(f"it is cut off: its table of segments ends at {offset + count * size}, and it has {len(data)} bytes")
-    programs = [_Program(*PROGRAM.unpack_from(data, offset + at * size)) for at in range(count)]
+    programs = [Program(*PROGRAM.unpack_from(data, offset + at * size)) for at in range(count)]
     if not any(each.kind == LOAD and each.address <= entry < each.address + each.memory_size for each in programs):
         raise ImageError(f"it begins at {entry:#x}, where nothing is loaded")
     return programs

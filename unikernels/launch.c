@@ -40,13 +40,8 @@ static const char *become(const bl_launch *how)
         signal(number, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    if (how->core >= 0) {
-        cpu_set_t set;
-        CPU_ZERO(&set);
-        CPU_SET(how->core, &set);
-        if (sched_setaffinity(0, sizeof set, &set))
-            return "sched_setaffinity";
-    }
+    if (syscall(SYS_sched_setaffinity, 0, sizeof how->cores, how->cores) < 0)
+        return "sched_setaffinity";
     const struct rlimit memory = {how->memory, how->memory}, cpu = {how->cpu, how->cpu + 1}, zero = {0, 0}, files = {BL_IMAGE + 1, BL_IMAGE + 1};
     if (setrlimit(RLIMIT_AS, &memory) || setrlimit(RLIMIT_CPU, &cpu) || setrlimit(RLIMIT_CORE, &zero) || setrlimit(RLIMIT_NOFILE, &files))
         return "setrlimit";

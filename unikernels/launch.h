@@ -10,7 +10,7 @@ enum { BL_FIRST_SPARE = 16, BL_IMAGE = 10 }; /* descriptors: from where on the c
 typedef struct bl_launch {
     int descriptors[6]; /* what become 0 to 5 */
     int image;          /* a static ELF program */
-    int core;           /* the only one that it runs on; -1: any */
+    uint64_t cores[16]; /* those that it runs on: bits, of the lowest first */
     int user;           /* and group, if we are root */
     int leaves_group;   /* has a session of its own, or stays in our group */
     int parent;         /* our own pid: it dies when the thread that calls bl_start does */

@@ -12,7 +12,7 @@ PAGE: Final = 4096
 BOOT: Final = struct.Struct("<QIIQII")  # magic, version, flags, bytes of the rings, of the longest message, nothing
 MAGIC: Final = 0x544F4F424B554C42
 VERSION: Final = 1
-POLLS: Final = 1
+FLAGS, POLLS = 12, 1  # where in it flags are
 WAITS: Final = (1 << 64) - 1  # in place of `busy`
 WRITTEN, TAKEN = PAGE, PAGE + 128  # positions in the ring to it, see nodes/ring.h: `tail` and `head` of direction 0
 CRASH: Final = struct.Struct("<IIQQ")  # number, code, address, at: behind the word `busy`
@@ -30,12 +30,16 @@ class Crash(NamedTuple):
 class Memory:
     """Of one unikernel. The end of the rings is its owner's, `descriptor`, a sealed memfd, is ours. Raises: OSError."""
 
-    def __init__(self, capacity: int, longest: int, *, polls: bool) -> None:
+    def __init__(self, capacity: int, longest: int) -> None:
         rings = 3 * PAGE + 2 * capacity
         self.size = 1 << (rings + PAGE - 1).bit_length()  # a power of two: a device's memory is one
         self.descriptor, self.end = create(capacity, longest, self.size)
         self._page = self.size - PAGE
-        os.pwrite(self.descriptor, BOOT.pack(MAGIC, VERSION, POLLS if polls else 0, rings, longest, 0), self._page)
+        os.pwrite(self.descriptor, BOOT.pack(MAGIC, VERSION, 0, rings, longest, 0), self._page)
+
+    def poll(self, polls: bool) -> None:
+        """Whether it is to look for a while before it sleeps, from now on."""
+        os.pwrite(self.descriptor, (POLLS if polls else 0).to_bytes(4, "little"), self._page + FLAGS)
 
     def at_work(self) -> tuple[int, int] | None:
         """Two numbers: one changes when it takes a message or says that it lives. None: it has nothing to do, or no room to write."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import trio
 
 from cells.seam import Ended, Maker, tell_safely
+from nodes.seam import allowed_cores
 from unikernels import cores
 from unikernels.images import Image
 from unikernels.memory import Memory
@@ -47,19 +49,16 @@ class Platform(Maker):
         """As the kernel takes it."""
         return "".join(each for each in self.name if each.isprintable())[:MOST_NAMED]
 
-    def _make_memory(self) -> Memory:
-        """It looks for records before it sleeps if it has a core of its own."""
-        polls = self.core is not None and cores.take(self.core)
-        try:
-            self.memory = Memory(self.capacity, self.longest, polls=polls)
-        except BaseException:
-            self._take_back()
-            raise
-        return self.memory
+    def cores(self) -> set[int]:
+        """Those that it runs on."""
+        return allowed_cores() if self.core is None else {self.core}
 
-    def _take_back(self) -> None:
+    def _make_memory(self) -> Memory:
+        """It looks for records before it sleeps as long as it is alone on its core."""
+        self.memory = Memory(self.capacity, self.longest)
         if self.core is not None:
-            cores.give_back(self.core)
+            cores.take(self.core, self.memory)
+        return self.memory
 
     def _watch(self, pid: int, forked: Callable[[int], None], ended: Callable[[Ended], None]) -> None:
         """Of our child: tell of its begin, and later of its end. Raises: OSError: no descriptor is left, and it is killed."""
@@ -78,7 +77,8 @@ class Platform(Maker):
         try:
             await trio.lowlevel.wait_readable(pidfd)
         except trio.Cancelled:  # the node ends
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             raise
         finally:
             os.close(pidfd)
@@ -88,6 +88,7 @@ class Platform(Maker):
     def close(self) -> None:
         """Let go of the memory, if there is any."""
         if self.memory is not None:
+            if self.core is not None:
+                cores.give_back(self.core, self.memory)
             self.memory.close()
             self.memory = None
-            self._take_back()

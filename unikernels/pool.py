@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from beamlike import (
     reply,
     send,
     sleep,
+    spawn_link,
 )
 from beamlike.seam import (
     Failed,
@@ -137,13 +139,15 @@ async def _be_pool(
     process_flag("trap_exit", True)
     me = current_process()
     extra(me).label = f"pool of {len(cores)} unikernels"
-    pool = _pools[me.pid] = _Pool(image, args, options)
+    pool = _pools[me.pid] = _Pool(image, args, options, limit)
     try:
-        try:
-            for core in cores:
-                await pool.start_member(core)
-        except (ImageError, OSError, RuntimeError, TypeError, ValueError) as error:
-            raise Failed(error, "unavailable") from error
+        for core in cores:
+            pool.keepers.add(spawn_link(_keep, me.pid, core))
+            begun = await receive(lambda message: type(message) is _Begun or (type(message) is Exit and message.sender in pool.keepers))
+            if type(begun) is Exit:
+                raise Stop(begun.reason)
+            if begun.error is not None:
+                raise Failed(begun.error, "unavailable") from begun.error
         started.ok()
         push_timer(Timer(None, None, pool.sweep, SWEEP, None), now() + SWEEP)
         while True:
@@ -152,16 +156,10 @@ async def _be_pool(
                     release_caller(caller)
                     with Under(me, message.layers):
                         start(_ask, (me.pid, caller, request, retries), parent=me, runs="")
-                case _Again(core, pause):
-                    await pool.replace(me, core, pause)
-                case Exit(pid, reason) if pid in pool.unanswered:
-                    if pool.ends_too_often(*limit):
-                        raise Stop(("members_ended", reason))
-                    await pool.replace(me, pool.forget(pid), 0.0)
-                case Exit(pid, reason) if pid == started.parent:
+                case Exit(pid, reason) if pid in pool.keepers or pid == started.parent:
                     raise Stop(reason)
                 case Exit():
-                    pass  # of one that was forgotten
+                    pass
                 case Cast(request):
                     pool.pass_on(request)
                 case message:
@@ -171,53 +169,32 @@ async def _be_pool(
         del _pools[me.pid]
 
 
-class _Again:
-    """To a pool, by its node: try to start a member on this core again. No value, so nobody else can send it."""
+class _Begun:
+    """To a pool, by its node: a keeper's first try to start its member is over. No value, so nobody else can send it."""
 
-    __match_args__ = ("core", "pause")
-
-    def __init__(self, core: int | None, pause: float) -> None:
-        self.core = core
-        self.pause = pause
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
 
 
 class _Pool:
-    """The members of one."""
+    """The members of one. `limit`: how many may end in how many seconds."""
 
-    def __init__(self, image: Any, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+    def __init__(self, image: Any, args: tuple[Any, ...], options: dict[str, Any], limit: tuple[int, float]) -> None:
         self.image = image
         self.args = args
         self.options = options
+        self.limit = limit
+        self.keepers: set[Pid] = set()
         self.unanswered: dict[Pid, int] = {}  # calls of each member; who got a message last is last
-        self.cores: dict[Pid, int | None] = {}
         self.asking: dict[Process, Caller] = {}  # who asks a member, for whom
         self.ends: list[float] = []  # when members did
         self.is_over = False
 
-    async def start_member(self, core: int | None) -> None:
-        """By the pool's process. Raises: as `start_unikernel`."""
-        pid = await Unikernel.start_link(self.image, *self.args, core=core, **self.options)
-        self.unanswered[pid] = 0
-        self.cores[pid] = core
-
-    def ends_too_often(self, most: int, period: float) -> bool:
+    def ends_too_often(self) -> bool:
         """One more has ended: is that more than so many in so many seconds?"""
+        most, period = self.limit
         self.ends = [when for when in self.ends if when > now() - period] + [now()]
         return len(self.ends) > most
-
-    def forget(self, member: Pid) -> int | None:
-        """One that has ended. Its core."""
-        del self.unanswered[member]
-        return self.cores.pop(member)
-
-    async def replace(self, me: Process, core: int | None, pause: float) -> None:
-        """Start a member again; after a pause, if that fails."""
-        try:
-            await self.start_member(core)
-        except (ImageError, OSError, RuntimeError) as error:
-            longer = min(max(2 * pause, SOON), LATEST)
-            log(logger, logging.ERROR, "a member of a pool could not be started again, next try in %s s: %s", longer, error)
-            push_timer(Timer(None, None, lambda: deliver(me, _Again(core, longer)), 0.0, None), now() + longer)
 
     def sweep(self) -> bool:
         """End those that ask for nobody any more. Is that to be done again?"""
@@ -247,6 +224,44 @@ def _is_waiting(caller: Caller) -> bool:
 
 
 _pools: dict[Pid, _Pool] = {}
+
+
+async def _keep(owner: Pid, core: int | None) -> None:
+    """A process for each member: it starts it, and again when it has ended, so nobody else waits for that."""
+    process_flag("trap_exit", True)
+    process_flag("label", "keeper of a unikernel" if core is None else f"keeper of the unikernel on core {core}")
+    pool = _pools[owner]
+    is_first, pause = True, 0.0
+    while True:
+        failure: Exception | None = None
+        try:
+            member = await Unikernel.start_link(pool.image, *pool.args, core=core, **pool.options)
+        except (ImageError, OSError, RuntimeError, TypeError, ValueError) as error:
+            failure = error
+        if is_first and owner.process is not None:
+            deliver(owner.process, _Begun(failure))
+        if failure is None:
+            is_first, pause = False, 0.0
+            pool.unanswered[member] = 0
+            reason = await _end_of(member, owner)
+            del pool.unanswered[member]
+            if pool.ends_too_often():
+                raise Stop(("members_ended", reason))
+        elif is_first:
+            return
+        else:
+            pause = min(max(2 * pause, SOON), LATEST)
+            log(logger, logging.ERROR, "a member of a pool could not be started again, next try in %s s: %s", pause, failure)
+            with suppress(TimeoutError):
+                await _end_of(owner, owner, pause)
+
+
+async def _end_of(pid: Pid, owner: Pid, timeout: float | None = None) -> Any:
+    """The reason with which it ends. Raises: Stop if the pool does."""
+    ended = await receive(lambda message: type(message) is Exit and message.sender in (pid, owner), timeout=timeout)
+    if ended.sender == owner:
+        raise Stop("shutdown")
+    return ended.reason
 
 
 async def _ask(owner: Pid, caller: Caller, request: Any, left: int) -> None:

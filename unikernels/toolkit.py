@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import nodes
 from unikernels.errors import BuildError
-from unikernels.images import Target
+from unikernels.images import Target, without_sections
 
 LIBRARY: Final = Path(__file__).with_name("lib")
 RING: Final = Path(nodes.__file__).parent  # ring.h, ring.c: the same as nodes have
@@ -177,6 +177,9 @@ def build(
         image, _ = linker.link("image", [*files, *offered], "-Wl,--gc-sections,--strip-all")
         base, _ = linker.link("base", [nothing], "-Wl,--gc-sections,--strip-all")
         all_, _ = linker.link("all", [*files, *drivers], "-Wl,--no-gc-sections,--strip-all")
+        if target != "wasm":
+            for each in (image, base, all_):
+                each.write_bytes(without_sections(each.read_bytes()))
         sizes = {"base": base.stat().st_size, "profile": image.stat().st_size, "all": all_.stat().st_size}
         shutil.copyfile(named if symbols else image, path)  # at the end: what could not be built overwrites nothing
         path.chmod(0o755)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
-from beamlike import ChildSpec, Pid, Supervisor, exit, pack, process_flag, receive, record, spawn, unlink
+from beamlike import ChildSpec, Pid, Stop, Supervisor, exit, pack, process_flag, receive, record, spawn, unlink
 from beamlike.seam import Failed, Started, Timer, current_process, extra, now, outside, push_timer, start_behaviour
 from cells import Cell, CellOutput, CellUnavailable, Limits
 from cells.seam import Connection, Gateway, cpu_clock
@@ -169,16 +169,18 @@ async def _be_unikernel(
         raise
     gateway = Gateway(me, f"unikernel {name}", connection, limits, frozenset(), Log(name))
     ended = await gateway.settled()
-    if ended is not None:
+    if ended is not None and not connection.first:
         built = "was it built by `beamlike build-unikernel`?"
-        hint = "" if connection.first else f": memory={limits.memory} is too little" if ended[0] == NO_MEMORY else f": {built}"
-        raise Failed(RuntimeError(f"the unikernel {name} ended as it was started, with {ended[0]!r}{hint}"), "unavailable")
+        hint = f"memory={limits.memory} is too little" if ended[0] == NO_MEMORY else built
+        raise Failed(RuntimeError(f"the unikernel {name} ended as it was started, with {ended[0]!r}: {hint}"), "unavailable")
     if len(gateway.to_cell(args)) > gateway.room:
         error = ValueError(f"start_unikernel: the arguments have more than {gateway.room} bytes, for which {name} has room (UK_INBOX)")
         raise Failed(error, "unavailable")
     outside[me] = _Program(name, core, connection)
     extra(me)  # so that its end is told, and it is forgotten
     started.ok()
+    if ended is not None:  # it was through as soon as it had begun
+        raise Stop(ended[0])
     gateway.send_first(args)
     if heartbeat is not None:
         _watch(gateway, maker, heartbeat)

@@ -2,10 +2,12 @@
    so many times. A call ("djb2", repetitions, text) or ("sha256", data) is answered with the hash. */
 #include "uk.h"
 
-static uint32_t djb2(const uint8_t *text, uint32_t length, uint64_t repetitions) {
+static uint32_t djb2(const uint8_t *text, uint32_t length, int64_t repetitions) {
     uint32_t hash = 5381;
-    for (; repetitions > 0; repetitions--)
+    for (; repetitions > 0; repetitions--) {
+        if (repetitions % 4096 == 0) uk_beat(); /* however long it takes, it lives */
         for (uint32_t i = 0; i < length; i++) hash = hash * 33 + text[i];
+    }
     return hash;
 }
 
@@ -59,14 +61,14 @@ static void hash_for(uk_reader *r) {
     const uk_pid to = uk_read_pid(r);
     const int64_t repetitions = uk_read_int(r);
     const uint8_t *text = uk_read_bytes(r, &length);
-    if (r->failed) {
+    if (r->failed || repetitions < 0) {
         uk_log("hasher: a message is (pid, repetitions, text)");
         return;
     }
     uk_writer w = uk_write(out, sizeof out);
     uk_write_tuple(&w, 2);
     uk_write_pid(&w, UK_SELF);
-    uk_write_int(&w, djb2(text, length, (uint64_t)repetitions));
+    uk_write_int(&w, djb2(text, length, repetitions));
     uk_send(to, out, uk_written(&w));
 }
 
@@ -79,9 +81,9 @@ static void answer(uk_reader *r, uint64_t call) {
     const char *what = uk_read_str(r, &length);
     const int64_t repetitions = items == 3 ? uk_read_int(r) : 1;
     const uint8_t *data = uk_read_bytes(r, &data_length);
-    if (!r->failed && items == 3 && length == 4 && memcmp(what, "djb2", 4) == 0)
-        uk_write_int(&w, djb2(data, data_length, (uint64_t)repetitions));
-    else if (!r->failed && items == 2 && length == 6 && memcmp(what, "sha256", 6) == 0) {
+    if (!r->failed && items == 3 && repetitions >= 0 && uk_is(what, length, "djb2"))
+        uk_write_int(&w, djb2(data, data_length, repetitions));
+    else if (!r->failed && items == 2 && uk_is(what, length, "sha256")) {
         sha256(data, data_length, digest);
         uk_write_bytes(&w, digest, sizeof digest);
     } else

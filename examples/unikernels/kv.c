@@ -11,7 +11,7 @@ typedef struct slot {
 
 static slot slots[SLOTS];
 static uint8_t room[ROOM];
-static uint32_t used, count, lost; /* bytes of room; entries; bytes of room that nobody has any more */
+static uint32_t used, held, count; /* bytes of room: up to where, and those that somebody has; entries */
 static uint8_t out[70000];
 
 static uint32_t hash(const uint8_t *key, uint32_t length) {
@@ -44,22 +44,24 @@ static void compact(void) {
     }
     memcpy(room, copy, to);
     used = to;
-    lost = 0;
+}
+
+static void forget(slot *s) {
+    held -= s->key + s->value;
+    s->value = 0;
+    count--;
 }
 
 static int put(slot *s, const uint8_t *key, uint32_t key_length, const uint8_t *value, uint32_t length) {
-    const uint64_t need = (uint64_t)key_length + length;
-    if (s->is_used && s->value != 0) {
-        lost += s->key + s->value;
-        s->value = 0;
-        count--;
-    }
+    const uint64_t need = (uint64_t)key_length + length, freed = s->value != 0 ? s->key + s->value : 0;
+    if (held - freed + need > ROOM) return 0; /* what was there stays */
+    if (s->value != 0) forget(s);
     if (used + need > ROOM) compact();
-    if (used + need > ROOM) return 0;
     *s = (slot){used, key_length, length, 1};
     memcpy(room + used, key, key_length);
     memcpy(room + used + key_length, value, length);
     used += (uint32_t)need;
+    held += (uint32_t)need;
     count++;
     return 1;
 }
@@ -88,11 +90,7 @@ static void serve(uk_reader *r, uk_writer *w) {
             uk_write_str(w, "full", 4);
         }
     }
-    if (is_there && items == 2 && uk_is(what, length, "delete")) {
-        lost += s->key + s->value;
-        s->value = 0;
-        count--;
-    }
+    if (is_there && items == 2 && uk_is(what, length, "delete")) forget(s);
 }
 
 void uk_main(void) {

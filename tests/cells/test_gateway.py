@@ -56,13 +56,28 @@ VIOLATIONS = {
     "the end of another process": "put(65, from_=9, payload=pack('normal'))",
     "another stream": "put(66, ref=7, payload=b'x')",
     "two calls under one number": "[put(3, to=1, from_=me, ref=5, payload=pack(1)) for _ in range(2)]",
-    "more calls than it may have": "[put(3, to=1, from_=me, ref=n, payload=pack(1)) for n in range(1, 2000)]",
     "a process of its own that cannot be": "put(1, to=1, payload=pack((pid('cell', 1, -5),)))",
-    "more files than it may wait for": "[put(67, ref=n, payload=pack(('connect', '127.0.0.1', 1))) for n in range(1, 3000)]",
     "output longer than a record can be": f"{LONG} door.peer.put(66, 0, 0, 1, b'x' * 70_000)",
     "a message longer than a record can be": f"{LONG} put(1, to=1, payload=pack(b'x' * 1_000_000))",
     "a message that is too long": "door.longest = 2**40; put(1, to=1, payload=pack(b'x' * 60_000))",
 }
+
+
+REQUESTS = {
+    "calls": "[put(3, to=1, from_=me, ref=n, payload=pack(1)) for n in range(1, 2000)]",
+    "monitors": "[put(10, to=1, from_=me, ref=n) for n in range(1, 2000)]",
+    "files": "[put(67, ref=n, payload=pack(('connect', '127.0.0.1', 1))) for n in range(1, 3000)]",
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_more_requests_than_it_may_have_unanswered_end_the_cell(host: Host, name: str) -> None:
+    async def check() -> None:
+        pid = await cell(f"{DOOR}\nasync def main(parent, collector):\n    {REQUESTS[name]}{AFTER}", spawn(_collect))
+        ref = monitor(pid)
+        assert (await receive(Down, timeout=10)) == Down(ref, pid, ("limit", "requests"))
+
+    host.run(check)
 
 
 @pytest.mark.parametrize("name", VIOLATIONS)

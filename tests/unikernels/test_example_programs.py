@@ -76,6 +76,10 @@ def test_a_hash_table(host: Host) -> None:
         big = [await call(kv, ("put", f"big {number}", b"y" * 60_000)) for number in range(200)]
         assert big[0] is None
         assert big[-1] == "full"
+        full = [key for key in known if await call(kv, ("put", key, b"y" * 60_000)) == "full"]
+        assert len(full) > 100
+        for key in full:  # what was there stays
+            assert await call(kv, ("get", key)) == known[key]
         exit(kv, "kill")
 
     host.run(check)

@@ -29,15 +29,14 @@ from beamlike import (
     spawn,
     unlink,
 )
-from unikernels import UnikernelPool
+from unikernels import Unikernel, UnikernelPool
+from unikernels.pool import _pools
 
 pytestmark = needs_gcc
 
 
 def members(pool: Pid) -> list[Pid]:
-    info = process_info(pool)
-    assert info is not None
-    return [pid for pid in info.links if (each := process_info(pid)) is not None and str(each.label).startswith("unikernel")]
+    return list(_pools[pool].unanswered)
 
 
 async def asker(boss: Pid, pool: Any, request: Any) -> None:
@@ -183,6 +182,22 @@ def test_calls_that_nobody_waits_for_are_let_go(host: Host) -> None:
 async def impatient(pool: Pid) -> None:
     with suppress(CallTimeoutError):
         await call(pool, 1, timeout=0.3)
+
+
+def test_calls_are_answered_while_a_member_takes_long_to_start(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*args: Any, **options: Any) -> Pid:
+        return await receive(lambda message: False)  # type: ignore[no-any-return]
+
+    async def check() -> None:
+        pool = await UnikernelPool.start(image("pids"), cores=[None, None])
+        monkeypatch.setattr(Unikernel, "start_link", staticmethod(never))
+        exit(members(pool)[0], "kill")
+        while len(members(pool)) > 1:
+            await sleep(0.001)
+        assert [await call(pool, number, timeout=20) for number in range(10)] == list(range(10))
+        exit(pool, "kill")
+
+    host.run(check)
 
 
 def test_while_one_is_started_again_the_others_answer(host: Host) -> None:

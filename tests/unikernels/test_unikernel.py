@@ -44,6 +44,7 @@ from beamlike import (
     whereis,
 )
 from unikernels import ImageError, Unikernel, cores, start_unikernel
+from unikernels.memory import Memory
 
 pytestmark = needs_gcc
 
@@ -315,6 +316,14 @@ def test_the_reason_says_how_it_ended(host: Host, name: str) -> None:
     host.run(check)
 
 
+def test_one_that_returns_at_once_has_been_started_all_the_same(host: Host) -> None:
+    async def check() -> None:
+        for _ in range(30):
+            assert (await down_of(monitor(await start_unikernel(image("nothing"))))).reason in ("normal", "noproc")
+
+    host.run(check)
+
+
 def test_a_heartbeat_ends_who_hangs_and_not_who_computes_or_waits(host: Host) -> None:
     async def check() -> None:
         begun = time.monotonic()
@@ -546,6 +555,13 @@ def test_images_of_others_are_refused(host: Host, tmp_path: Path) -> None:
         await refused(dynamic, "a dynamic program or a library")
         with pytest.raises(FileNotFoundError):
             await start_unikernel(tmp_path / "missing.elf")
+        os.mkfifo(tmp_path / "pipe.elf")
+        with pytest.raises(ImageError, match=r"pipe\.elf: it is no regular file"):
+            await start_unikernel(tmp_path / "pipe.elf")
+        (tmp_path / "large.elf").touch()
+        os.truncate(tmp_path / "large.elf", 1 << 30)
+        with pytest.raises(ImageError, match="an image at most 67108864"):
+            await start_unikernel(tmp_path / "large.elf")
 
     host.run(check)
 
@@ -681,28 +697,29 @@ def test_this_node_leaves_the_core_of_a_unikernel_and_takes_it_back(host: Host) 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one core")
 def test_only_who_is_alone_on_its_core_looks_before_it_sleeps(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     async def check() -> None:
-        taken: list[bool] = []
-        take = cores.take
+        polls: dict[Memory, bool] = {}
+        poll = Memory.poll
 
-        def noted(core: int) -> bool:
-            taken.append(take(core))
-            return taken[-1]
+        def noted(memory: Memory, now: bool) -> None:
+            polls[memory] = now
+            poll(memory, now)
 
-        monkeypatch.setattr(cores, "take", noted)
+        monkeypatch.setattr(Memory, "poll", noted)
         core = max(os.sched_getaffinity(0))
         first, second = [await start_unikernel(image("pids"), core=core) for _ in range(2)]
         await start_unikernel(image("pids"))
-        assert taken == [True, False]
-        for pid in (first, second):
-            ref = monitor(pid)
-            exit(pid, "kill")
-            await down_of(ref)
-        await sleep(0.1)
+        assert list(polls.values()) == [False, False]
+        exit(first, "kill")
+        while list(polls.values()) != [False, True]:
+            await sleep(0.001)
+        exit(second, "kill")
+        await start_unikernel(image("pids"), core=core)  # perhaps before the OS process has gone
+        while list(polls.values())[2:] != [True]:
+            await sleep(0.001)
         monkeypatch.setattr(cores, "joined_or_none", lambda: True)
         monkeypatch.setattr(cores, "topology", lambda: [SimpleNamespace(state="up", core=core)])
         exit(await start_unikernel(image("pids"), core=core), "kill")
-        assert taken == [True, False, False]
-        await sleep(0.1)
+        assert list(polls.values())[3:] == [False]
 
     host.run(check)
 

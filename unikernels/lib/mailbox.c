@@ -164,7 +164,7 @@ uk_pid uk_self(void) { return UK_SELF; }
 
 uk_pid uk_spawn(void) { return -++last; }
 
-void uk_end(uk_pid pid, const void *reason, uint32_t length) { put(DOWN, NOBODY, ME, (uint64_t)-pid, reason, length); }
+void uk_end(uk_pid pid, const void *reason, uint32_t length) { put(DOWN, NOBODY, ME, -(uint64_t)pid, reason, length); }
 
 uint64_t uk_monitor(uk_pid pid) {
     const uint64_t number = (requests += 2) + 1;
@@ -172,6 +172,8 @@ uint64_t uk_monitor(uk_pid pid) {
     put(MONITOR, (uint64_t)pid, ME, number, NULL, 0);
     return number;
 }
+
+void uk_demonitor(uint64_t monitor) { put(DEMONITOR, NOBODY, ME, monitor, NULL, 0); }
 
 void uk_log(const char *text) { put(OUTPUT, NOBODY, ME, STDERR, text, (uint32_t)strlen(text)); }
 

@@ -103,15 +103,21 @@ double uk_read_float(uk_reader *r) {
     return (double)uk_read_int(r);
 }
 
+static __attribute__((noinline)) const uint8_t *taken(uk_reader *r, uint32_t *length) {
+    const uint8_t *at = take(r, *length);
+    if (at == NULL) *length = 0;
+    return at;
+}
+
 const char *uk_read_str(uk_reader *r, uint32_t *length) {
     *length = length_of(r, 0xa0, 0x1f, 0xd9, 0xda);
-    return (const char *)take(r, *length);
+    return (const char *)taken(r, length);
 }
 
 const uint8_t *uk_read_bytes(uk_reader *r, uint32_t *length) {
     if (uk_next(r) == UK_STR) return (const uint8_t *)uk_read_str(r, length);
     *length = length_of(r, 0, 0, 0xc4, 0xc5);
-    return take(r, *length);
+    return taken(r, length);
 }
 
 /* There cannot be more values than bytes left. */
@@ -242,7 +248,7 @@ void uk_write_map(uk_writer *w, uint32_t pairs) { size(w, pairs, 0x80, 16, 0, 0x
 void uk_write_pid(uk_writer *w, uk_pid pid) {
     const char *const node = pid < 0 ? OWN : OUTSIDE;
     const uint32_t length = pid < 0 ? sizeof OWN - 1 : sizeof OUTSIDE - 1;
-    const uint64_t serial = (uint64_t)(pid < 0 ? -pid : pid);
+    const uint64_t serial = pid < 0 ? -(uint64_t)pid : (uint64_t)pid;
     const uint8_t begin[] = {0xc7, (uint8_t)(16 + length), PID, 0, 0, 0, 0, 0, 0, 0};
     put(w, begin, sizeof begin);
     head(w, 1, serial, 8); /* the incarnation's last byte, and the serial */

@@ -61,6 +61,8 @@ uint64_t uk_monitor(uk_pid pid) {
     return 0;
 }
 
+void uk_demonitor(uint64_t monitor) { (void)monitor; }
+
 void uk_log(const char *text) { host_log(text, (uint32_t)strlen(text)); }
 int64_t uk_now(void) { return host_now(); }
 void uk_beat(void) {}

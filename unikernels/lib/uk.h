@@ -44,8 +44,9 @@ typedef struct uk_message {
 void uk_main(void);
 
 /* Once in a program, for longer messages than 65,536 bytes: room for the one that is received. Senders are refused what is longer. */
-#define UK_INBOX(bytes)                 \
-    uint8_t uk_inbox[bytes];            \
+#define UK_INBOX(bytes)                                                                           \
+    _Static_assert((bytes) >= 64 && (bytes) <= 16 << 20, "UK_INBOX is of 64 bytes up to 16 MiB"); \
+    uint8_t uk_inbox[bytes];                                                                      \
     const uint32_t uk_inbox_size = bytes
 
 /* The next message, call, or end. Returns its kind, or UK_TIMED_OUT. */
@@ -71,6 +72,7 @@ void uk_end(uk_pid pid, const void *reason, uint32_t length);
 
 /* Be told by a UK_DOWN when this process has ended: its `call` is what is returned. 0 on WebAssembly, and for a pid of the program's own. */
 uint64_t uk_monitor(uk_pid pid);
+void uk_demonitor(uint64_t monitor); /* no longer, by what uk_monitor gave; a UK_DOWN may be on its way */
 
 /* A line to the log of whoever started this; the newline may be missing. */
 void uk_log(const char *text);

@@ -1,0 +1,3 @@
+#include "uk.h"
+
+void uk_main(void) {}
