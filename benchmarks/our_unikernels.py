@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 from beamlike import CallError, ChildSpec, Pid, Supervisor, call, exit, monitor, receive, self_pid, send, sleep, spawn, unlink, whereis
@@ -112,31 +113,43 @@ async def djb2(bench: Bench) -> None:
     emit("djb2_python", "seconds", [(time.perf_counter() - begun) / PYTHON_BYTES])
 
 
-async def load(pid: Pid) -> None:
+async def load() -> None:
     """Calls the one that is there by its name, for ever."""
     while True:
         try:
-            await call("crashing", 1, timeout=5)
+            await call("crashing", ("divide", 84, 2), timeout=5)
         except (CallError, LookupError):
             await sleep(0.001)
 
 
+async def until_back(before: Pid) -> None:
+    while whereis("crashing") in (None, before):
+        await sleep(0)
+    while True:
+        with suppress(CallError, LookupError):  # what ended it may have been on its way to this one as well
+            assert await call("crashing", ("divide", 84, 2), timeout=5) == 42
+            return
+
+
 async def crash(bench: Bench) -> None:
-    spec = ChildSpec.of(Unikernel, image("echo"), name="crashing", core=CORE)
-    supervisor = await Supervisor.start_link([spec], intensity=bench.size + 1, period=1.0)
+    """From the call that makes it read address 0 to the answer of the one that its supervisor has started."""
+    spec = ChildSpec.of(Unikernel, image("crash"), name="crashing", core=CORE)
+    supervisor = await Supervisor.start_link([spec], intensity=2 * bench.size + 1, period=1.0)
     for _ in range(4):
-        spawn(load, self_pid())
+        spawn(load)
     await sleep(0.1)
     before = len(os.listdir("/proc/self/fd")), len(list(children(os.getpid())))
     taken = []
-    for _ in range(bench.size):
+    for number in range(bench.size):
         pid = whereis("crashing")
         assert pid is not None
         begun = time.perf_counter()
-        exit(pid, "kill")
-        while whereis("crashing") in (None, pid):
-            await sleep(0)
-        await call("crashing", 1)
+        if number % 2:
+            exit(pid, "kill")
+        else:
+            with suppress(CallError):
+                await call(pid, ("null",), timeout=5)
+        await until_back(pid)
         taken.append(time.perf_counter() - begun)
     await sleep(0.2)
     after = len(os.listdir("/proc/self/fd")), len(list(children(os.getpid())))

@@ -23,7 +23,7 @@ CASES = (
     case("djb2", "DJB2, a byte, over 1 GB in one call", 1, 1, python="… the same loop in Python"),
     case(
         "crash",
-        "crash under load, until the one that its supervisor starts instead answers",
+        "crash (or kill, in turn) under load, until the one that its supervisor starts instead answers",
         200,
         40,
         worst="… worst",
@@ -47,5 +47,6 @@ TARGETS = (
     ),
     Target("DJB2, to the C loop alone", lambda values: values["djb2", "compiled"] / values["djb2", "c"], "at most", 1.05),
     Target("crash, until it answers again", _ours("crash", 1000), "at most", 20, "ms"),
+    Target("… the worst of 200", _ours("crash_worst", 1000), "at most", 20, "ms"),
     Target("left over of 200 crashes", _ours("crash_left", 1), "at most", 0, ""),
 )
