@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from beamlike import application
 from boot import tables
 from boot.attach import as_json_option, fail
 from unikernels import BuildError, Built, build
@@ -44,6 +45,8 @@ def build_unikernel(
         sys.exit(1)
     except (OSError, ValueError) as error:
         fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(application.INTERRUPTED)
     print(built.warnings, end="", file=sys.stderr)
     if as_json:
         print(json.dumps({**built._asdict(), "path": str(built.path), "linked": [each._asdict() for each in built.linked]}))

@@ -13,11 +13,11 @@ _left: set[int] = set()  # those that this node has left to them
 
 def take(core: int, memory: Memory) -> None:
     """One is to be started there."""
+    _there.setdefault(core, []).append(memory)
     mine = os.sched_getaffinity(0)
     if core in mine and len(mine) > 1:
         os.sched_setaffinity(0, mine - {core})
         _left.add(core)
-    _there.setdefault(core, []).append(memory)
     _tell(core)
 
 

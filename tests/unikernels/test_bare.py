@@ -384,7 +384,8 @@ def test_a_machine_without_the_memory_ends(image: Images) -> None:
 
 @pytest.mark.parametrize("firmware", FIRMWARES)
 def test_a_program_that_is_larger_than_the_memory_is_not_begun(image: Images, firmware: str) -> None:
-    with Machine(image(ECHO.replace("1 << 20", "64 << 20")), firmware=firmware) as machine:
+    large = "uk_message m;\n    static volatile uint8_t large[64 << 20];\n    if (large[7]) uk_exit(1);"
+    with Machine(image(ECHO.replace("uk_message m;", large)), firmware=firmware) as machine:
         assert machine.status() == NO_MEMORY
         assert machine.log_text() == "there is too little memory for the program\n"
 
