@@ -11,7 +11,6 @@ from typing import Final
 import trio
 
 from cells.seam import Ended, Maker, tell_safely
-from nodes.seam import allowed_cores
 from unikernels import cores
 from unikernels.images import Image
 from unikernels.memory import Memory
@@ -51,7 +50,7 @@ class Platform(Maker):
 
     def cores(self) -> set[int]:
         """Those that it runs on."""
-        return allowed_cores() if self.core is None else {self.core}
+        return cores.free() if self.core is None else {self.core}
 
     def _make_memory(self) -> Memory:
         """It looks for records before it sleeps as long as it is alone on its core."""

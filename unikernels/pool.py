@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +38,7 @@ from beamlike.seam import (
     format_reason,
     log,
     now,
+    on_release,
     push_timer,
     release_caller,
     start,
@@ -108,7 +108,7 @@ async def _start(
     for what, value in (("retries", retries), ("intensity", intensity)):
         if type(value) is not int or value < 0:
             raise ValueError(f"UnikernelPool: {what} is a number of times, not {value!r}")
-    if type(period) not in (int, float) or period <= 0:
+    if type(period) not in (int, float) or not period > 0:
         raise ValueError(f"UnikernelPool: period is a positive number of seconds, not {period!r}")
     return await start_behaviour(
         _be_pool,
@@ -140,33 +140,29 @@ async def _be_pool(
     me = current_process()
     extra(me).label = f"pool of {len(cores)} unikernels"
     pool = _pools[me.pid] = _Pool(image, args, options, limit)
-    try:
-        for core in cores:
-            pool.keepers.add(spawn_link(_keep, me.pid, core))
-            begun = await receive(lambda message: type(message) is _Begun or (type(message) is Exit and message.sender in pool.keepers))
-            if type(begun) is Exit:
-                raise Stop(begun.reason)
-            if begun.error is not None:
-                raise Failed(begun.error, "unavailable") from begun.error
-        started.ok()
-        push_timer(Timer(None, None, pool.sweep, SWEEP, None), now() + SWEEP)
-        while True:
-            match await receive():
-                case Call(caller, request) as message:
-                    release_caller(caller)
-                    with Under(me, message.layers):
-                        start(_ask, (me.pid, caller, request, retries), parent=me, runs="")
-                case Exit(pid, reason) if pid in pool.keepers or pid == started.parent:
-                    raise Stop(reason)
-                case Exit():
-                    pass
-                case Cast(request):
-                    pool.pass_on(request)
-                case message:
-                    pool.pass_on(message)
-    finally:
-        pool.is_over = True
-        del _pools[me.pid]
+    for core in cores:
+        pool.keepers.add(spawn_link(_keep, me.pid, core))
+        begun = await receive(lambda message: type(message) is _Begun or (type(message) is Exit and message.sender in pool.keepers))
+        if type(begun) is Exit:
+            raise Stop(begun.reason)
+        if begun.error is not None:
+            raise Failed(begun.error, "unavailable") from begun.error
+    started.ok()
+    push_timer(Timer(None, None, pool.sweep, SWEEP, None), now() + SWEEP)
+    while True:
+        match await receive():
+            case Call(caller, request) as message:
+                release_caller(caller)
+                with Under(me, message.layers):
+                    start(_ask, (me.pid, caller, request, retries), parent=me, runs="")
+            case Exit(pid, reason) if pid in pool.keepers or pid == started.parent:
+                raise Stop(reason)
+            case Exit():
+                pass
+            case Cast(request):
+                pool.pass_on(request)
+            case message:
+                pool.pass_on(message)
 
 
 class _Begun:
@@ -226,6 +222,19 @@ def _is_waiting(caller: Caller) -> bool:
 _pools: dict[Pid, _Pool] = {}
 
 
+def _released(process: Process, reason: Any) -> None:
+    """If it was a pool, its keepers end with it, and with each its member, also one that is being started."""
+    pool = _pools.pop(process.pid, None)
+    if pool is not None:
+        pool.is_over = True
+        for keeper in pool.keepers:
+            if keeper.process is not None:
+                end(keeper.process, "killed")
+
+
+on_release.append(_released)
+
+
 async def _keep(owner: Pid, core: int | None) -> None:
     """A process for each member: it starts it, and again when it has ended, so nobody else waits for that."""
     process_flag("trap_exit", True)
@@ -243,25 +252,16 @@ async def _keep(owner: Pid, core: int | None) -> None:
         if failure is None:
             is_first, pause = False, 0.0
             pool.unanswered[member] = 0
-            reason = await _end_of(member, owner)
+            ended = await receive(lambda message, member=member: type(message) is Exit and message.sender == member)
             del pool.unanswered[member]
             if pool.ends_too_often():
-                raise Stop(("members_ended", reason))
+                raise Stop(("members_ended", ended.reason))
         elif is_first:
             return
         else:
             pause = min(max(2 * pause, SOON), LATEST)
             log(logger, logging.ERROR, "a member of a pool could not be started again, next try in %s s: %s", pause, failure)
-            with suppress(TimeoutError):
-                await _end_of(owner, owner, pause)
-
-
-async def _end_of(pid: Pid, owner: Pid, timeout: float | None = None) -> Any:
-    """The reason with which it ends. Raises: Stop if the pool does."""
-    ended = await receive(lambda message: type(message) is Exit and message.sender in (pid, owner), timeout=timeout)
-    if ended.sender == owner:
-        raise Stop("shutdown")
-    return ended.reason
+            await sleep(pause)
 
 
 async def _ask(owner: Pid, caller: Caller, request: Any, left: int) -> None:

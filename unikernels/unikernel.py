@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
 from beamlike import ChildSpec, Pid, Stop, Supervisor, exit, pack, process_flag, receive, record, spawn, unlink
-from beamlike.seam import Failed, Started, Timer, current_process, extra, now, outside, push_timer, start_behaviour
+from beamlike.seam import (
+    Failed,
+    Started,
+    Timer,
+    current_process,
+    extra,
+    now,
+    outside,
+    push_timer,
+    start_behaviour,
+)
 from cells import Cell, CellOutput, CellUnavailable, Limits
 from cells.seam import Connection, Gateway, cpu_clock
 from unikernels.bare import Bare
@@ -95,6 +105,9 @@ async def start_unikernel(image: str | Path | Built, *args: Any, restart: Restar
     supervisor = await Supervisor.start_link([spec], intensity=INTENSITY, period=PERIOD)
     unlink(supervisor)  # it lives on when the caller has ended
     (child,) = await Supervisor.which_children(supervisor)
+    if child.pid is None and restart == "transient" and child.status != "restarting":
+        exit(supervisor, "shutdown")
+        raise RuntimeError(f"the unikernel of {image} has ended already, and is not started again")
     if child.pid is None:
         raise RuntimeError(f"the unikernel of {image} has ended already, and is being started again: a name is how to find it")
     return child.pid

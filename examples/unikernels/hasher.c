@@ -5,7 +5,7 @@
 static uint32_t djb2(const uint8_t *text, uint32_t length, int64_t repetitions) {
     uint32_t hash = 5381;
     for (; repetitions > 0; repetitions--) {
-        if (repetitions % 4096 == 0) uk_beat(); /* however long it takes, it lives */
+        uk_beat(); /* however long it takes, it lives */
         for (uint32_t i = 0; i < length; i++) hash = hash * 33 + text[i];
     }
     return hash;

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -198,6 +201,48 @@ def test_calls_are_answered_while_a_member_takes_long_to_start(host: Host, monke
         exit(pool, "kill")
 
     host.run(check)
+
+
+def unikernels_and_keepers() -> list[str]:
+    labels = [str(info.label) for pid in processes() if (info := process_info(pid))]
+    return [label for label in labels if label.startswith(("unikernel", "keeper"))]
+
+
+def test_nothing_is_left_of_a_pool_when_it_is_over_also_of_what_is_being_started(host: Host, tmp_path: Path) -> None:
+    async def check() -> None:
+        pool = await UnikernelPool.start(image("pids"), cores=[None, None])
+        ref = monitor(pool)
+        exit(pool, "kill")
+        assert await answer() == Down(ref, pool, "killed")
+        assert unikernels_and_keepers() == []
+        path = tmp_path / "it.elf"
+        shutil.copy(image("pids"), path)
+        pool = await UnikernelPool.start(path, cores=[None])
+        ref = monitor(pool)
+        path.unlink()
+        shutil.copy(built_to_hang(tmp_path), path)
+        exit(members(pool)[0], "kill")
+        while members(pool):
+            await sleep(0.001)
+        await sleep(0.05)
+        exit(pool, "kill")
+        assert await answer() == Down(ref, pool, "killed")
+        await sleep(0)
+        assert unikernels_and_keepers() == []
+        with pytest.raises(TimeoutError):
+            await UnikernelPool.start(path, cores=[None], timeout=0.1)
+        await sleep(0)
+        assert unikernels_and_keepers() == []
+
+    host.run(check)
+
+
+def built_to_hang(folder: Path) -> Path:
+    """A program that never says that it is ready: of no library."""
+    source = folder / "hangs.c"
+    source.write_text("void _start(void) { for (;;) {} }\n")
+    subprocess.run(["gcc", "-static", "-nostdlib", str(source), "-o", str(folder / "hangs.elf")], check=True)
+    return folder / "hangs.elf"
 
 
 def test_while_one_is_started_again_the_others_answer(host: Host) -> None:

@@ -444,6 +444,19 @@ def test_an_answer_that_is_no_value_is_refused_at_once_and_what_it_says_and_its_
     assert lines[2].startswith("the unikernel ends ended: ('signal', 'SIGSEGV'")
 
 
+def test_one_that_is_through_at_once_is_not_said_to_be_started_again(host: Host) -> None:
+    async def check() -> None:
+        for _ in range(30):
+            reason = ""
+            try:
+                await start_unikernel(image("nothing"), restart="transient")
+            except RuntimeError as error:
+                reason = str(error)
+            assert not reason or reason.endswith("has ended already, and is not started again")
+
+    host.run(check)
+
+
 def test_any_name_will_do(host: Host) -> None:
     async def check() -> None:
         for name in ("x" * 300, "ä€" * 100, "a\0b\n"):
