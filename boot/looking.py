@@ -26,7 +26,7 @@ from nodes import AttachError
 
 MOST_SORTING = 30.0  # seconds for what has to be worked out of each process
 MOST_WAITING = 2.0  # seconds for a unikernel that was killed to be back, which only happens if it is supervised
-SOON = 0.01  # seconds
+SOON = 0.01  # seconds between two looks whether it is: nobody tells a command of that
 
 
 @click.command()
@@ -186,7 +186,8 @@ def _kill_unikernel(system: System, name: str, begin: float) -> None:
     if not system.ask("kill unikernel", row["node"], row["pid"]):
         fail(f"the unikernel {name} could not be killed: it has ended, or {row['node']} does not answer")
     before = {each["pid"] for each in rows}
-    while time.monotonic() - begin < MOST_WAITING:
+    end = time.monotonic() + MOST_WAITING
+    while time.monotonic() < end:
         for each in system.unikernels()[0]:
             if each["name"] == row["name"] and each["pid"] not in before:
                 print(f"{row['name']} was killed, and is back after {time.monotonic() - begin:.2f} s, as {each['pid']}")

@@ -98,7 +98,7 @@ class Bare(Platform):
         trio.lowlevel.spawn_system_task(self._log, said)
         self._watch(pid, forked, ended)
         with suppress(OSError):  # it runs elsewhere, then
-            os.sched_setaffinity(pid, self.cores())
+            os.sched_setaffinity(pid, self.placed_on())
 
     async def _log(self, said: int) -> None:
         """A system task: what it says on its serial port, and QEMU on its stderr."""

@@ -81,7 +81,7 @@ class Linux(Platform):
         name = ffi.new("char[]", self.plain_name().encode())
         how = ffi.new("bl_launch *")
         how.descriptors, how.image, how.name = descriptors, image, name
-        bits = sum(1 << core for core in self.cores())
+        bits = sum(1 << core for core in self.placed_on())
         how.cores = [bits >> at & 0xFFFFFFFFFFFFFFFF for at in range(0, 1024, 64)]
         how.user, how.parent, how.leaves_group = NOBODY, os.getpid(), not leads_group()
         how.memory, how.cpu = self.room + self.memory.size + self.image.memory, settings["cpu"]

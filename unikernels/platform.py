@@ -48,8 +48,8 @@ class Platform(Maker):
         """As the kernel takes it."""
         return "".join(each for each in self.name if each.isprintable())[:MOST_NAMED]
 
-    def cores(self) -> set[int]:
-        """Those that it runs on."""
+    def placed_on(self) -> set[int]:
+        """The cores that it runs on."""
         return cores.free() if self.core is None else {self.core}
 
     def _make_memory(self) -> Memory:
