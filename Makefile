@@ -11,6 +11,7 @@ TYPED := $(wildcard $(PACKAGES) tests examples benchmarks setup.py)
 # What an install depends on, by content: neither a rename nor a checkout of older files leaves a stale extension module.
 SOURCES := pyproject.toml setup.py nodes/build_ring.py nodes/ring.h nodes/ring.c cells/build_walls.py cells/walls.h cells/walls.c \
 	unikernels/build_launch.py unikernels/launch.h unikernels/launch.c \
+	drivers/build_portbus.py $(sort $(wildcard drivers/c/*.[ch] drivers/models/*.[ch])) \
 	$(sort $(wildcard $(HOT:%=%/*.py) $(HOT:%=%/*.pxd) $(HOT:%=%/*.h)))
 INSTALLED := .venv/installed-$(firstword $(shell cksum $(SOURCES) | cksum))
 
@@ -56,14 +57,14 @@ bench: $(INSTALLED)-bench
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	rm -f $(HOT:%=%/*.so) $(HOT:%=%/*.c) nodes/*.so cells/*.so unikernels/*.so
+	rm -f $(HOT:%=%/*.so) $(HOT:%=%/*.c) nodes/*.so cells/*.so unikernels/*.so drivers/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Cython is not in .venv, only in pip's build environment: nothing that runs may need it.
 $(INSTALLED): .venv/bin/python
 	@.venv/bin/python -c 'import setup; setup.require_toolchain()'
 	@echo 'installing into .venv and compiling the hot path'
-	@rm -rf .venv/installed-* build $(HOT:%=%/*.so) nodes/*.so cells/*.so unikernels/*.so
+	@rm -rf .venv/installed-* build $(HOT:%=%/*.so) nodes/*.so cells/*.so unikernels/*.so drivers/*.so
 	@.venv/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
 

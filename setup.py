@@ -65,6 +65,11 @@ if __name__ == "__main__":
 
     setup(
         ext_modules=hot_extensions(),
-        cffi_modules=["nodes/build_ring.py:ffibuilder", "cells/build_walls.py:ffibuilder", "unikernels/build_launch.py:ffibuilder"],
+        cffi_modules=[
+            "nodes/build_ring.py:ffibuilder",
+            "cells/build_walls.py:ffibuilder",
+            "unikernels/build_launch.py:ffibuilder",
+            "drivers/build_portbus.py:ffibuilder",
+        ],
         options={"build_ext": {"parallel": str(os.cpu_count() or 1)}},
     )

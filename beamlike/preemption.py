@@ -282,7 +282,10 @@ def _in_collection(phase: str, info: dict[str, int]) -> None:
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _RUNTIME = (
     _PACKAGE,
-    *(os.path.join(os.path.dirname(os.path.dirname(_PACKAGE)), name) + os.sep for name in ("caps", "nodes", "cells", "unikernels")),
+    *(
+        os.path.join(os.path.dirname(os.path.dirname(_PACKAGE)), name) + os.sep
+        for name in ("caps", "nodes", "cells", "unikernels", "drivers")
+    ),
 )
 _ORDINARY = (  # ordinary process code
     *(os.path.join(_PACKAGE, name) + os.sep for name in ("behaviours", "testing")),

@@ -6,6 +6,7 @@
 #   kinds.py         the table: one row per kind of access; define adds an application's own; all_but leaves a process few
 #   matching.py      what a row's matching must be able to do, and the cover of "all"
 #   ranges.py, names.py, paths.py, endpoints.py, application.py    the five ways of matching
+#   refused.py       what layers refuse as ranges: for C that checks port I/O
 #   errors.py        CapabilityError
 #
 # The rules are C1-C9 in docs/semantics.md. Exclusions contain accidents; hostile Python needs a cell (`cells`).
@@ -15,6 +16,7 @@ from caps.decisions import is_lasting
 from caps.errors import CapabilityError
 from caps.kinds import all_but, define
 from caps.layers import Layer, Layers, Term, extend, layer, permits, require
+from caps.refused import refused_ranges
 
 __all__ = [
     "CapabilityError",
@@ -28,6 +30,7 @@ __all__ = [
     "is_lasting",
     "layer",
     "permits",
+    "refused_ranges",
     "require",
     "set_current_layers",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from typing import TypeAlias
 
 from caps.matching import EVERYTHING, Cover, Matching, Operands, integer
@@ -38,6 +39,17 @@ class RangeCover(Cover[Range]):
         return i < len(self._ends) and self._starts[i] <= start and end <= self._ends[i]
 
 
+def merged(ranges: Iterable[Operands]) -> list[Range]:
+    """The same numbers in disjoint ranges, none adjacent to the next, ascending."""
+    made: list[Range] = []
+    for start, end in sorted(ranges):
+        if made and start <= made[-1][1]:
+            made[-1] = (made[-1][0], max(end, made[-1][1]))
+        else:
+            made.append((start, end))
+    return made
+
+
 class Ranges(Matching[Range]):
     """Numbers from 0 up to `limit`, exclusive. A term is `(start, end)`, end exclusive; an access `(start, length)`."""
 
@@ -66,13 +78,17 @@ class Ranges(Matching[Range]):
         return start, end
 
     def cover(self, operands: frozenset[Operands]) -> Cover[Range]:
-        merged: list[Range] = []
-        for start, end in sorted(operands):
-            if merged and start <= merged[-1][1]:
-                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-            else:
-                merged.append((start, end))
-        return EVERYTHING if merged == [(0, self.limit)] else RangeCover(merged)
+        ranges = merged(operands)
+        return EVERYTHING if ranges == [(0, self.limit)] else RangeCover(ranges)
+
+    def ranges_of(self, cover: Cover[Range]) -> list[Range]:
+        """What a cover of this kind holds, disjoint and ascending."""
+        return [(0, self.limit)] if cover is EVERYTHING else sorted(cover.operands)
+
+    def rest_of(self, ranges: list[Range]) -> list[Range]:
+        """What is in none of these, which are disjoint and ascending."""
+        bounds = [0, *(bound for each in ranges for bound in each), self.limit]
+        return [(start, end) for start, end in zip(bounds[::2], bounds[1::2], strict=True) if start < end]
 
     def show(self, operand: object) -> str:
         return hex(operand) if isinstance(operand, int) else repr(operand)

@@ -1,4 +1,25 @@
-"""Port I/O: device drivers as supervised servers over an I/O space with interchangeable backends.
+# Drivers: port I/O from actors.
+#
+#   space.py         the I/O space that drivers are written against; who plays the machine: portbus.py, qemu.py
+#   views.py         an actor's exclusions as C asks them before each access;  interrupts.py  interrupts as messages;  errors.py
+#   devices/         a driver a device
+#   models/          the port bus's devices, each in C, with what the host may do to it;  c/  the bus itself
 
-Nothing is in here yet.
-"""
+from drivers.errors import DeviceAbsentError, DeviceError, DeviceTimeoutError, MachineStoppedError
+from drivers.interrupts import Interrupt
+from drivers.portbus import Fault, PortBus
+from drivers.qemu import Qemu
+from drivers.space import IoSpace, Stopped
+
+__all__ = [
+    "DeviceAbsentError",
+    "DeviceError",
+    "DeviceTimeoutError",
+    "Fault",
+    "Interrupt",
+    "IoSpace",
+    "MachineStoppedError",
+    "PortBus",
+    "Qemu",
+    "Stopped",
+]

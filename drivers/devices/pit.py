@@ -1,0 +1,132 @@
+"""8254 programmable interval timer, and the PC speaker, which sounds as its counter 2 goes.
+
+Source: Intel 8254 data sheet (231164-005); IBM PC AT Technical Reference, port 0x61.
+
+Covers: the six modes, binary counts, latch, read-back of count and status; the counters' uses on a PC (0: interrupt 0, 2: the speaker and
+its gate). Not: BCD counts, which nobody uses.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from drivers.space import IoSpace
+
+HERTZ: Final = 1_193_182
+"""Of its clock: a third of the colour carrier's 3.579545 MHz."""
+
+BASE: Final = 0x40
+CONTROL: Final = 3
+BOTH_BYTES: Final = 0x30
+READ_BACK, NO_COUNT, NO_STATUS = 0xC0, 0x20, 0x10
+SPEAKER_PORT: Final = 0x61
+GATE, DATA, OUTPUT = 0x01, 0x02, 0x20
+MOST: Final = 65536
+
+
+class Mode(IntEnum):
+    """What a counter does with its count, N."""
+
+    TERMINAL_COUNT = 0
+    """The output rises after N pulses, once."""
+    ONE_SHOT = 1
+    """It is low for N pulses after the gate has risen."""
+    RATE = 2
+    """It is low for one pulse of each N."""
+    SQUARE_WAVE = 3
+    """It is high for one half of N pulses, and low for the other."""
+    SOFTWARE_STROBE = 4
+    """It is low for one pulse after N, once."""
+    HARDWARE_STROBE = 5
+    """The same after the gate has risen."""
+
+
+class Status(NamedTuple):
+    """What a read-back tells of a counter."""
+
+    output: bool
+    is_loaded: bool
+    mode: Mode
+
+
+class Pit:
+    """The three counters."""
+
+    def __init__(self, io: IoSpace, base: int = BASE) -> None:
+        self.io = io
+        self.base = base
+
+    def start(self, counter: int, mode: Mode, count: int) -> None:
+        """Load a counter.
+
+        Args:
+            count: pulses, 1 to 65,536; in the modes 2 and 3 from 2.
+        """
+        _check(counter)
+        least = 2 if mode in (Mode.RATE, Mode.SQUARE_WAVE) else 1
+        if not least <= count <= MOST:
+            raise ValueError(f"a count of {count}: expected {least} to {MOST} in the mode {Mode(mode).name}")
+        self.io.outb(self.base + CONTROL, counter << 6 | BOTH_BYTES | mode << 1)
+        self.io.outb(self.base + counter, count & 0xFF)
+        self.io.outb(self.base + counter, count >> 8 & 0xFF)
+
+    def start_periodic(self, hertz: float, counter: int = 0) -> float:
+        """Let a counter's output rise so often; of counter 0 each time is interrupt 0. What the rate really is.
+
+        Raises: ValueError: outside of 18.21 Hz to 596,591 Hz.
+        """
+        count = round(HERTZ / hertz) if hertz > 0 else MOST + 1
+        if not 2 <= count <= MOST:
+            raise ValueError(f"{hertz} Hz: the timer can do {HERTZ / MOST:.2f} to {HERTZ / 2:.0f} Hz")
+        self.start(counter, Mode.RATE, count)
+        return HERTZ / count
+
+    def read(self, counter: int) -> int:
+        """The count, as it is at one moment: latched."""
+        _check(counter)
+        self.io.outb(self.base + CONTROL, counter << 6)
+        return self._two_bytes(counter)
+
+    def status(self, counter: int) -> Status:
+        """How a counter is set, and its output."""
+        _check(counter)
+        self.io.outb(self.base + CONTROL, READ_BACK | NO_COUNT | 2 << counter)
+        found = self.io.inb(self.base + counter)
+        mode = found >> 1 & 7
+        return Status(bool(found & 0x80), not found & 0x40, Mode(mode if mode < 6 else mode - 4))  # 6 and 7 are 2 and 3
+
+    def _two_bytes(self, counter: int) -> int:
+        low = self.io.inb(self.base + counter)
+        return self.io.inb(self.base + counter) << 8 | low
+
+
+class Speaker:
+    """The PC speaker."""
+
+    def __init__(self, io: IoSpace) -> None:
+        self.io = io
+        self.pit = Pit(io)
+
+    def play(self, hertz: float) -> float:
+        """Sound, until `stop`. The frequency that it really is. Raises: ValueError as `Pit.start_periodic`."""
+        count = round(HERTZ / hertz) if hertz > 0 else MOST + 1
+        if not 2 <= count <= MOST:
+            raise ValueError(f"{hertz} Hz: the timer can do {HERTZ / MOST:.2f} to {HERTZ / 2:.0f} Hz")
+        self.pit.start(2, Mode.SQUARE_WAVE, count)
+        self.io.outb(SPEAKER_PORT, self.io.inb(SPEAKER_PORT) & 0x0F | GATE | DATA)
+        return HERTZ / count
+
+    def stop(self) -> None:
+        """Be silent."""
+        self.io.outb(SPEAKER_PORT, self.io.inb(SPEAKER_PORT) & 0x0F & ~(GATE | DATA))
+
+    @property
+    def is_on(self) -> bool:
+        """Do both bits let it sound?"""
+        return self.io.inb(SPEAKER_PORT) & (GATE | DATA) == GATE | DATA
+
+
+def _check(counter: int) -> None:
+    if counter not in (0, 1, 2):
+        raise ValueError(f"{counter!r} is no counter: expected 0, 1 or 2")

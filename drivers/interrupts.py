@@ -1,0 +1,76 @@
+"""Interrupts as messages: who gets those of which line."""
+
+from __future__ import annotations
+
+from typing import Final
+from weakref import WeakSet
+
+from beamlike import record
+from beamlike.seam import Process, check_access, current_process, on_release, tell
+
+LINES: Final = 24  # 0 to 15 of the ISA bus, 16 to 23 of PCI
+
+
+@record
+class Interrupt:
+    """A line has gone up.
+
+    `number` counts those of the line, from 1: they come in order, and none is left out, so a gap means that somebody else lost one. `at`
+    is when, in seconds of the I/O space's clock.
+    """
+
+    line: int
+    number: int
+    at: float
+
+
+class Lines:
+    """The interrupt lines of one machine, and the processes that listen to them."""
+
+    def __init__(self) -> None:
+        self._listeners: list[list[Process]] = [[] for _ in range(LINES)]
+        _all.add(self)
+
+    def attach(self, line: int) -> None:
+        """Let the calling process get the interrupts of a line from now on: `Interrupt` messages. Several processes may share one.
+
+        Raises: ValueError if there is no such line; CapabilityError: `("device", "irq N")` is excluded.
+        """
+        self._check(line)
+        check_access("device", f"irq {line}")
+        process = current_process()
+        if process not in self._listeners[line]:
+            self._listeners[line].append(process)
+
+    def detach(self, line: int) -> None:
+        """The calling process gets no more of these; what is in its mailbox stays there."""
+        self._check(line)
+        process = current_process()
+        if process in self._listeners[line]:
+            self._listeners[line].remove(process)
+
+    def rise(self, line: int, number: int, at: float) -> None:
+        """Tell who listens. In the node's thread."""
+        for process in self._listeners[line]:
+            tell(process.pid, Interrupt(line, number, at))
+
+    def forget(self, process: Process) -> None:
+        """It has ended."""
+        for listeners in self._listeners:
+            if process in listeners:
+                listeners.remove(process)
+
+    def _check(self, line: int) -> None:
+        if type(line) is not int or not 0 <= line < LINES:
+            raise ValueError(f"{line!r} is no interrupt line: expected 0 to {LINES - 1}")
+
+
+_all: WeakSet[Lines] = WeakSet()
+
+
+def _released(process: Process, reason: object) -> None:
+    for lines in _all:
+        lines.forget(process)
+
+
+on_release.append(_released)

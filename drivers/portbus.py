@@ -1,0 +1,220 @@
+"""The port bus: devices as models in C, on a virtual clock, with faults at will. What happens depends on nothing but what is done."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Any, Final
+
+from beamlike import sleep
+from beamlike.seam import current_layers
+from drivers._portbus import ffi, lib
+from drivers.errors import MachineStoppedError
+from drivers.space import IoSpace, Stopped, _checked_count, _whole
+from drivers.views import refuse_memory, refuse_port
+
+MEBIBYTE: Final = 1 << 20
+FOREVER: Final = (1 << 63) - 1
+NEWS: Final = lib.BL_NEWS
+VALUE: Final = NEWS - 1
+
+_in, _out, _in_block, _out_block = lib.bl_in, lib.bl_out, lib.bl_in_block, lib.bl_out_block
+
+
+class Fault(IntEnum):
+    """What may be wrong with ports, or with interrupt lines."""
+
+    ONES = lib.BL_ONES
+    """Bits of the mask read as 1."""
+    ZEROS = lib.BL_ZEROS
+    """Bits of the mask read as 0."""
+    LOSE = lib.BL_LOSE
+    """Writes are lost."""
+    MISSING = lib.BL_MISSING
+    """Nobody answers: reads give all ones, and writes are lost."""
+    DEAF = lib.BL_DEAF
+    """Interrupts are lost; the range is one of lines."""
+
+
+class PortBus(IoSpace):
+    """A machine without devices: `plug` some, or take a `Pc`, which has all of them.
+
+    The clock moves when a process pauses, or by `advance`, and never otherwise. Interrupts come when the accesses and the time that cause
+    them are through, as messages.
+
+    Args:
+        memory: bytes of RAM, from address 0.
+    """
+
+    name = "portbus"
+
+    def __init__(self, memory: int = 16 * MEBIBYTE) -> None:
+        super().__init__()
+        made = lib.bl_new(memory)
+        if made == ffi.NULL:
+            raise MemoryError(f"no {memory} bytes for the port bus")
+        self._bus = ffi.gc(made, lib.bl_free)
+        self._event = ffi.new("bl_event *")
+        self._kept: list[Any] = []  # what models have pointers to
+        self.models: dict[Any, Any] = {}
+        """For whoever builds a machine: the host's sides of its models, by whatever names."""
+
+    # --- ports: as in IoSpace, with the check and the access in one call into C ---
+
+    def inb(self, port: int) -> int:
+        """Read 8 bits."""
+        view = self._view
+        if view.layers is not current_layers():
+            view = self._view_now()
+        value: int = _in(self._bus, view.at, port, 1)
+        return value if 0 <= value <= 0xFF else self._settle_port(value, port, 1)
+
+    def outb(self, port: int, value: int) -> None:
+        """Write 8 bits."""
+        refused = _out(self._bus, self._view_now().at, port, 1, value)
+        if refused:
+            self._settle_port(refused, port, 1, value)
+
+    def port_in(self, port: int, width: int) -> int:
+        """Read `width` bytes: 1, 2 or 4."""
+        value: int = _in(self._bus, self._view_now().at, port, width)
+        return value if 0 <= value < NEWS else self._settle_port(value, port, width)
+
+    def port_out(self, port: int, width: int, value: int) -> None:
+        """Write `width` bytes: 1, 2 or 4."""
+        refused = _out(self._bus, self._view_now().at, port, width, value)
+        if refused:
+            self._settle_port(refused, port, width, value)
+
+    def block_in(self, port: int, width: int, count: int) -> bytes:
+        """Read `width` bytes `count` times."""
+        size = _checked_count(count) * width
+        block = ffi.new("uint8_t[]", size)
+        refused = _in_block(self._bus, self._view_now().at, port, width, block, count)
+        if refused:
+            self._settle_port(refused, port, width)
+        return bytes(ffi.buffer(block, size))
+
+    def block_out(self, port: int, width: int, data: bytes) -> None:
+        """Write `width` bytes, and again, until `data` is through."""
+        refused = _out_block(
+            self._bus, self._view_now().at, port, width, ffi.from_buffer(_whole(data, width or 1)), len(data) // (width or 1)
+        )
+        if refused:
+            self._settle_port(refused, port, width)
+
+    def _settle_port(self, result: int, port: int, width: int, value: int | None = None) -> int:
+        """An access that was refused, or has caused an interrupt."""
+        if result == -errno.ENODEV:
+            raise MachineStoppedError(f"the machine has stopped: {self.stopped!r}")
+        if result < 0:
+            refuse_port(current_layers(), result, port, width, value)
+        self._tell_events()
+        return int(result & VALUE)
+
+    # --- memory ---
+
+    def _in(self, port: int, width: int) -> int:
+        raise AssertionError("port_in does it")
+
+    def _out(self, port: int, width: int, value: int) -> None:
+        raise AssertionError("port_out does it")
+
+    def _read(self, address: int, width: int) -> int:
+        return self._settle_memory(lib.bl_read(self._bus, self._view_now().at, address, width), address, width)
+
+    def _write(self, address: int, width: int, value: int) -> None:
+        self._settle_memory(lib.bl_write(self._bus, self._view_now().at, address, width, value), address, width)
+
+    def _load(self, address: int, size: int) -> bytes:
+        block = ffi.new("uint8_t[]", size)
+        self._settle_memory(lib.bl_load(self._bus, self._view_now().at, address, block, size), address, size)
+        return bytes(ffi.buffer(block))
+
+    def _store(self, address: int, data: bytes) -> None:
+        self._settle_memory(lib.bl_store(self._bus, self._view_now().at, address, ffi.from_buffer(data), len(data)), address, len(data))
+
+    def _settle_memory(self, result: int, address: int, length: int) -> int:
+        if result == -errno.ENODEV:
+            raise MachineStoppedError(f"the machine has stopped: {self.stopped!r}")
+        if result < 0:
+            refuse_memory(current_layers(), result, address, length)
+        if result & NEWS:
+            self._tell_events()
+        return int(result & VALUE)
+
+    # --- time ---
+
+    def now(self) -> float:
+        """Seconds since the machine was switched on, virtual."""
+        return float(self._bus.now / 1e9)
+
+    def now_ns(self) -> int:
+        """The same in nanoseconds."""
+        return int(self._bus.now)
+
+    async def pause(self, seconds: float) -> None:
+        """Move the clock. At each interrupt on the way, and at the end, the other processes have a turn."""
+        end = self._bus.now + round(seconds * 1e9)
+        while self._bus.now < end:
+            lib.bl_advance(self._bus, end)
+            self._tell_events()
+            await sleep(0)
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock, at once: who gets an interrupt sees the time after that. For tests, and programs without processes."""
+        end = self._bus.now + round(seconds * 1e9)
+        while self._bus.now < end:
+            lib.bl_advance(self._bus, end)
+            self._tell_events()
+
+    def _tell_events(self) -> None:
+        event = self._event
+        while lib.bl_event_next(self._bus, event):
+            self.lines.rise(event.line, event.number, event.at / 1e9)
+
+    # --- the machine ---
+
+    def plug(self, model: str, *args: Any) -> Any:
+        """Add a device of `drivers/models`, after `bl_plug_MODEL` there. The `bl_device *` of it.
+
+        Raises: ValueError: there is no such model, or no room for more.
+        """
+        found = getattr(lib, f"bl_plug_{model}", None)
+        if found is None:
+            raise ValueError(f"there is no model {model!r}: expected one of {', '.join(models())}")
+        self._kept.extend(args)
+        device = found(self._bus, *args)
+        if device == ffi.NULL:
+            raise ValueError(f"{model} cannot be plugged in: no room for more devices, or wrong arguments")
+        return device
+
+    def fault(self, kind: Fault, ports: int | Iterable[int], *, mask: int = 0xFF, skip: int = 0, count: int = FOREVER) -> None:
+        """Break something.
+
+        Args:
+            ports: one, or a range; of `Fault.DEAF`: lines.
+            mask: the bits of each byte, of `ONES` and `ZEROS`.
+            skip: so many accesses are all right before.
+            count: so many are wrong, and then all is well.
+        """
+        each = [ports] if isinstance(ports, int) else sorted(ports)
+        if not each or each[-1] - each[0] != len(each) - 1:
+            raise ValueError(f"fault: ports is a port or a range of them, not {ports!r}")
+        if lib.bl_fault_add(self._bus, (int(kind), each[0], each[-1], mask, skip, count)):
+            raise ValueError("fault: there are too many faults already; repair() takes them away")
+
+    def repair(self) -> None:
+        """No faults any more."""
+        lib.bl_fault_clear(self._bus)
+
+    @property
+    def stopped(self) -> tuple[Stopped, int] | None:
+        """See `IoSpace`."""
+        return (Stopped(self._bus.stopped), int(self._bus.stop_status)) if self._bus.stopped else None
+
+
+def models() -> list[str]:
+    """The models that there are."""
+    return sorted(name.removeprefix("bl_plug_") for name in dir(lib) if name.startswith("bl_plug_"))

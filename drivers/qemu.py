@@ -1,0 +1,356 @@
+"""QEMU's devices, which nobody here wrote, over its qtest protocol: the reference for the port bus's models.
+
+Theory of operation. The emulated processor sleeps for ever: the firmware is `cli; hlt`, so the machine's clock runs, its devices live, and
+nobody but us touches them. Accesses are lines of text on a socket (QEMU, `softmmu/qtest.c`), each answered by one; in between come
+`IRQ raise N` and `IRQ lower N` of the inputs of the I/O APIC, which are intercepted. A second socket is QEMU's monitor (QMP): for what is
+not the machine's own affair, such as pressing a key.
+
+Two things are not as on a board. The local APIC answers only to a processor, and so not to qtest. And an access takes about 20 µs.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from typing import IO, Any, Final, Self
+
+import trio
+
+from beamlike import sleep
+from beamlike.seam import Process, check_access, current_process, on_release
+from drivers.errors import MachineStoppedError
+from drivers.interrupts import LINES
+from drivers.space import IoSpace, Stopped
+
+QEMU: Final = "qemu-system-x86_64"
+ROM_SIZE, RESET_VECTOR, SLEEP = 65536, 0xFFF0, b"\xfa\xf4\xeb\xfd"  # cli; hlt; jmp to hlt
+FASTEST_LOOK: Final = 0.002  # seconds between two looks whether it has begun
+START_TIMEOUT, ANSWER_TIMEOUT = 20.0, 10.0
+LARGEST: Final = 1 << 20  # bytes of a block that goes in one line
+WIDTHS: Final = {1: "b", 2: "w", 4: "l"}
+REASONS: Final = {"guest-reset": Stopped.RESET, "guest-shutdown": Stopped.POWER_OFF}
+
+
+class Qemu(IoSpace):
+    """A machine of QEMU's. It ends with the process that has started it, or by `close`; made by `start`.
+
+    `channels` are the host's ends of what devices have outside, sockets by their names: see `start`.
+    """
+
+    name = "qemu"
+
+    @classmethod
+    async def start(cls, *options: str, machine: str = "pc", memory: int = 16, channels: Sequence[str] = ()) -> Self:
+        """Switch a machine on.
+
+        Args:
+            options: of QEMU: `"-device", "isa-serial,chardev=com1"`. Without any the machine has what `machine` has.
+            memory: MiB of RAM.
+            channels: for each name a socket, which is the `chardev` of that name.
+
+        Raises:
+            FileNotFoundError: QEMU is not installed.
+            MachineStoppedError: QEMU does not start; with what it says.
+            CapabilityError: `("device", "qemu")` is excluded.
+        """
+        check_access("device", "qemu")
+        if shutil.which(QEMU) is None:
+            raise FileNotFoundError(f"{QEMU} is not on the path: apt-get install qemu-system-x86 seabios")
+        made = cls(options, machine, memory, channels)
+        try:
+            await made._begin()
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def __init__(self, options: Sequence[str], machine: str, memory: int, channels: Sequence[str]) -> None:
+        super().__init__()
+        self.channels: dict[str, socket.socket] = {}
+        self._buffer = b""
+        self._monitor_buffer = b""
+        self._stopped: tuple[Stopped, int] | None = None
+        self._raised = [0] * LINES
+        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        theirs: list[socket.socket] = []
+
+        def channel(name: str) -> tuple[socket.socket, list[str]]:
+            ours, their_end = socket.socketpair()
+            theirs.append(their_end)
+            return ours, ["-chardev", f"socket,id={name},fd={their_end.fileno()}"]
+
+        self._socket, qtest = channel("qtest")
+        self._monitor, monitor = channel("qmp")
+        more = []
+        for title in channels:
+            self.channels[title], option = channel(title)
+            more += option
+        command = [
+            *("setpriv", "--pdeathsig=KILL", QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+            *("-machine", machine, "-accel", "tcg", "-m", f"{memory}M", "-bios", _rom()),
+            *qtest,
+            *("-qtest", "chardev:qtest", "-qtest-log", "/dev/null"),
+            *monitor,
+            *("-mon", "chardev=qmp,mode=control"),
+            *more,
+            *options,
+        ]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=self._said,
+                stderr=self._said,
+                pass_fds=[each.fileno() for each in theirs],
+                start_new_session=True,
+            )
+        finally:
+            for each in theirs:
+                each.close()
+        self._socket.settimeout(ANSWER_TIMEOUT)
+        self._monitor.settimeout(ANSWER_TIMEOUT)
+        _machines.setdefault(current_process(), []).append(self)
+
+    async def _begin(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        self._socket.sendall(b"irq_intercept_in ioapic\n")
+        while True:
+            try:
+                if self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                    break
+            except BlockingIOError:
+                if time.monotonic() < deadline:
+                    await sleep(FASTEST_LOOK)
+                    continue
+            self._give_up()
+        self._answers(1)
+        self._monitor_line()  # a greeting
+        self.qmp("qmp_capabilities")
+        trio.lowlevel.spawn_system_task(self._listen)
+
+    async def _listen(self) -> None:
+        """A system task: interrupts come while nobody asks anything."""
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(self._socket)
+                self._take_lines()
+        except (OSError, ValueError, trio.ClosedResourceError, MachineStoppedError):
+            return  # it was closed, or has ended: whoever asks next is told
+
+    # --- lines ---
+
+    def _take_lines(self) -> list[bytes]:
+        """What has come, but for interrupts, whose listeners are told. It does not wait."""
+        try:
+            part = self._socket.recv(65536, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return []
+        if not part:
+            self._end()
+            raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}")
+        return self._lines(part)
+
+    def _lines(self, part: bytes) -> list[bytes]:
+        *lines, self._buffer = (self._buffer + part).split(b"\n")
+        answers = []
+        for line in lines:
+            if line.startswith(b"IRQ "):
+                self._irq(line)
+            else:
+                answers.append(line)
+        return answers
+
+    def _irq(self, line: bytes) -> None:
+        _, what, number = line.split()
+        pin = int(number)
+        isa = 0 if pin == 2 else pin  # the timer's line is on this input (QEMU, hw/i386/x86.c; MADT: interrupt source override)
+        if what == b"raise" and isa < LINES:
+            self._raised[isa] += 1
+            self.lines.rise(isa, self._raised[isa], self.now())
+
+    def _answers(self, count: int) -> list[bytes]:
+        """The next answers."""
+        found: list[bytes] = []
+        while len(found) < count:
+            try:
+                part = self._socket.recv(65536)
+            except TimeoutError:
+                self.close()
+                raise MachineStoppedError(f"QEMU did not answer within {ANSWER_TIMEOUT:g} s, and was ended") from None
+            except OSError:
+                part = b""
+            if not part:
+                self._end()
+                raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}")
+            found += self._lines(part)
+        return found
+
+    def _ask(self, *lines: str) -> list[bytes]:
+        """The values that these commands are answered with, which are sent at once."""
+        if self._stopped is not None:
+            raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}")
+        try:
+            self._socket.sendall("".join(line + "\n" for line in lines).encode())
+        except OSError:
+            self._end()
+            raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}") from None
+        answers = self._answers(len(lines))
+        for line, answer in zip(lines, answers, strict=True):
+            if not answer.startswith(b"OK"):
+                raise RuntimeError(f"QEMU refuses {line[:80]!r}: {answer.decode()}")
+        return [answer[3:] for answer in answers]
+
+    def _tell(self, *lines: str) -> None:
+        """Commands without an answer that matters. One that stops the machine may not be answered at all."""
+        try:
+            self._ask(*lines)
+        except MachineStoppedError:
+            if self._stopped is None:
+                raise
+
+    # --- the space ---
+
+    def _in(self, port: int, width: int) -> int:
+        return int(self._ask(f"in{WIDTHS[width]} {port:#x}")[0], 16)
+
+    def _out(self, port: int, width: int, value: int) -> None:
+        self._may_go_on()
+        self._tell(f"out{WIDTHS[width]} {port:#x} {value:#x}")
+
+    def _in_block(self, port: int, width: int, count: int) -> bytes:
+        answers = self._ask(*[f"in{WIDTHS[width]} {port:#x}"] * count) if count else []
+        return b"".join(int(each, 16).to_bytes(width, "little") for each in answers)
+
+    def _out_block(self, port: int, width: int, data: bytes) -> None:
+        values = (int.from_bytes(data[at : at + width], "little") for at in range(0, len(data), width))
+        self._may_go_on()
+        if lines := [f"out{WIDTHS[width]} {port:#x} {value:#x}" for value in values]:
+            self._tell(*lines)
+
+    def _read(self, address: int, width: int) -> int:
+        return int(self._ask(f"read{WIDTHS[width]} {address:#x}")[0], 16)
+
+    def _write(self, address: int, width: int, value: int) -> None:
+        self._may_go_on()
+        self._tell(f"write{WIDTHS[width]} {address:#x} {value:#x}")
+
+    def _load(self, address: int, size: int) -> bytes:
+        pieces = [(at, min(LARGEST, address + size - at)) for at in range(address, address + size, LARGEST)]
+        return b"".join(base64.b64decode(self._ask(f"b64read {at:#x} {length:#x}")[0]) for at, length in pieces)
+
+    def _store(self, address: int, data: bytes) -> None:
+        self._may_go_on()
+        for at in range(0, len(data), LARGEST):
+            piece = data[at : at + LARGEST]
+            self._tell(f"b64write {address + at:#x} {len(piece):#x} {base64.b64encode(piece).decode()}")
+
+    def _may_go_on(self) -> None:
+        if self._stopped is not None:
+            raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}")
+
+    def now(self) -> float:
+        """Seconds, of the system's clock: the machine's goes as fast."""
+        return time.monotonic()
+
+    # --- the host's side ---
+
+    def qmp(self, command: str, **arguments: Any) -> Any:
+        """What QEMU's monitor returns (QEMU Machine Protocol). Raises: RuntimeError: it refuses; MachineStoppedError."""
+        self._may_go_on()
+        try:
+            self._monitor.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+            while True:
+                answer = self._monitor_line()
+                if "return" in answer:
+                    return answer["return"]
+                if "error" in answer:
+                    raise RuntimeError(f"QEMU refuses {command}: {answer['error']['desc']}")
+        except OSError as error:
+            raise MachineStoppedError(f"QEMU's monitor does not answer: {error}") from None
+
+    def _monitor_line(self) -> dict[str, Any]:
+        """The next that it says; events of the machine's end are noted. Raises: OSError: it says no more."""
+        while b"\n" not in self._monitor_buffer:
+            part = self._monitor.recv(65536)
+            if not part:
+                raise OSError("it has ended")
+            self._monitor_buffer += part
+        line, self._monitor_buffer = self._monitor_buffer.split(b"\n", 1)
+        said: dict[str, Any] = json.loads(line)
+        if said.get("event") == "SHUTDOWN" and self._stopped is None:
+            reason = REASONS.get(said["data"]["reason"])
+            self._stopped = None if reason is None else (reason, 0)
+        return said
+
+    @property
+    def stopped(self) -> tuple[Stopped, int] | None:
+        """See `IoSpace`."""
+        if self._stopped is None and self._process.poll() is not None:
+            self._end()
+        return self._stopped
+
+    def _end(self) -> None:
+        """QEMU has ended, or is about to: why?"""
+        try:
+            status = self._process.wait(ANSWER_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        try:
+            while self._stopped is None:
+                self._monitor_line()
+        except OSError:
+            if status & 1 and status > 1:
+                self._stopped = (Stopped.DEBUG_EXIT, status >> 1)
+        if self._stopped is None:
+            self._stopped = (Stopped.FAILED, status)
+
+    def _give_up(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._said.seek(0)
+        said = self._said.read().decode(errors="replace").strip()
+        raise MachineStoppedError(f"QEMU does not start: {said or f'no answer within {START_TIMEOUT:g} s'}")
+
+    def close(self) -> None:
+        """Switch it off, as by pulling the plug."""
+        if self._stopped is None:
+            self._stopped = (Stopped.CLOSED, 0)
+        self._process.kill()
+        self._process.wait()
+        if self._socket.fileno() >= 0:
+            with suppress(RuntimeError):  # no loop runs any more, and so nobody listens
+                trio.lowlevel.notify_closing(self._socket)
+        for each in (self._socket, self._monitor, *self.channels.values()):
+            each.close()
+        self._said.close()
+
+
+@cache
+def _rom() -> str:
+    """The path of the firmware: a file without a name, for as long as this OS process lives."""
+    rom = bytearray(b"\xf4" * ROM_SIZE)
+    rom[RESET_VECTOR : RESET_VECTOR + len(SLEEP)] = SLEEP
+    descriptor = os.memfd_create("beamlike-rom", os.MFD_CLOEXEC)
+    os.write(descriptor, rom)
+    return f"/proc/{os.getpid()}/fd/{descriptor}"
+
+
+_machines: dict[Process, list[Qemu]] = {}
+
+
+def _released(process: Process, reason: object) -> None:
+    for each in _machines.pop(process, ()):
+        each.close()
+
+
+on_release.append(_released)
