@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
-from typing import IO, Any, Final, Self
+from typing import IO, Any, Final, NoReturn, Self
 
 import trio
 
@@ -123,24 +123,29 @@ class Qemu(IoSpace):
     async def _begin(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT
         self._socket.sendall(b"irq_intercept_in ioapic\n")
-        while True:
-            try:
-                if self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
-                    break
-            except BlockingIOError:
-                if time.monotonic() < deadline:
-                    await sleep(FASTEST_LOOK)
-                    continue
-            self._give_up()
+        while not self._has_answered():
+            if time.monotonic() > deadline:
+                self._give_up()
+            await sleep(FASTEST_LOOK)
         self._answers(1)
         self._monitor_line()  # a greeting
         self.qmp("qmp_capabilities")
         trio.lowlevel.spawn_system_task(self._listen)
 
+    def _has_answered(self) -> bool:
+        try:
+            if self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                return True
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # it has ended with something unread
+        self._give_up()
+
     async def _listen(self) -> None:
         """A system task: interrupts come while nobody asks anything."""
         try:
-            while True:
+            while self._socket.fileno() >= 0:  # it may be closed before this begins
                 await trio.lowlevel.wait_readable(self._socket)
                 self._take_lines()
         except (OSError, ValueError, trio.ClosedResourceError, MachineStoppedError):
@@ -314,7 +319,7 @@ class Qemu(IoSpace):
         if self._stopped is None:
             self._stopped = (Stopped.FAILED, status)
 
-    def _give_up(self) -> None:
+    def _give_up(self) -> NoReturn:
         self._process.kill()
         self._process.wait()
         self._said.seek(0)
