@@ -6,7 +6,7 @@ from typing import Final
 from weakref import WeakSet
 
 from beamlike import record
-from beamlike.seam import Process, check_access, current_process, on_release, tell
+from beamlike.seam import Process, check_access, current_process, extra, on_release, tell
 
 LINES: Final = 24  # 0 to 15 of the ISA bus, 16 to 23 of PCI
 
@@ -39,6 +39,7 @@ class Lines:
         self._check(line)
         check_access("device", f"irq {line}")
         process = current_process()
+        extra(process)  # so that its end is told to `on_release`
         if process not in self._listeners[line]:
             self._listeners[line].append(process)
 

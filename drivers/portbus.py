@@ -12,12 +12,13 @@ from beamlike.seam import current_layers
 from drivers._portbus import ffi, lib
 from drivers.errors import MachineStoppedError
 from drivers.space import IoSpace, Stopped, _checked_count, _whole
-from drivers.views import refuse_memory, refuse_port
+from drivers.views import View, refuse_memory, refuse_port, view_of
 
 MEBIBYTE: Final = 1 << 20
 FOREVER: Final = (1 << 63) - 1
 NEWS: Final = lib.BL_NEWS
 VALUE: Final = NEWS - 1
+OPEN: Final = view_of(())  # of what is checked already
 
 _in, _out, _in_block, _out_block = lib.bl_in, lib.bl_out, lib.bl_in_block, lib.bl_out_block
 
@@ -89,18 +90,21 @@ class PortBus(IoSpace):
 
     def block_in(self, port: int, width: int, count: int) -> bytes:
         """Read `width` bytes `count` times."""
-        size = _checked_count(count) * width
-        block = ffi.new("uint8_t[]", size)
-        refused = _in_block(self._bus, self._view_now().at, port, width, block, count)
-        if refused:
-            self._settle_port(refused, port, width)
-        return bytes(ffi.buffer(block, size))
+        return self._block_in(self._view_now(), port, width, _checked_count(count))
 
     def block_out(self, port: int, width: int, data: bytes) -> None:
         """Write `width` bytes, and again, until `data` is through."""
-        refused = _out_block(
-            self._bus, self._view_now().at, port, width, ffi.from_buffer(_whole(data, width or 1)), len(data) // (width or 1)
-        )
+        self._block_out(self._view_now(), port, width, _whole(data, width or 1))
+
+    def _block_in(self, view: View, port: int, width: int, count: int) -> bytes:
+        block = ffi.new("uint8_t[]", count * width)
+        refused = _in_block(self._bus, view.at, port, width, block, count)
+        if refused:
+            self._settle_port(refused, port, width)
+        return bytes(ffi.buffer(block))
+
+    def _block_out(self, view: View, port: int, width: int, data: bytes) -> None:
+        refused = _out_block(self._bus, view.at, port, width, ffi.from_buffer(data), len(data) // (width or 1))
         if refused:
             self._settle_port(refused, port, width)
 
@@ -116,24 +120,30 @@ class PortBus(IoSpace):
     # --- memory ---
 
     def _in(self, port: int, width: int) -> int:
-        raise AssertionError("port_in does it")
+        return self._settle_port(_in(self._bus, OPEN.at, port, width), port, width)
 
     def _out(self, port: int, width: int, value: int) -> None:
-        raise AssertionError("port_out does it")
+        self._settle_port(_out(self._bus, OPEN.at, port, width, value), port, width, value)
+
+    def _in_block(self, port: int, width: int, count: int) -> bytes:
+        return self._block_in(OPEN, port, width, count)
+
+    def _out_block(self, port: int, width: int, data: bytes) -> None:
+        self._block_out(OPEN, port, width, data)
 
     def _read(self, address: int, width: int) -> int:
-        return self._settle_memory(lib.bl_read(self._bus, self._view_now().at, address, width), address, width)
+        return self._settle_memory(lib.bl_read(self._bus, OPEN.at, address, width), address, width)
 
     def _write(self, address: int, width: int, value: int) -> None:
-        self._settle_memory(lib.bl_write(self._bus, self._view_now().at, address, width, value), address, width)
+        self._settle_memory(lib.bl_write(self._bus, OPEN.at, address, width, value), address, width)
 
     def _load(self, address: int, size: int) -> bytes:
         block = ffi.new("uint8_t[]", size)
-        self._settle_memory(lib.bl_load(self._bus, self._view_now().at, address, block, size), address, size)
+        self._settle_memory(lib.bl_load(self._bus, OPEN.at, address, block, size), address, size)
         return bytes(ffi.buffer(block))
 
     def _store(self, address: int, data: bytes) -> None:
-        self._settle_memory(lib.bl_store(self._bus, self._view_now().at, address, ffi.from_buffer(data), len(data)), address, len(data))
+        self._settle_memory(lib.bl_store(self._bus, OPEN.at, address, ffi.from_buffer(data), len(data)), address, len(data))
 
     def _settle_memory(self, result: int, address: int, length: int) -> int:
         if result == -errno.ENODEV:

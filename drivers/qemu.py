@@ -26,7 +26,7 @@ from typing import IO, Any, Final, NoReturn, Self
 import trio
 
 from beamlike import sleep
-from beamlike.seam import Process, check_access, current_process, on_release
+from beamlike.seam import Process, check_access, current_process, extra, on_release
 from drivers.errors import MachineStoppedError
 from drivers.interrupts import LINES
 from drivers.space import IoSpace, Stopped
@@ -118,7 +118,9 @@ class Qemu(IoSpace):
                 each.close()
         self._socket.settimeout(ANSWER_TIMEOUT)
         self._monitor.settimeout(ANSWER_TIMEOUT)
-        _machines.setdefault(current_process(), []).append(self)
+        owner = current_process()
+        extra(owner)  # so that its end is told to `on_release`
+        _machines.setdefault(owner, []).append(self)
 
     async def _begin(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT

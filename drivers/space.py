@@ -180,15 +180,17 @@ class IoSpace(ABC):
 
     def may_port(self, port: int, width: int) -> None:
         """Raise what an access to these ports would, without one."""
-        refused = self._view_now().may_port(port, width)
+        view = self._view_now()
+        refused = view.may_port(port, width)
         if refused:
-            refuse_port(current_layers(), refused, port, width)
+            refuse_port(view.layers, refused, port, width)
 
     def may_memory(self, address: int, length: int) -> None:
         """The same of memory."""
-        refused = self._view_now().may_memory(address, length)
+        view = self._view_now()
+        refused = view.may_memory(address, length)
         if refused:
-            refuse_memory(current_layers(), refused, address, length)
+            refuse_memory(view.layers, refused, address, length)
 
     def _may_register(self, address: int, width: int) -> None:
         if width not in (1, 2, 4) or address % width:

@@ -290,6 +290,9 @@ def test_interrupts_come_to_each_who_listens_and_no_more_to_who_has_left_or_ende
             send(boss, "ready")
             send(boss, (await receive(Interrupt, timeout=10)).line)
 
+        def listeners() -> int:
+            return len(io.lines._listeners[0])
+
         _, ref = spawn_monitor(listener, self_pid())
         await receive("ready".__eq__, timeout=10)
         io.lines.attach(0)
@@ -300,6 +303,7 @@ def test_interrupts_come_to_each_who_listens_and_no_more_to_who_has_left_or_ende
         await io.pause(0.01)
         assert await receive(int, timeout=10) == 0
         await receive(lambda message: getattr(message, "ref", None) == ref, timeout=10)
+        assert listeners() == 1
         first, second = await receive(Interrupt, timeout=10), await receive(Interrupt, timeout=10)
         assert second.number == first.number + 1
         io.lines.detach(0)

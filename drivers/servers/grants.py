@@ -1,0 +1,226 @@
+"""Grants: what opening a device gives. Rights to all or a part of it, that overlap nobody's, and that can be taken back (after Arrakis:
+Peter et al., "Arrakis: The Operating System is the Control Plane", OSDI 2014).
+
+Theory of operation. Opening asks the manager once (the control plane): it checks the exclusions of who opens, and that the part is nobody
+else's. From then on (the data plane) the owner, if it is on the machine's node, uses the driver from its own process, and nobody else runs
+in between; from another node it asks the device's server. Each use looks at three things and no more: is it still the owner, is the grant
+still good, are the caller's exclusions still those that were checked. If these have grown, they are checked anew (C1).
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from beamlike import Pid, record, sleep
+from beamlike.seam import current_layers, now, tell
+from drivers.errors import DeviceError
+
+if TYPE_CHECKING:
+    from drivers.servers.device import Device
+
+BROADCAST: Final = b"\xff" * 6
+
+
+class GrantRevokedError(DeviceError):
+    """The grant is no good any more: it was revoked, given back, or somebody who is not its owner uses it."""
+
+
+class DeviceBusyError(DeviceError):
+    """Somebody else has the device, or the part of it that was asked for. The message says who."""
+
+
+class DeviceLostError(DeviceError):
+    """The driver has crashed and is being started again, or is held: the grant stays, and works again after `DeviceBack`."""
+
+
+@record
+class Want:
+    """What part of a device somebody wants, and how fast; as it is, all of it.
+
+    blocks: half-open range of the disk's blocks, which then count from 0.
+    address: a network address of six bytes: frames to it, and to all, are its own, and it sends from no other.
+    udp_port: of these the datagrams to this port only, and it sends from no other.
+    rate: bytes a second, of a disk, or frames a second; more wait.
+    """
+
+    blocks: tuple[int, int] | None = None
+    address: bytes | None = None
+    udp_port: int | None = None
+    rate: float | None = None
+
+
+@record
+class GrantAsked:
+    """To the owner: give this back within so many seconds, by `close`, or it is taken."""
+
+    device: str
+    grant: int
+    seconds: float
+
+
+@record
+class GrantTaken:
+    """To the owner: this is no good any more."""
+
+    device: str
+    grant: int
+    reason: str
+
+
+_numbers = itertools.count(1)
+
+
+class Grant:
+    """Of one owner, at one device. On the machine's node; what a program has is a `Handle`.
+
+    Args:
+        check_access: raises CapabilityError unless the running process may (still) have it.
+    """
+
+    def __init__(self, device: Device, owner: Pid, want: Want, check_access: Callable[[], None]) -> None:
+        self.number = next(_numbers)
+        self.device = device
+        self.owner = owner
+        self.want = want
+        self.check_access = check_access
+        self.is_good = True
+        self.checked = current_layers()
+        self._free_at = now()  # of the rate: when what was done so far is paid for
+
+    def overlaps(self, want: Want) -> bool:
+        """Would both be somebody's at the same time?"""
+        mine = self.want
+        if mine.blocks is not None and want.blocks is not None:
+            return mine.blocks[0] < want.blocks[1] and want.blocks[0] < mine.blocks[1]
+        if mine.address is not None and want.address is not None:
+            return mine.address == want.address and (mine.udp_port is None or want.udp_port is None or mine.udp_port == want.udp_port)
+        return True
+
+    def check(self) -> None:
+        """Raises: GrantRevokedError; CapabilityError: the caller has got exclusions meanwhile that refuse it."""
+        if not self.is_good:
+            raise GrantRevokedError(f"the grant {self.number} for {self.device.name} is no good any more")
+        layers = current_layers()
+        if layers is not self.checked:
+            self.check_access()
+            self.checked = layers
+
+    async def perform(self, command: str, args: tuple[Any, ...]) -> Any:
+        """Run one of the driver's methods, for the owner, in the process that calls this.
+
+        Raises: as `check`; ValueError: it is no command, or not within what was granted; DeviceLostError; DeviceError as the driver does.
+        """
+        self.check()
+        device = self.device
+        if command not in device.kind.commands:
+            raise ValueError(f"{device.name} has no command {command!r}: expected one of {', '.join(sorted(device.kind.commands))}")
+        args, cost = self._restricted(command, args)
+        if self.want.rate is not None and cost:
+            await self._pay(cost, self.want.rate)
+        async with device.lock:
+            self.check()  # it may have been taken while this waited
+            driver = device.driver
+            if driver is None:
+                raise DeviceLostError(f"the driver of {device.name} is being started again: wait for DeviceBack")
+            if device.is_busy:  # somebody has died in the midst of something
+                await device.kind.begin(driver)
+            device.is_busy = True
+            try:
+                result = getattr(driver, command)(*args)
+                if inspect.isawaitable(result):
+                    result = await result
+            except Exception:
+                device.is_busy = False  # a driver that reports something has put the device in order
+                raise
+            device.is_busy = False
+            return result
+
+    def _restricted(self, command: str, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], int]:
+        """The arguments as the driver gets them, and what that costs of the rate."""
+        device = self.device
+        if device.kind.has_blocks and command in ("read", "write"):
+            if len(args) != 2 or type(args[0]) is not int:
+                raise ValueError(f"{command} expects the first block, and a number of blocks or bytes")
+            size = device.driver.sector_size if device.driver is not None else 512
+            first, rest = args
+            count = rest if command == "read" else len(rest) // size
+            if self.want.blocks is not None:
+                start, end = self.want.blocks
+                if type(count) is not int or first < 0 or count < 0 or first + count > end - start:
+                    raise ValueError(f"blocks {first} to {first + count - 1} are not in the {end - start} that were granted, from 0")
+                first += start
+            return (first, rest), count * size
+        if device.kind.has_frames and command == "send" and self.want.address is not None:
+            (frame,) = args
+            if bytes(frame[6:12]) != self.want.address:
+                raise ValueError(f"the frame is from {frame[6:12].hex(':')}, and what was granted is {self.want.address.hex(':')}")
+            if self.want.udp_port is not None and udp_ports(frame)[:1] != (self.want.udp_port,):
+                raise ValueError(f"the frame is no datagram from port {self.want.udp_port}, which is what was granted")
+            return args, 1
+        return args, 1 if device.kind.has_frames and command == "send" else 0
+
+    async def _pay(self, cost: int, rate: float) -> None:
+        """Wait until what was done before is paid for."""
+        self._free_at = max(self._free_at, now())
+        wait = self._free_at - now()
+        self._free_at += cost / rate
+        if wait > 0:
+            await sleep(wait)
+
+    def takes(self, frame: bytes) -> bool:
+        """Is it for its owner? Broadcasts are for all of them."""
+        want = self.want
+        if want.address is None:
+            return True
+        to = frame[:6]
+        if to == BROADCAST:
+            return want.udp_port is None or frame[12:14] != b"\x08\x00" or want.udp_port in udp_ports(frame)[1:]
+        return to == want.address and (want.udp_port is None or want.udp_port in udp_ports(frame)[1:])
+
+    def end(self, reason: str) -> None:
+        """It is no good any more."""
+        if self.is_good:
+            self.is_good = False
+            self.device.grants.remove(self)
+            _grants.pop(self.number, None)
+            tell(self.owner, GrantTaken(self.device.name, self.number, reason))
+
+
+_grants: dict[int, Grant] = {}
+
+
+def give(device: Device, owner: Pid, want: Want, check_access: Callable[[], None]) -> Grant:
+    """Give a part of a device to a process. Raises: DeviceBusyError: it, or some of it, is somebody's."""
+    for other in device.grants:
+        if other.overlaps(want):
+            raise DeviceBusyError(f"{device.name} {_part(want)} is not free: {other.owner} has {_part(other.want)}")
+    grant = Grant(device, owner, want, check_access)
+    device.grants.append(grant)
+    _grants[grant.number] = grant
+    return grant
+
+
+def grant_of(number: int) -> Grant | None:
+    """The good grant of this number."""
+    return _grants.get(number)
+
+
+def _part(want: Want) -> str:
+    if want.blocks is not None:
+        return f"blocks {want.blocks[0]} to {want.blocks[1] - 1}"
+    if want.address is not None:
+        return want.address.hex(":") + ("" if want.udp_port is None else f", port {want.udp_port}")
+    return "all of it"
+
+
+def udp_ports(frame: bytes) -> tuple[int, ...]:
+    """Source and destination of a frame that is a UDP datagram in IPv4, whole and the first fragment; else nothing."""
+    if len(frame) < 42 or frame[12:14] != b"\x08\x00" or frame[14] >> 4 != 4 or frame[23] != 17:
+        return ()
+    at = 14 + (frame[14] & 15) * 4
+    if frame[14] & 15 < 5 or len(frame) < at + 8 or int.from_bytes(frame[20:22], "big") & 0x1FFF:
+        return ()
+    return int.from_bytes(frame[at : at + 2], "big"), int.from_bytes(frame[at + 2 : at + 4], "big")

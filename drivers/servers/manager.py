@@ -1,0 +1,157 @@
+"""The device manager: the control plane of a machine's devices. It supervises their servers, and hands them out.
+
+A device whose driver cannot come up is tried again, with growing pauses, and held after too many times: the others do not notice.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import caps
+from beamlike import Backoff, Caller, ChildSpec, Down, GenServer, Pid, Supervisor, monitor, record, self_pid, send_after
+from beamlike.seam import tell
+from drivers.errors import DeviceAbsentError, DeviceError
+from drivers.servers import grants
+from drivers.servers.device import Device
+from drivers.servers.grants import DeviceLostError, Grant, GrantAsked, GrantRevokedError, Want
+from drivers.servers.server import DeviceServer, Failed
+
+INTENSITY, PERIOD = 10, 5.0  # restarts of a driver in so many seconds, before it is held
+BACKOFF: Final = Backoff(first=0.001, most=1.0)
+
+
+@record
+class Open:
+    """Asked by `open_device`; the answer is Opened."""
+
+    name: str
+    want: Want
+
+
+@record
+class Opened:
+    grant: int
+    server: Pid | None
+
+
+@record
+class Close:
+    grant: int
+
+
+@record
+class Revoke:
+    name: str
+    seconds: float
+
+
+@record
+class List:
+    pass
+
+
+@record
+class Where:
+    grant: int
+
+
+@record
+class _Due:
+    grant: int
+
+
+class DeviceManager(GenServer, guarded=True):
+    """See the module. `DeviceManager.start_link(devices)`; it is asked by the functions in opening.py."""
+
+    child_type = "supervisor"
+
+    async def init(self, devices: list[Device], intensity: int = INTENSITY, period: float = PERIOD) -> None:
+        self.devices = {each.name: each for each in devices}
+        for grant in self._grants():
+            grant.end("the device manager was started again")
+        if len(self.devices) != len(devices):
+            raise ValueError(f"two devices have one name: {', '.join(sorted(each.name for each in devices))}")
+        self.owners: dict[Pid, Any] = {}  # and the refs of our monitors
+        specs = [ChildSpec.of(DeviceServer, each, id=each.name) for each in devices]
+        self.supervisor = await Supervisor.start_link(specs, intensity=intensity, period=period, backoff=BACKOFF, hold=True)
+
+    async def handle_call(self, request: Any, caller: Caller) -> Any:
+        try:
+            return self._answer(request, caller)
+        except (DeviceError, ValueError) as error:
+            return Failed(type(error).__name__, str(error))
+
+    def _answer(self, request: Any, caller: Caller) -> Any:
+        match request:
+            case List():
+                return [each.info() for each in self.devices.values()]
+            case Open(name, want):
+                return self._open(name, want, caller.pid)
+            case Close(number):
+                self._grant(number, caller.pid).end("closed")
+                return None
+            case Where(number):
+                return self._grant(number, caller.pid).device.server
+            case Revoke(name, seconds):
+                return self._revoke(self._device(name), seconds)
+        raise ValueError(f"the device manager is asked by its functions, not with {request!r:.80}")
+
+    async def handle_info(self, message: Any) -> None:
+        match message:
+            case Down(sender=pid):
+                self.owners.pop(pid, None)
+                for grant in self._grants():
+                    if grant.owner == pid:
+                        grant.end("its owner has ended")
+            case _Due(number) if (found := grants.grant_of(number)) is not None:
+                found.end("it was not given back in time")
+
+    def _open(self, name: str, want: Want, owner: Pid) -> Opened:
+        device = self._device(name)
+        device.check_access()
+        _check_want(device, want)
+        grant = grants.give(device, owner, want, device.check_access)
+        if owner not in self.owners:
+            self.owners[owner] = monitor(owner)
+        return Opened(grant.number, device.server)
+
+    def _revoke(self, device: Device, seconds: float) -> int:
+        caps.check("device", device.name)
+        for grant in device.grants:
+            tell(grant.owner, GrantAsked(device.name, grant.number, seconds))
+            send_after(seconds, self_pid(), _Due(grant.number))
+        return len(device.grants)
+
+    def _device(self, name: str) -> Device:
+        device = self.devices.get(name)
+        if device is None:
+            raise DeviceAbsentError(f"there is no device {name!r}: expected one of {', '.join(self.devices) or 'none'}")
+        return device
+
+    def _grants(self) -> list[Grant]:
+        return [grant for device in self.devices.values() for grant in device.grants]
+
+    def _grant(self, number: int, owner: Pid) -> Grant:
+        grant = grants.grant_of(number)
+        if grant is None or grant.owner != owner or grant.device not in self.devices.values():
+            raise GrantRevokedError(f"{owner} has no grant {number} any more")
+        return grant
+
+
+def _check_want(device: Device, want: Want) -> None:
+    if want.blocks is not None:
+        if not device.kind.has_blocks:
+            raise ValueError(f"{device.name} is a {device.kind.name}, and has no blocks")
+        if device.driver is None:
+            raise DeviceLostError(f"{device.name} is not ready yet")
+        start, end = want.blocks
+        if not 0 <= start < end <= device.driver.sectors:
+            raise ValueError(f"blocks {start} to {end - 1} are not on {device.name}, which has {device.driver.sectors}")
+    if (want.address is not None or want.udp_port is not None) and not device.kind.has_frames:
+        raise ValueError(f"{device.name} is a {device.kind.name}, and has no frames")
+    if want.address is not None and (type(want.address) is not bytes or len(want.address) != 6):
+        raise ValueError(f"{want.address!r} is no network address: expected 6 bytes")
+    if want.udp_port is not None and want.address is None:
+        raise ValueError("udp_port divides the frames of an address, which is missing")
+    if want.rate is not None and not want.rate > 0:
+        raise ValueError(f"{want.rate!r} is no rate: expected a number > 0")

@@ -1,0 +1,141 @@
+"""Having a device: what programs call."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Self
+
+from beamlike import CallError, Pid, call, self_pid
+from drivers.errors import DeviceAbsentError, DeviceError, DeviceTimeoutError, MachineStoppedError
+from drivers.servers import grants
+from drivers.servers.device import DeviceInfo
+from drivers.servers.grants import DeviceBusyError, DeviceLostError, GrantRevokedError, Want
+from drivers.servers.manager import Close, List, Open, Opened, Revoke, Where
+from drivers.servers.server import Command, Failed
+
+CALL_TIMEOUT: Final = 60.0  # seconds for a command from another node: drivers have deadlines of their own
+
+_ERRORS: Final[dict[str, type[Exception]]] = {
+    each.__name__: each
+    for each in (
+        ValueError,
+        DeviceBusyError,
+        DeviceLostError,
+        GrantRevokedError,
+        DeviceError,
+        DeviceAbsentError,
+        DeviceTimeoutError,
+        MachineStoppedError,
+    )
+}
+
+
+class Handle:
+    """A device, or a part of one, that the calling process has opened. Not for others: it counts who uses it.
+
+    `await handle.do("read", 0, 8)` runs a method of the driver, on its node in this very process, from elsewhere in the device's server.
+    """
+
+    def __init__(self, manager: Any, name: str, opened: Opened) -> None:
+        self.name = name
+        self.number = opened.grant
+        self._manager = manager
+        self._server = opened.server
+        self._grant = grants.grant_of(opened.grant) if _is_here(manager) else None
+
+    async def do(self, command: str, *args: Any) -> Any:
+        """Run a method of the driver.
+
+        Raises:
+            ValueError: there is no such command, or it is not within what was granted.
+            GrantRevokedError, DeviceLostError: see there.
+            CapabilityError: the caller has got exclusions since, that refuse the device.
+            DeviceError: what the driver says.
+        """
+        if self._grant is not None:
+            if self._grant.owner != self_pid():
+                raise GrantRevokedError(f"{self.name} was opened by {self._grant.owner}, not by {self_pid()}")
+            return await self._grant.perform(command, args)
+        return await self._ask(Command(self.number, command, args))
+
+    async def _ask(self, command: Command, is_again: bool = False) -> Any:
+        if self._server is None:
+            self._server = await _call(self._manager, Where(self.number))
+        if self._server is None:
+            raise DeviceLostError(f"the driver of {self.name} is being started again: wait for DeviceBack")
+        try:
+            return _checked(await call(self._server, command, timeout=CALL_TIMEOUT))
+        except CallError as error:
+            self._server = None
+            if error.reason == "noproc" and not is_again:
+                return await self._ask(command, True)
+            raise DeviceLostError(f"the driver of {self.name} has ended: {error}") from error
+
+    async def close(self) -> None:
+        """Give it back. Does nothing if it is no good any more."""
+        try:
+            await _call(self._manager, Close(self.number))
+        except GrantRevokedError:
+            return
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+
+def _is_here(manager: Any) -> bool:
+    return type(manager) is str or (type(manager) is Pid and manager.node == self_pid().node)
+
+
+async def _call(manager: Any, request: Any) -> Any:
+    return _checked(await call(manager, request))
+
+
+def _checked(answer: Any) -> Any:
+    """Raises what an answer stands for."""
+    if type(answer) is Failed:
+        raise _ERRORS.get(answer.kind, DeviceError)(answer.text)
+    return answer
+
+
+async def open_device(
+    manager: Any,
+    name: str,
+    *,
+    blocks: tuple[int, int] | None = None,
+    address: bytes | None = None,
+    udp_port: int | None = None,
+    rate: float | None = None,
+) -> Handle:
+    """Have a device, or a part of it, until `close`, or the end of this process. See `Want`.
+
+    While it lasts, the process gets `DeviceData`, `DeviceLost`, `DeviceBack`, `GrantAsked` and `GrantTaken` messages.
+
+    Raises:
+        DeviceAbsentError: there is no such device.
+        DeviceBusyError: somebody has it, or some of it.
+        DeviceLostError: its driver is not up, and so it is not known which blocks there are.
+        ValueError: it cannot be divided like that.
+        CallError: ("refused", text): an exclusion refuses the device, its ports, memory or interrupts.
+    """
+    return Handle(
+        manager,
+        name,
+        await _call(manager, Open(name, ALL if blocks is address is udp_port is rate is None else Want(blocks, address, udp_port, rate))),
+    )
+
+
+async def list_devices(manager: Any) -> list[DeviceInfo]:
+    """All devices, and who has them."""
+    found: list[DeviceInfo] = await _call(manager, List())
+    return found
+
+
+async def revoke_device(manager: Any, name: str, timeout: float = 5.0) -> int:
+    """Ask all who have a grant for a device to give it back, and take it after `timeout` seconds. To how many it was said.
+
+    Raises: DeviceAbsentError; CallError ("refused", text): `("device", name)` is excluded.
+    """
+    told: int = await _call(manager, Revoke(name, timeout))
+    return told

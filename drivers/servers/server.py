@@ -1,0 +1,76 @@
+"""The server of a device: it brings the device up, takes its interrupts, and works for owners on other nodes.
+
+Erlang's port contract, with a device for the port: one owner for what is granted to it; its commands are calls, what comes from the device
+are messages to it (`DeviceData`), its end gives the device back, and the crash of the driver is told to it (`DeviceLost`, `DeviceBack`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from beamlike import Caller, Continue, GenServer, record
+from beamlike.seam import current_process, tell
+from drivers.errors import DeviceError
+from drivers.interrupts import Interrupt
+from drivers.servers.device import Device, DeviceData
+from drivers.servers.grants import GrantRevokedError, grant_of
+
+
+@record
+class Command:
+    """A call to a device's server, by the owner of a grant."""
+
+    grant: int
+    name: str
+    args: tuple[Any, ...]
+
+
+@record
+class Failed:
+    """The answer to a command that failed: the name of the exception, and its text."""
+
+    kind: str
+    text: str
+
+
+class DeviceServer(GenServer, guarded=True):
+    """One for each device. A driver that fails ends it, and its supervisor starts it again, from a reset of the device on."""
+
+    async def init(self, device: Device) -> Continue:
+        self.device = device
+        device.serve(current_process())
+        return Continue("begin")
+
+    async def handle_continue(self, value: Any) -> None:
+        device = self.device
+        async with device.lock:  # an owner may be in the midst of something
+            driver = device.make(device.io)
+            await device.kind.begin(driver)
+            for line in device.lines:
+                device.io.lines.attach(line)
+            device.up(driver)
+
+    async def handle_call(self, request: Any, caller: Caller) -> Any:
+        if type(request) is not Command:
+            return Failed("ValueError", f"{self.device.name} is asked by the handle that open_device() gave, not with {request!r:.80}")
+        grant = grant_of(request.grant)
+        if grant is None or grant.device is not self.device or grant.owner != caller.pid:
+            return Failed(GrantRevokedError.__name__, f"{caller.pid} has no grant {request.grant} for {self.device.name}")
+        try:
+            return await grant.perform(request.name, request.args)
+        except (DeviceError, ValueError) as error:  # the owner's affair: the device is as it was
+            return Failed(type(error).__name__, str(error))
+
+    async def handle_info(self, message: Any) -> None:
+        if type(message) is Interrupt and self.device.kind.interrupted is not None:
+            await self._handle_interrupt()
+
+    async def _handle_interrupt(self) -> None:
+        device = self.device
+        assert device.kind.interrupted is not None
+        async with device.lock:
+            found = await device.kind.interrupted(device.driver)
+        for data in found:
+            for grant in list(device.grants):
+                if not device.kind.has_frames or grant.takes(data):
+                    tell(grant.owner, DeviceData(device.name, data))
