@@ -47,15 +47,17 @@ ffibuilder.cdef("""
     int bl_event_next(bl_bus *bus, bl_event *event);
     int bl_fault_add(bl_bus *bus, bl_fault fault);
     void bl_fault_clear(bl_bus *bus);
+
+    int bl_io_ask(volatile uint32_t *block, uint32_t command, uint32_t width, uint32_t at, uint32_t value, uint32_t looks);
 """)
 for each in MODELS:
     ffibuilder.cdef(declarations(each))
 
 ffibuilder.set_source(
     "drivers._portbus",
-    '#include "bus.h"\n' + "".join(f'#include "{each.removeprefix("drivers/")}"\n' for each in MODELS),
-    sources=["drivers/c/view.c", "drivers/c/bus.c", *sorted(glob("drivers/models/*.c"))],
-    depends=["drivers/c/view.h", "drivers/c/bus.h", *MODELS],
+    '#include "bus.h"\n#include "mailslot.h"\n' + "".join(f'#include "{each.removeprefix("drivers/")}"\n' for each in MODELS),
+    sources=[*sorted(glob("drivers/c/*.c")), *sorted(glob("drivers/models/*.c"))],
+    depends=[*sorted(glob("drivers/c/*.h")), *MODELS],
     include_dirs=["drivers/c", "drivers/models", "drivers"],
     extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter"],
 )

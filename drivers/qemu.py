@@ -13,10 +13,12 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,6 +26,7 @@ from functools import cache
 from typing import IO, Any, Final, NoReturn, Self
 
 import trio
+import trio.lowlevel
 
 from beamlike import sleep
 from beamlike.seam import Process, check_access, current_process, extra, on_release
@@ -32,7 +35,8 @@ from drivers.interrupts import LINES
 from drivers.space import IoSpace, Stopped
 
 QEMU: Final = "qemu-system-x86_64"
-ROM_SIZE, RESET_VECTOR, SLEEP = 65536, 0xFFF0, b"\xfa\xf4\xeb\xfd"  # cli; hlt; jmp to hlt
+ROM_SIZE, RESET_VECTOR = 65536, 0xFFF0
+SLEEP, TO_BEGINNING = b"\xfa\xf4\xeb\xfd", b"\xe9\x0d\x00"  # cli; hlt; jmp to hlt, and jmp to the ROM's first byte
 FASTEST_LOOK: Final = 0.002  # seconds between two looks whether it has begun
 START_TIMEOUT, ANSWER_TIMEOUT = 20.0, 10.0
 LARGEST: Final = 1 << 20  # bytes of a block that goes in one line
@@ -47,6 +51,9 @@ class Qemu(IoSpace):
     """
 
     name = "qemu"
+    firmware = b""
+    """What runs at reset, instead of the sleep."""
+    machine_options = ""
 
     @classmethod
     async def start(cls, *options: str, machine: str = "pc", memory: int = 16, channels: Sequence[str] = ()) -> Self:
@@ -82,6 +89,7 @@ class Qemu(IoSpace):
         self._raised = [0] * LINES
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         theirs: list[socket.socket] = []
+        self._lock = threading.RLock()  # of the sockets: threads of processes make accesses, too
 
         def channel(name: str) -> tuple[socket.socket, list[str]]:
             ours, their_end = socket.socketpair()
@@ -96,11 +104,12 @@ class Qemu(IoSpace):
             more += option
         command = [
             *("setpriv", "--pdeathsig=KILL", QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-            *("-machine", machine, "-accel", "tcg", "-m", f"{memory}M", "-bios", _rom()),
+            *("-machine", machine + self.machine_options, "-accel", "tcg", "-m", f"{memory}M", "-bios", _rom(self.firmware)),
             *qtest,
             *("-qtest", "chardev:qtest", "-qtest-log", "/dev/null"),
             *monitor,
             *("-mon", "chardev=qmp,mode=control"),
+            *self._more_options(memory),
             *more,
             *options,
         ]
@@ -110,7 +119,7 @@ class Qemu(IoSpace):
                 stdin=subprocess.DEVNULL,
                 stdout=self._said,
                 stderr=self._said,
-                pass_fds=[each.fileno() for each in theirs],
+                pass_fds=[*self._more_descriptors(), *(each.fileno() for each in theirs)],
                 start_new_session=True,
             )
         finally:
@@ -121,6 +130,12 @@ class Qemu(IoSpace):
         owner = current_process()
         extra(owner)  # so that its end is told to `on_release`
         _machines.setdefault(owner, []).append(self)
+
+    def _more_options(self, memory: int) -> list[str]:
+        return []
+
+    def _more_descriptors(self) -> list[int]:
+        return []
 
     async def _begin(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT
@@ -149,7 +164,13 @@ class Qemu(IoSpace):
         try:
             while self._socket.fileno() >= 0:  # it may be closed before this begins
                 await trio.lowlevel.wait_readable(self._socket)
-                self._take_lines()
+                if self._lock.acquire(blocking=False):  # else a thread takes what has come
+                    try:
+                        self._take_lines()
+                    finally:
+                        self._lock.release()
+                else:
+                    await trio.lowlevel.checkpoint()
         except (OSError, ValueError, trio.ClosedResourceError, MachineStoppedError):
             return  # it was closed, or has ended: whoever asks next is told
 
@@ -161,6 +182,8 @@ class Qemu(IoSpace):
             part = self._socket.recv(65536, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return []
+        except OSError:
+            part = b""
         if not part:
             self._end()
             raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}")
@@ -205,12 +228,13 @@ class Qemu(IoSpace):
         """The values that these commands are answered with, which are sent at once."""
         if self._stopped is not None:
             raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}")
-        try:
-            self._socket.sendall("".join(line + "\n" for line in lines).encode())
-        except OSError:
-            self._end()
-            raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}") from None
-        answers = self._answers(len(lines))
+        with self._lock:
+            try:
+                self._socket.sendall("".join(line + "\n" for line in lines).encode())
+            except OSError:
+                self._end()
+                raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}") from None
+            answers = self._answers(len(lines))
         for line, answer in zip(lines, answers, strict=True):
             if not answer.startswith(b"OK"):
                 raise RuntimeError(f"QEMU refuses {line[:80]!r}: {answer.decode()}")
@@ -274,18 +298,31 @@ class Qemu(IoSpace):
         """What QEMU's monitor returns (QEMU Machine Protocol). Raises: RuntimeError: it refuses; MachineStoppedError."""
         self._may_go_on()
         try:
-            self._monitor.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
-            while True:
-                answer = self._monitor_line()
-                if "return" in answer:
-                    return answer["return"]
-                if "error" in answer:
-                    raise RuntimeError(f"QEMU refuses {command}: {answer['error']['desc']}")
+            with self._lock:
+                self._monitor.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+                while True:
+                    answer = self._monitor_line()
+                    if self._stopped is not None:  # it ends, and may answer no more, nor be through before it has
+                        self._process.kill()
+                        raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}")
+                    if "return" in answer:
+                        return answer["return"]
+                    if "error" in answer:
+                        raise RuntimeError(f"QEMU refuses {command}: {answer['error']['desc']}")
         except OSError as error:
-            raise MachineStoppedError(f"QEMU's monitor does not answer: {error}") from None
+            self._end()
+            raise MachineStoppedError(f"QEMU's monitor does not answer: {error}: {self._stopped!r}") from None
 
     def _monitor_line(self) -> dict[str, Any]:
-        """The next that it says; events of the machine's end are noted. Raises: OSError: it says no more."""
+        """The next that it says. Raises: OSError: it says no more; MachineStoppedError."""
+        while b"\n" not in self._monitor_buffer:
+            ready, _, _ = select.select([self._monitor, self._socket], [], [], ANSWER_TIMEOUT)
+            if self._monitor in ready or not ready:
+                break
+            self._take_lines()  # QEMU waits, and its devices, until there is room for more interrupts
+        return self._next_monitor_line()
+
+    def _next_monitor_line(self) -> dict[str, Any]:
         while b"\n" not in self._monitor_buffer:
             part = self._monitor.recv(65536)
             if not part:
@@ -293,9 +330,8 @@ class Qemu(IoSpace):
             self._monitor_buffer += part
         line, self._monitor_buffer = self._monitor_buffer.split(b"\n", 1)
         said: dict[str, Any] = json.loads(line)
-        if said.get("event") == "SHUTDOWN" and self._stopped is None:
-            reason = REASONS.get(said["data"]["reason"])
-            self._stopped = None if reason is None else (reason, 0)
+        if said.get("event") == "SHUTDOWN" and self._stopped is None and (reason := REASONS.get(said["data"]["reason"])):
+            self._stopped = (reason, 0)
         return said
 
     @property
@@ -307,6 +343,8 @@ class Qemu(IoSpace):
 
     def _end(self) -> None:
         """QEMU has ended, or is about to: why?"""
+        if self._stopped is not None:
+            return
         try:
             status = self._process.wait(ANSWER_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -314,7 +352,7 @@ class Qemu(IoSpace):
             status = self._process.wait()
         try:
             while self._stopped is None:
-                self._monitor_line()
+                self._next_monitor_line()
         except OSError:
             if status & 1 and status > 1:
                 self._stopped = (Stopped.DEBUG_EXIT, status >> 1)
@@ -343,10 +381,12 @@ class Qemu(IoSpace):
 
 
 @cache
-def _rom() -> str:
-    """The path of the firmware: a file without a name, for as long as this OS process lives."""
+def _rom(firmware: bytes) -> str:
+    """The path of a ROM with it: a file without a name, for as long as this OS process lives."""
     rom = bytearray(b"\xf4" * ROM_SIZE)
-    rom[RESET_VECTOR : RESET_VECTOR + len(SLEEP)] = SLEEP
+    rom[: len(firmware)] = firmware
+    vector = TO_BEGINNING if firmware else SLEEP
+    rom[RESET_VECTOR : RESET_VECTOR + len(vector)] = vector
     descriptor = os.memfd_create("beamlike-rom", os.MFD_CLOEXEC)
     os.write(descriptor, rom)
     return f"/proc/{os.getpid()}/fd/{descriptor}"

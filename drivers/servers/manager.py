@@ -5,11 +5,12 @@ A device whose driver cannot come up is tried again, with growing pauses, and he
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 import caps
-from beamlike import Backoff, Caller, ChildSpec, Down, GenServer, Pid, Supervisor, monitor, record, self_pid, send_after
-from beamlike.seam import tell
+from beamlike import Backoff, Caller, ChildSpec, Down, GenServer, Pid, Supervisor, monitor, record
+from beamlike.seam import Timer, now, push_timer, tell
 from drivers.errors import DeviceAbsentError, DeviceError
 from drivers.servers import grants
 from drivers.servers.device import Device
@@ -17,7 +18,7 @@ from drivers.servers.grants import DeviceLostError, Grant, GrantAsked, GrantRevo
 from drivers.servers.server import DeviceServer, Failed
 
 INTENSITY, PERIOD = 10, 5.0  # restarts of a driver in so many seconds, before it is held
-BACKOFF: Final = Backoff(first=0.001, most=1.0)
+BACKOFF: Final = Backoff(first=0.001, most=0.05)
 
 
 @record
@@ -52,11 +53,6 @@ class List:
 
 @record
 class Where:
-    grant: int
-
-
-@record
-class _Due:
     grant: int
 
 
@@ -98,13 +94,11 @@ class DeviceManager(GenServer, guarded=True):
 
     async def handle_info(self, message: Any) -> None:
         match message:
-            case Down(sender=pid):
+            case Down(object=pid):
                 self.owners.pop(pid, None)
                 for grant in self._grants():
                     if grant.owner == pid:
                         grant.end("its owner has ended")
-            case _Due(number) if (found := grants.grant_of(number)) is not None:
-                found.end("it was not given back in time")
 
     def _open(self, name: str, want: Want, owner: Pid) -> Opened:
         device = self._device(name)
@@ -119,7 +113,7 @@ class DeviceManager(GenServer, guarded=True):
         caps.check("device", device.name)
         for grant in device.grants:
             tell(grant.owner, GrantAsked(device.name, grant.number, seconds))
-            send_after(seconds, self_pid(), _Due(grant.number))
+            push_timer(Timer(None, None, partial(_take, grant), seconds, None), now() + seconds)
         return len(device.grants)
 
     def _device(self, name: str) -> Device:
@@ -136,6 +130,12 @@ class DeviceManager(GenServer, guarded=True):
         if grant is None or grant.owner != owner or grant.device not in self.devices.values():
             raise GrantRevokedError(f"{owner} has no grant {number} any more")
         return grant
+
+
+def _take(grant: Grant) -> bool:
+    """The time to give it back is over."""
+    grant.end("it was not given back in time")
+    return False
 
 
 def _check_want(device: Device, want: Want) -> None:

@@ -119,11 +119,7 @@ async def open_device(
         ValueError: it cannot be divided like that.
         CallError: ("refused", text): an exclusion refuses the device, its ports, memory or interrupts.
     """
-    return Handle(
-        manager,
-        name,
-        await _call(manager, Open(name, ALL if blocks is address is udp_port is rate is None else Want(blocks, address, udp_port, rate))),
-    )
+    return Handle(manager, name, await _call(manager, Open(name, Want(blocks, address, udp_port, rate))))
 
 
 async def list_devices(manager: Any) -> list[DeviceInfo]:

@@ -1,4 +1,4 @@
-"""The same tests on the port bus's models and on QEMU's devices."""
+"""The same tests on the port bus's models and on QEMU's devices, which are accessed by QEMU and by a processor of its own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import pytest
 from machines import Check, Play, needs_qemu
 
 from beamlike import run
-from drivers import PortBus, Qemu
+from drivers import IoServer, PortBus, Qemu
+
+MACHINES = {"qemu": Qemu, "io_server": IoServer}
 
 
-@pytest.fixture(params=["portbus", pytest.param("qemu", marks=needs_qemu)])
+@pytest.fixture(params=["portbus", *(pytest.param(name, marks=needs_qemu) for name in MACHINES)])
 def play(request: pytest.FixtureRequest) -> Play:
     """`play(check, models, qemu=["-device", …], channels=[…])`: what `check(io)` returns, in a process, with such a machine.
 
@@ -31,7 +33,7 @@ def play(request: pytest.FixtureRequest) -> Play:
             return await check(bus)
 
         async def on_qemu() -> Any:
-            with closing(await Qemu.start(*(qemu or []), **options)) as machine:
+            with closing(await MACHINES[request.param].start(*(qemu or []), **options)) as machine:
                 return await check(machine)
 
         return run(on_portbus if request.param == "portbus" else on_qemu)

@@ -76,8 +76,8 @@ def test_each_period_is_an_interrupt(play: Play, mode: Mode) -> None:
 def test_the_terminal_count_interrupts_once(play: Play) -> None:
     async def check(io: IoSpace) -> None:
         pit = Pit(io)
-        pit.start(0, Mode.TERMINAL_COUNT, HERTZ // 1000)
         io.lines.attach(0)
+        pit.start(0, Mode.TERMINAL_COUNT, HERTZ // 1000)
         await io.pause(0.02)
         await receive(Interrupt, timeout=5)
         with pytest.raises(TimeoutError):

@@ -1,0 +1,272 @@
+"""Devices as processes: servers, owners, grants. With the timer, whose commands are done at once and which interrupts."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from machines import Play
+from test_space import as_limited
+
+import caps
+from beamlike import CallError, Pid, exit, monitor, process_flag, receive, self_pid, send, spawn, spawn_monitor, tighten
+from drivers import DeviceAbsentError, DeviceError, IoSpace
+from drivers.devices.pit import Mode, Pit
+from drivers.servers.device import Device, DeviceBack, DeviceData, DeviceLost, Kind
+from drivers.servers.grants import DeviceBusyError, DeviceLostError, GrantAsked, GrantRevokedError, GrantTaken
+from drivers.servers.kinds import TIMER
+from drivers.servers.manager import DeviceManager
+from drivers.servers.opening import list_devices, open_device, revoke_device
+
+PIT = [("pit",)]
+ODD = [("port_io", 0x41, 0x42), ("device", "irq 0"), ("device", "timer"), ("only", ("port_io", 0x43, 0x44))]
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Any:
+    logging.getLogger("beamlike").setLevel(logging.CRITICAL)
+    yield
+    logging.getLogger("beamlike").setLevel(logging.NOTSET)
+
+
+def timer(io: IoSpace, name: str = "timer", kind: Kind = TIMER) -> Device:
+    return Device(io, name, kind, "8254", Pit, ports=((0x40, 0x44),), lines=(0,))
+
+
+async def start(*devices: Device, **options: Any) -> Pid:
+    manager = await DeviceManager.start_link(list(devices), *options.values())
+    for each in devices:
+        await ready(manager, each.name)
+    return manager
+
+
+async def ready(manager: Pid, name: str) -> Pid:
+    """Its server, when it is up."""
+    while True:
+        (info,) = [each for each in await list_devices(manager) if each.name == name]
+        if info.state == "ready":
+            break
+    handle = await open_device(manager, name)
+    server = handle._server
+    await handle.close()
+    await receive(GrantTaken, timeout=5)
+    assert server is not None
+    return server
+
+
+def test_an_owner_has_commands_and_what_the_device_tells(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        manager = await start(timer(io))
+        async with await open_device(manager, "timer") as handle:
+            await handle.do("start", 2, Mode.SQUARE_WAVE, 5000)
+            assert (await handle.do("status", 2)).mode is Mode.SQUARE_WAVE
+            await handle.do("start", 0, Mode.TERMINAL_COUNT, 1000)
+            await io.pause(0.002)
+            assert await receive(DeviceData, timeout=5) == DeviceData("timer", "tick")
+            with pytest.raises(ValueError, match=r"no command 'inb': expected one of read, start, start_periodic, status"):
+                await handle.do("inb", 0x40)
+        with pytest.raises(GrantRevokedError):
+            await handle.do("read", 0)
+        await handle.close()  # once more: nothing
+
+    play(check, PIT)
+
+
+def test_a_device_has_one_owner_and_the_next_one_when_that_has_ended(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        manager = await start(timer(io))
+
+        async def owner(boss: Pid) -> None:
+            await open_device(manager, "timer")
+            send(boss, "mine")
+            await receive("go".__eq__)
+
+        pid, ref = spawn_monitor(owner, self_pid())
+        await receive("mine".__eq__, timeout=5)
+        with pytest.raises(DeviceBusyError, match=r"timer all of it is not free: .* has all of it"):
+            await open_device(manager, "timer")
+        (info,) = await list_devices(manager)
+        assert info.owners == (pid,)
+        exit(pid, "kill")
+        await receive(lambda message: getattr(message, "ref", None) == ref, timeout=5)
+        handle = await open_device(manager, "timer")
+        assert 0 <= await handle.do("read", 0) < 65536
+
+        async def other(boss: Pid) -> None:
+            with pytest.raises(GrantRevokedError, match="was opened by"):
+                await handle.do("read", 0)
+            send(boss, "refused")
+
+        spawn(other, self_pid())
+        await receive("refused".__eq__, timeout=5)
+
+    play(check, PIT)
+
+
+def test_a_driver_that_crashes_is_restarted_and_its_owner_is_told(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        manager = await start(timer(io), timer(io, "other"), most=1000)
+        server = await ready(manager, "timer")
+        handle = await open_device(manager, "timer")
+        for _ in range(20):
+            exit(server, "kill")
+            assert await receive(DeviceLost, timeout=5) == DeviceLost("timer", "killed")
+            with pytest.raises(DeviceLostError, match="wait for DeviceBack"):
+                await handle.do("read", 0)
+            back = await receive(DeviceBack, timeout=5)
+            assert back.device == "timer"
+            assert back.server != server
+            server = back.server
+            assert (await handle.do("status", 0)).mode is Mode.TERMINAL_COUNT
+        states = {each.name: each.state for each in await list_devices(manager)}
+        assert states == {"timer": "ready", "other": "ready"}
+
+    play(check, PIT)
+
+
+def test_a_driver_that_cannot_come_up_is_held_and_the_others_do_not_notice(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        tries = []
+
+        async def fail(driver: Any) -> None:
+            tries.append(1)
+            raise DeviceError("it does not answer")
+
+        broken = timer(io, "broken", Kind("broken", frozenset({"read"}), fail))
+        manager = await DeviceManager.start_link([broken, timer(io)], 3)
+        watched = monitor(manager)
+        await ready(manager, "timer")
+        handle = await open_device(manager, "broken")
+        with pytest.raises(DeviceLostError):
+            await handle.do("read", 0)
+        while len(tries) < 4:
+            await io.pause(0.001)
+        good = await open_device(manager, "timer")
+        assert 0 <= await good.do("read", 0) < 65536
+        assert {each.name: each.state for each in await list_devices(manager)} == {"broken": "down", "timer": "ready"}
+        with pytest.raises(TimeoutError):
+            await receive(lambda message: getattr(message, "ref", None) == watched, timeout=0)
+
+    play(check, PIT)
+
+
+@pytest.mark.parametrize("exclusion", ODD, ids=repr)
+def test_who_may_not_have_all_that_a_device_takes_up_does_not_get_it(play: Play, exclusion: Any) -> None:
+    async def check(io: IoSpace) -> None:
+        manager = await start(timer(io))
+
+        async def limited() -> None:
+            with pytest.raises(CallError, match="refused"):
+                await open_device(manager, "timer")
+
+        await as_limited([exclusion], limited)
+        (info,) = await list_devices(manager)
+        assert info.owners == ()
+        await as_limited([("port_io", 0x44, 0x50)], open_device, manager, "timer")
+
+    play(check, PIT)
+
+
+def test_c1_an_owner_that_is_tightened_loses_what_it_may_not_have_any_more(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        manager = await start(timer(io))
+
+        async def owner(boss: Pid) -> None:
+            handle = await open_device(manager, "timer")
+            for _ in range(3):
+                await receive("go".__eq__)
+                try:
+                    send(boss, await handle.do("read", 0))
+                except caps.CapabilityError:
+                    send(boss, "refused")
+
+        pid = spawn(owner, self_pid())
+        send(pid, "go")
+        assert type(await receive(timeout=5)) is int
+        await tighten(pid, [("port_io", 0x60, 0x61)])
+        send(pid, "go")
+        assert type(await receive(timeout=5)) is int
+        await tighten(pid, [("port_io", 0x43, 0x44)])
+        send(pid, "go")
+        assert await receive(timeout=5) == "refused"
+
+    play(check, PIT)
+
+
+def test_a_grant_is_asked_for_first_and_taken_after_the_deadline(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        manager = await start(timer(io))
+        handle = await open_device(manager, "timer")
+        assert await revoke_device(manager, "timer", 0.05) == 1
+        asked = await receive(timeout=5)
+        assert asked == GrantAsked("timer", handle.number, 0.05)
+        await handle.do("read", 0)  # it is good until then
+        taken = await receive(timeout=5)
+        assert taken == GrantTaken("timer", handle.number, "it was not given back in time")
+        with pytest.raises(GrantRevokedError, match="no good any more"):
+            await handle.do("read", 0)
+        handle = await open_device(manager, "timer")
+        await revoke_device(manager, "timer", 0.05)
+        assert type(await receive(timeout=5)) is GrantAsked
+        await handle.close()
+        assert (await receive(timeout=5)).reason == "closed"
+        assert await revoke_device(manager, "timer") == 0
+
+        async def limited() -> None:
+            with pytest.raises(CallError, match="refused"):
+                await revoke_device(manager, "timer")
+
+        await as_limited([("device", "timer")], limited)
+
+    play(check, PIT)
+
+
+def test_what_cannot_be_opened(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        manager = await start(timer(io))
+        with pytest.raises(DeviceAbsentError, match="no device 'disk': expected one of timer"):
+            await open_device(manager, "disk")
+        with pytest.raises(ValueError, match="is a timer, and has no blocks"):
+            await open_device(manager, "timer", blocks=(0, 1))
+        with pytest.raises(ValueError, match="is a timer, and has no frames"):
+            await open_device(manager, "timer", address=bytes(6))
+        with pytest.raises(ValueError, match="expected a number > 0"):
+            await open_device(manager, "timer", rate=0)
+        (info,) = await list_devices(manager)
+        assert info.owners == ()
+        process_flag("trap_exit", True)
+        with pytest.raises(ValueError, match="two devices have one name"):
+            await DeviceManager.start_link([timer(io), timer(io)])
+
+    play(check, PIT)
+
+
+def test_a_manager_that_is_started_again_takes_what_was_given(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        process_flag("trap_exit", True)
+        devices = [timer(io)]
+        manager = await start(*devices)
+        handle = await open_device(manager, "timer")
+        exit(manager, "kill")
+        assert type(await receive(DeviceLost, timeout=5)) is DeviceLost
+        manager = await DeviceManager.start_link(devices)
+        assert (await receive(GrantTaken, timeout=5)).reason == "the device manager was started again"
+        with pytest.raises(GrantRevokedError):
+            await handle.do("read", 0)
+        await ready(manager, "timer")
+
+    play(check, PIT)
+
+
+def test_a_driver_reaches_nothing_but_its_device(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        device = timer(io)
+        assert device.io.inb(0x40) in range(256)
+        for port, width in ((0x3F, 1), (0x3F, 2), (0x43, 2), (0x44, 1)):
+            with pytest.raises(caps.CapabilityError):
+                device.io.port_in(port, width)
+        with pytest.raises(caps.CapabilityError):
+            device.io.load(0, 1)
+
+    play(check, PIT)
