@@ -49,13 +49,20 @@ ffibuilder.cdef("""
     void bl_fault_clear(bl_bus *bus);
 
     int bl_io_ask(volatile uint32_t *block, uint32_t command, uint32_t width, uint32_t at, uint32_t value, uint32_t looks);
+
+    int bl_machine_permit(unsigned first, unsigned count);
+    uint32_t bl_machine_in(unsigned port, unsigned width);
+    void bl_machine_out(unsigned port, unsigned width, uint32_t value);
+    void bl_machine_in_block(unsigned port, unsigned width, void *to, size_t units);
+    void bl_machine_out_block(unsigned port, unsigned width, const void *from, size_t units);
 """)
 for each in MODELS:
     ffibuilder.cdef(declarations(each))
 
 ffibuilder.set_source(
     "drivers._portbus",
-    '#include "bus.h"\n#include "mailslot.h"\n' + "".join(f'#include "{each.removeprefix("drivers/")}"\n' for each in MODELS),
+    '#include "bus.h"\n#include "mailslot.h"\n#include "machine.h"\n'
+    + "".join(f'#include "{each.removeprefix("drivers/")}"\n' for each in MODELS),
     sources=[*sorted(glob("drivers/c/*.c")), *sorted(glob("drivers/models/*.c"))],
     depends=[*sorted(glob("drivers/c/*.h")), *MODELS],
     include_dirs=["drivers/c", "drivers/models", "drivers"],
