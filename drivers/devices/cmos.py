@@ -87,7 +87,7 @@ class Cmos:
     @is_nmi_masked.setter
     def is_nmi_masked(self, masked: bool) -> None:
         self._nmi = NMI_MASK if masked else 0
-        self._select(STATUS_D)
+        self.read(STATUS_D)  # the AT wants an access to the data after each index
 
     def probe(self) -> None:
         """Is there a chip? Seven bits of its register D are always 0. Raises: DeviceAbsentError."""

@@ -171,7 +171,7 @@ class Pic:
     def _poll(self, port: int) -> int | None:
         self.io.outb(port, POLL)
         found = self.io.inb(port)
-        if found == 0xFF:
+        if found == 0xFF:  # the data sheet leaves bits 3 to 6 open, but no controller is known that sets them
             raise DeviceAbsentError(f"no 8259 at port {port:#x}: polled, it shows 0xff")
         return found & 7 if found & POLLED else None
 

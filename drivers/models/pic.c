@@ -130,7 +130,7 @@ static void out(bl_device *device, uint16_t port, unsigned width, uint32_t value
     pic *p = (pic *)device;
     for (unsigned byte = 0; byte < width; byte++, port++, value >>= 8) {
         chip *c = &p->chips[port >= 0xa0];
-        if (port >> 1 == 0x4d0 >> 1) p->chips[port & 1].level = value & (port & 1 ? SLAVE_LINES : MASTER_LINES);
+        if (port >> 1 == 0x4d0 >> 1) p->chips[port & 1].level = (uint8_t)(value & (port & 1 ? SLAVE_LINES : MASTER_LINES));
         else if (port & 1) data(c, (uint8_t)value);
         else command(c, (uint8_t)value);
     }

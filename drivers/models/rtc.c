@@ -132,9 +132,9 @@ static uint8_t read(rtc *r) {
 static void write(rtc *r, uint8_t value) {
     switch (r->index) {
         case A:
-            if ((r->registers[A] & RESET) == RESET && (value & DIVIDER) == RUNS) { /* the first update comes half a second later */
+            if (!runs(r) && (value & DIVIDER) == RUNS) { /* after a reset the first update comes half a second later */
                 r->begun = r->device.bus->now;
-                r->next = r->begun + BL_SECOND / 2;
+                r->next = r->begun + ((r->registers[A] & RESET) == RESET ? BL_SECOND / 2 : BL_SECOND);
             }
             r->registers[A] = value & ~UIP & 0xff;
             r->seen = periods(r);

@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis.strategies import datetimes, integers, sampled_from
 from machines import Play
 
 from beamlike import receive, run
@@ -175,6 +177,58 @@ def test_setting_the_time_leaves_the_interrupts_and_the_rate(play: Play) -> None
         assert rtc.cmos.read(0x0A) & 0x7F == 0x23
 
     play(check, RTC, qemu=CLOCK)
+
+
+def test_what_does_not_interrupt_is_told_to_who_asks(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        rtc = Rtc(io)
+        rtc.set(BEGUN)
+        rtc.set_alarm(None, None, None)
+        rtc.happened()
+        await io.pause(1.1)
+        assert rtc.happened() & (Cause.UPDATE | Cause.ALARM) == Cause.UPDATE | Cause.ALARM
+
+    play(check, RTC, qemu=CLOCK)
+
+
+@given(
+    begun=datetimes(datetime(1901, 1, 1), datetime(2099, 12, 1)),
+    seconds=integers(0, 200_000),
+    mode=sampled_from(MODES),
+)
+@settings(max_examples=200, deadline=None)
+def test_the_model_counts_as_the_calendar_does(begun: datetime, seconds: int, mode: tuple[bool, bool]) -> None:
+    """Of 1900 and 2100 the chip would think that they are leap years."""
+
+    async def check() -> None:
+        bus = PortBus(0x1000)
+        bus.plug("rtc", START)
+        rtc = Rtc(bus)
+        rtc.set(begun, binary=mode[0], hours_24=mode[1])
+        bus.advance(seconds)
+        assert await rtc.read() == begun.replace(microsecond=0) + timedelta(seconds=seconds)
+        assert int(f"{rtc.cmos.read(6):x}") == (await rtc.read()).isoweekday() % 7 + 1
+
+    run(check)
+
+
+def test_a_clock_that_was_stopped_does_not_make_up_for_it() -> None:
+    """Only on the port bus: QEMU takes the other dividers for running."""
+
+    async def check() -> None:
+        bus = PortBus()
+        bus.plug("rtc", START)
+        rtc = Rtc(bus)
+        for divider, first in ((0x70, 0.5), (0x60, 0.5), (0x00, 1)):
+            begun = await rtc.read()
+            rtc.cmos.write(0x0A, divider | 6)
+            bus.advance(100)
+            rtc.cmos.write(0x0A, 0x26)
+            assert await rtc.read() == begun
+            bus.advance(first + 0.1)
+            assert await rtc.read() == begun + timedelta(seconds=1)
+
+    run(check)
 
 
 def test_the_time_is_never_read_in_the_midst_of_an_update() -> None:
