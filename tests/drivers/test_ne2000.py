@@ -293,7 +293,7 @@ def test_where_there_is_no_board(play: Play) -> None:
     play(check, [])
 
 
-# From here on it is the port bus alone. QEMU's board never overflows (it loses frames without a word, when there is no room for the largest),
+# From here on it is the port bus alone. QEMU's board never overflows (without room for the largest frame it loses all, without a word),
 # fills short frames that come up to 60 bytes (the chip drops them), knows no collisions, no damage and no tallies, compares with the PROM's
 # address only, sends in no time, and cannot be broken.
 
