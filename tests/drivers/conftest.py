@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from machines import Check, Play, needs_qemu
+from machines import BOTH, Check, Play
 
 from beamlike import run
 from drivers import IoServer, PortBus, Qemu
@@ -14,12 +14,12 @@ from drivers import IoServer, PortBus, Qemu
 MACHINES = {"qemu": Qemu, "io_server": IoServer}
 
 
-@pytest.fixture(params=["portbus", *(pytest.param(name, marks=needs_qemu) for name in MACHINES)])
+@pytest.fixture(params=BOTH)
 def play(request: pytest.FixtureRequest) -> Play:
     """`play(check, models, qemu=["-device", …], channels=[…])`: what `check(io)` returns, in a process, with such a machine.
 
     A model is a tuple, `("pit",)`, as of `PortBus.plug`, or a class of `drivers/models`, of which the check finds the one that was made
-    under the class: `io.models[UartModel]`.
+    under the class: `io.models[UartModel]`. A module or test that is about other machines says so: `machines.on(…)`.
     """
 
     def play(check: Check, models: list[Any], qemu: list[str] | None = None, **options: Any) -> Any:

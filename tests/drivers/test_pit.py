@@ -5,13 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from machines import Play
+from machines import Play, everywhere
 
 from beamlike import receive
 from drivers import Interrupt, IoSpace
 from drivers.devices.pit import HERTZ, Mode, Pit, Speaker
 
 PIT = [("pit",)]
+pytestmark = everywhere
 
 
 def test_what_was_set_is_read_back(play: Play) -> None:

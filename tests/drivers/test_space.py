@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from machines import Play, needs_qemu
+from machines import Play, everywhere, needs_qemu
 
 import caps
 from beamlike import CallError, GenServer, blocking, call, receive, run, self_pid, send, spawn, spawn_monitor, tighten
@@ -113,6 +113,7 @@ def test_all_ports_with_every_width_are_refused_exactly_where_one_byte_is_exclud
     run(lambda: as_limited(exclude, sweep, PortBus()))
 
 
+@everywhere
 def test_a_refused_access_names_the_exclusion_and_does_nothing(play: Play) -> None:
     async def check(io: IoSpace) -> None:
         io.outb(0x43, 0x30)
@@ -139,12 +140,14 @@ def test_a_refused_access_names_the_exclusion_and_does_nothing(play: Play) -> No
         await as_limited([("port_io", 0x40, 0x41), ("raw_memory", 0xB8000, 0xB8001)], attempts)
         io.outb(0x43, 0xC2)  # status and count of counter 0
         assert io.inb(0x40) & 0x0F == 0
-        assert (io.inb(0x40) | io.inb(0x40) << 8) <= 0x1234
+        count = io.inb(0x40) | io.inb(0x40) << 8
+        assert count == 0x1234 or io.name != "portbus"  # elsewhere it has run on
         assert io.load(0xB7FFF, 2) == before
 
     play(check, PIT)
 
 
+@everywhere
 def test_what_counts_is_whose_access_it_is_and_when(play: Play) -> None:
     """One space, used by turns by processes with different exclusions, one of which is tightened meanwhile."""
 
@@ -180,6 +183,7 @@ class PortServer(GenServer, guarded=True):
         return self.io.port_in(*request)
 
 
+@everywhere
 def test_c8_a_guarded_server_does_not_touch_what_who_asks_may_not(play: Play) -> None:
     async def check(io: IoSpace) -> None:
         server = await PortServer.start_link(io)
@@ -237,6 +241,7 @@ def test_threads_with_different_exclusions_at_the_same_time() -> None:
     run(main)
 
 
+@everywhere
 def test_what_is_no_access(play: Play) -> None:
     async def check(io: IoSpace) -> None:
         for port, width in ((-1, 1), (0x10000, 1), (0xFFFF, 2), (0xFFFD, 4), (0, 3), (0, 0), (0, 8)):
@@ -266,6 +271,7 @@ def test_what_is_no_access(play: Play) -> None:
     play(check, PIT)
 
 
+@everywhere
 def test_nobody_answers_with_ones_and_memory_keeps_what_is_written(play: Play) -> None:
     async def check(io: IoSpace) -> None:
         assert (io.inb(0x2A0), io.inw(0x2A0), io.inl(0x2A0)) == (0xFF, 0xFFFF, 0xFFFFFFFF)
@@ -283,6 +289,7 @@ def test_nobody_answers_with_ones_and_memory_keeps_what_is_written(play: Play) -
 # --- interrupts and time ---
 
 
+@everywhere
 def test_interrupts_come_to_each_who_listens_and_no_more_to_who_has_left_or_ended(play: Play) -> None:
     async def check(io: IoSpace) -> None:
         async def listener(boss: Any) -> None:
@@ -334,6 +341,7 @@ def test_a_line_that_is_excluded_is_not_listened_to() -> None:
     run(main)
 
 
+@everywhere
 def test_until_gives_up_at_its_deadline_of_the_machines_clock(play: Play) -> None:
     async def check(io: IoSpace) -> None:
         before = io.now()
