@@ -23,7 +23,7 @@ TIME: Final = (SECOND, MINUTE, HOUR, DAY, MONTH, YEAR, CENTURY)
 ALARM: Final = 1
 """From each of second, minute and hour to its alarm's register."""
 A, B, C = 0x0A, 0x0B, 0x0C
-UPDATING, DIVIDER, RUNS, HOLD, RATE = 0x80, 0x70, 0x20, 0x70, 0x0F
+UPDATING, DIVIDER, RUNS, HOLD, RATE = 0x80, 0x70, 0x20, 0x60, 0x0F
 SET, BINARY, HOURS_24 = 0x80, 0x04, 0x02
 PM: Final = 0x80
 ANY: Final = 0xC0
@@ -142,15 +142,15 @@ class Rtc:
         """What was set. Raises: DeviceAbsentError; DeviceError: the registers hold no time of day."""
         self.cmos.probe()
         mode = self.cmos.read(B)
-        found = [self.cmos.read(each + ALARM) for each in (HOUR, MINUTE, SECOND)]
+        hour, minute, second = (self.cmos.read(each + ALARM) for each in (HOUR, MINUTE, SECOND))
         try:
-            hour, minute, second = (
-                None if value & ANY == ANY else decoded(mode, value)
-                for value, decoded in zip(found, (_decoded_hour, _decoded, _decoded), strict=True)
+            return Alarm(
+                None if hour & ANY == ANY else _decoded_hour(mode, hour),
+                None if minute & ANY == ANY else _decoded(mode, minute, 59),
+                None if second & ANY == ANY else _decoded(mode, second, 59),
             )
         except ValueError as error:
             raise DeviceError(f"RTC: the registers of its alarm are no time ({error}); register B: {mode:#04x}") from None
-        return Alarm(hour, minute, second)
 
     def set_rate(self, hertz: int) -> None:
         """How often `Cause.PERIODIC` comes: a power of two, 2 to 8192. Raises: ValueError; DeviceAbsentError."""
@@ -207,19 +207,21 @@ def _encoded_hour(mode: int, hour: int) -> int:
     return _encoded(mode, hour % 12 or 12) | (PM if hour >= 12 else 0)
 
 
-def _decoded(mode: int, value: int) -> int:
-    """Raises: ValueError: a digit is none."""
-    if mode & BINARY:
-        return value
-    if (value & 0x0F) > 9 or value >> 4 > 9:
-        raise ValueError(f"{value:#04x} is not BCD")
-    return (value >> 4) * 10 + (value & 0x0F)
+def _decoded(mode: int, value: int, most: int = 99) -> int:
+    """Raises: ValueError: it is no number, or more than `most`."""
+    if not mode & BINARY:
+        if (value & 0x0F) > 9 or value >> 4 > 9:
+            raise ValueError(f"{value:#04x} is not BCD")
+        value = (value >> 4) * 10 + (value & 0x0F)
+    if value > most:
+        raise ValueError(f"{value}, and not 0 to {most}")
+    return value
 
 
 def _decoded_hour(mode: int, value: int) -> int:
     if mode & HOURS_24:
-        return _decoded(mode, value)
-    hour = _decoded(mode, value & ~PM)
-    if not 1 <= hour <= 12:
-        raise ValueError(f"hour {hour} of 12")
+        return _decoded(mode, value, 23)
+    hour = _decoded(mode, value & ~PM, 12)
+    if hour == 0:
+        raise ValueError("hour 0 of 12")
     return hour % 12 + (12 if value & PM else 0)

@@ -1,38 +1,23 @@
-"""The power management timer, on both machines.
-
-QEMU's have 24 bits. The firmware, which sets their ports, is not there: `set_up` does it, by PCI's configuration.
-"""
+"""The power management timer, on both machines. QEMU's has 24 bits."""
 
 from __future__ import annotations
 
 import pytest
+from firmware import MACHINES, PM_BASE, set_pm_base
 from machines import Play
 
 from beamlike import run
 from drivers import DeviceAbsentError, DeviceTimeoutError, Fault, IoSpace, PortBus
 from drivers.devices.acpi_pm import HERTZ, PORT, PmTimer
 
-BASE = PORT - 8
-PM = [("acpi_pm", BASE, 24)]
-ADDRESS, DATA, ENABLE = 0xCF8, 0xCFC, 1 << 31
-PIIX4_PM, ICH9_LPC = 1 << 11 | 3 << 8, 0x1F << 11
-MACHINES = {"pc": (PIIX4_PM, 0x80, 0x01), "q35": (ICH9_LPC, 0x44, 0x80)}
-"""The function that has the base in its register 0x40, and its register and bit that switch it on."""
-
-
-def set_up(io: IoSpace, machine: str = "pc") -> PmTimer:
-    if io.name == "qemu":
-        function, register, on = MACHINES[machine]
-        for at, value in ((0x40, BASE | 1), (register, on)):
-            io.outl(ADDRESS, ENABLE | function | at)
-            io.outl(DATA, value)
-    return PmTimer(io, PORT)
+PM = [("acpi_pm", PM_BASE, 24)]
 
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_it_counts_with_the_time(play: Play, machine: str) -> None:
     async def check(io: IoSpace) -> None:
-        timer = set_up(io, machine)
+        set_pm_base(io, machine)
+        timer = PmTimer(io)
         before, first = io.now(), timer.read()
         await io.pause(0.01)
         passed, after = timer.elapsed(first), io.now()
@@ -43,7 +28,8 @@ def test_it_counts_with_the_time(play: Play, machine: str) -> None:
 
 def test_wraps_are_counted(play: Play) -> None:
     async def check(io: IoSpace) -> None:
-        timer = set_up(io)
+        set_pm_base(io)
+        timer = PmTimer(io)
         before, first = io.now(), timer.ticks()
         count = timer.read()
         await timer.wait(timer.period + 0.1)
@@ -61,7 +47,7 @@ def test_the_time_that_has_passed_is_right_across_the_wrap(bits: int) -> None:
 
     async def check() -> None:
         bus = PortBus()
-        bus.plug("acpi_pm", BASE, bits)
+        bus.plug("acpi_pm", PM_BASE, bits)
         timer = PmTimer(bus, PORT, bits)
         bus.advance(timer.period - 0.5)
         first = timer.read()
@@ -75,7 +61,8 @@ def test_the_time_that_has_passed_is_right_across_the_wrap(bits: int) -> None:
 
 def test_waiting_takes_no_less_than_its_time(play: Play) -> None:
     async def check(io: IoSpace) -> None:
-        timer = set_up(io)
+        set_pm_base(io)
+        timer = PmTimer(io)
         for seconds in (0.0, 0.001, 0.03):
             before = io.now()
             await timer.wait(seconds)
@@ -91,7 +78,7 @@ def test_bits_and_times_that_there_are_not(play: Play) -> None:
         with pytest.raises(ValueError, match="expected 24 or 32"):
             PmTimer(io, PORT, 16)
         with pytest.raises(ValueError, match="no negative time"):
-            await set_up(io).wait(-1)
+            await PmTimer(io).wait(-1)
 
     play(check, PM)
 
@@ -112,7 +99,7 @@ def test_it_is_absent_until_its_port_is_set(play: Play) -> None:
 def test_a_timer_that_stands_still_is_a_timeout(kind: Fault) -> None:
     async def check() -> None:
         bus = PortBus()
-        bus.plug("acpi_pm", BASE, 24)
+        bus.plug("acpi_pm", PM_BASE, 24)
         bus.fault(kind, range(PORT, PORT + 3))
         with pytest.raises(DeviceTimeoutError, match=r"no 0\.1 s: not within 1\.2 s"):
             await PmTimer(bus, PORT).wait(0.1)

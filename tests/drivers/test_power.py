@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from firmware import PM_BASE, set_pm_base
 from machines import Play, needs_qemu
-from test_acpi_pm import BASE, set_up
 
 from beamlike import run
 from drivers import DeviceAbsentError, DeviceTimeoutError, Fault, IoSpace, MachineStoppedError, PortBus, Qemu, Stopped
 from drivers.devices.power import PM1A_CONTROL, Power
 
-MODELS = [("acpi_pm", BASE, 24), ("reset",)]
+MODELS = [("acpi_pm", PM_BASE, 24), ("reset",)]
 
 
 def stopped(io: IoSpace) -> Stopped:
@@ -28,7 +28,7 @@ def stopped(io: IoSpace) -> Stopped:
 @pytest.mark.parametrize("machine", ["pc", "q35"])
 def test_power_off_stops_the_machine(play: Play, machine: str) -> None:
     async def check(io: IoSpace) -> None:
-        set_up(io, machine)
+        set_pm_base(io, machine)
         assert io.stopped is None
         await Power(io).power_off()
         assert stopped(io) is Stopped.POWER_OFF
@@ -59,7 +59,7 @@ def test_the_keyboard_controller_resets_the_machine() -> None:
 
 def test_other_bits_of_the_control_register_stay(play: Play) -> None:
     async def check(io: IoSpace) -> None:
-        set_up(io)
+        set_pm_base(io)
         io.outw(PM1A_CONTROL, 0x0002 | 5 << 10)
         assert io.inw(PM1A_CONTROL) & ~1 == 0x0002 | 5 << 10
         await Power(io).power_off()
@@ -96,7 +96,7 @@ def test_nothing_to_stop_it_with_is_told() -> None:
 def test_a_machine_that_runs_on_is_a_timeout() -> None:
     async def check() -> None:
         bus = PortBus()
-        bus.plug("acpi_pm", BASE, 24)
+        bus.plug("acpi_pm", PM_BASE, 24)
         bus.plug("reset")
         with pytest.raises(DeviceTimeoutError, match="sleep type 5: the machine has not stopped: not within 5 s"):
             await Power(bus, off=5).power_off()
@@ -130,6 +130,6 @@ def test_any_accesses_leave_the_model_whole() -> None:
         with pytest.raises(ValueError, match="cannot be plugged in"):
             bus.plug("acpi_pm", 0xFFF5, 24)
         with pytest.raises(ValueError, match="cannot be plugged in"):
-            bus.plug("acpi_pm", BASE, 16)
+            bus.plug("acpi_pm", PM_BASE, 16)
 
     run(check)
