@@ -99,7 +99,9 @@ class Arrived(NamedTuple):
 
 
 class I8042:
-    """The controller. Both devices share one such object; `start` comes first.
+    """The controller. Both devices share one such object.
+
+    `start` comes first, and again after a call was cancelled or has timed out, since a byte may still be on its way.
 
     Of a device that nobody reads 256 bytes are kept; what comes after them is lost, and counted in `lost`.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from machines import Play
 from beamlike import receive, run
 from drivers import DeviceAbsentError, DeviceError, DeviceTimeoutError, Fault, Interrupt, IoSpace, MachineStoppedError, PortBus, Stopped
 from drivers.devices.i8042 import I8042, LINES, Config, Port, Status
+from drivers.devices.keyboard import Keyboard
+from drivers.devices.mouse import Buttons, Kind, Mouse
 from drivers.devices.scancodes import Key
 from drivers.models.i8042 import I8042Model
 
@@ -336,5 +339,40 @@ def test_no_accesses_harm_the_model(seed: int) -> None:
         controller = I8042(io)
         assert await controller.start() == (Port.KEYBOARD, Port.AUX)
         await controller.self_test_of(Port.AUX, b"\xaa\x00", 1)
+
+    on_portbus(check)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_the_ports_say_the_drivers_come_to_an_end(seed: int) -> None:
+    # Each access may be wrong, for a while; nothing but errors of devices comes of it, and afterwards all is well.
+    async def check(io: PortBus) -> None:
+        chance, hands = random.Random(seed), Hands(io)
+        for _ in range(8):
+            kind = chance.choice((Fault.ONES, Fault.ZEROS, Fault.MISSING, Fault.LOSE))
+            io.fault(
+                kind, chance.choice((DATA, STATUS)), mask=chance.randrange(256), skip=chance.randrange(200), count=chance.randrange(1, 50)
+            )
+        controller = I8042(io)
+        keyboard, mouse = Keyboard(controller), Mouse(controller)
+        for _ in range(4):
+            with suppress(DeviceError):
+                await controller.start()
+                await keyboard.reset()
+                await keyboard.use_set(2)
+                await mouse.start()
+                await mouse.state()
+                for _ in range(5):
+                    hands.strike(Key.PAUSE, Key.A)
+                    hands.move(chance.randrange(-200, 200), wheel=1, buttons=Buttons.LEFT)
+                    await keyboard.read(0.1)
+                    await mouse.read(0.1)
+        io.repair()
+        await io.pause(1)  # a self-test may still run
+        await controller.start()
+        await keyboard.reset()
+        assert await mouse.start() is Kind.EXPLORER
+        hands.strike(Key.A)
+        assert (await keyboard.read(1)).key is Key.A
 
     on_portbus(check)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -358,6 +359,27 @@ def test_no_accesses_harm_the_model(seed: int) -> None:
         vga.clear()
         vga.write("still here")
         assert screen.text() == "still here"
+
+    on_portbus(check)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_whatever_the_ports_say_the_driver_comes_to_an_end(seed: int) -> None:
+    async def check(io: PortBus) -> None:
+        chance, vga = random.Random(seed), Vga(io)
+        for _ in range(6):
+            kind = chance.choice((Fault.ONES, Fault.ZEROS, Fault.MISSING, Fault.LOSE))
+            io.fault(kind, chance.choice(PORTS), mask=chance.randrange(256), skip=chance.randrange(600), count=chance.randrange(1, 50))
+        for _ in range(4):
+            with suppress(DeviceError):
+                vga.set_text_mode()
+                vga.load_font({0x41: BLOCK})
+                vga.write("text\n" * 30)
+        io.repair()
+        vga.set_text_mode()
+        vga.clear()
+        vga.write("well again")
+        assert io.models[VgaModel].text() == "well again"
 
     on_portbus(check)
 
