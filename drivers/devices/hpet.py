@@ -177,14 +177,14 @@ class Hpet:
             return 8 * number
         return 0 if chosen == 2 else chosen
 
-    def start(self, number: int, ticks: int) -> None:
-        """Interrupt once, so many ticks from now, or a little later; see `ticks`.
+    def start(self, number: int, ticks: int) -> int:
+        """Interrupt once, so many ticks from now. How many it is set to.
 
-        If that time has come before the timer was set, it is set again for a later one; then there may be two interrupts. A timer of
-        32 bits interrupts each time that they have gone round, until `stop`.
+        These are more than `ticks` if that time has come before the timer was set, so that it was set again: only then there may be two
+        interrupts. A timer of 32 bits interrupts each time that they have gone round, until `stop`.
 
         Args:
-            ticks: 1 to 2^31 - 1.
+            ticks: 1 to 2^31 - 1; see `ticks`.
 
         Raises: ValueError; DeviceError: the counter is always further than the timer.
         """
@@ -199,14 +199,14 @@ class Hpet:
                 self._out(at + COMPARATOR + 4, when >> 32 & 0xFFFFFFFF)
             self._out(at, config | INTERRUPTS)
             if self._is_ahead(when):
-                return
+                return ticks
             ticks = min(2 * ticks, HALF - 1)
         raise self._never_ahead(number)
 
-    def start_periodic(self, number: int, ticks: int) -> None:
-        """Interrupt each time that so many ticks have gone. Its comparator is used as one of 32 bits (2.3.9.2.2).
+    def start_periodic(self, number: int, ticks: int) -> int:
+        """Interrupt each time that so many ticks have gone. How many it is until the first time: more than `ticks` as of `start`.
 
-        The first time may come later than after one period, if setting the timer takes as long as that.
+        Its comparator is used as one of 32 bits (2.3.9.2.2).
 
         Raises: ValueError; DeviceError: this timer does not repeat, or the counter is always further than it.
         """
@@ -223,7 +223,7 @@ class Hpet:
             self._out(at + COMPARATOR, ticks)
             self._out(at, config | PERIODIC | AS_32 | INTERRUPTS)
             if self._is_ahead(when):
-                return
+                return first
             first = min(2 * first, HALF - 1)
         raise self._never_ahead(number)
 

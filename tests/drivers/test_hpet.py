@@ -158,14 +158,14 @@ def test_a_timer_interrupts_once_where_it_is_routed(play: Play, number: int, to:
         assert hpet.timer(number).route == to
         io.lines.attach(line)
         begun = io.now()
-        hpet.start(number, hpet.ticks(0.005))
+        ticks = hpet.start(number, 500_000)
         assert hpet.timer(number).is_enabled
         await io.pause(0.02)
         got = await receive(Interrupt, timeout=5)
         assert got.line == line
         assert got.at - begun >= 0.005
-        with pytest.raises(TimeoutError):
-            await receive(Interrupt, timeout=0.02)
+        if ticks == 500_000:  # else the test was stopped for longer than that in between
+            assert await receive_or_none() == 0
 
     play(check, **HPET)
 
@@ -190,12 +190,15 @@ def test_periods_interrupt_until_it_is_stopped(play: Play, number: int) -> None:
         hpet.set_counter(0xFFFF_0000)  # the comparator's 32 bits go round on the way
         hpet.enable()
         io.lines.attach(hpet.route(number, 20))
+        begun = io.now()
         hpet.start_periodic(number, hpet.ticks(0.001))
         assert hpet.timer(number).is_periodic
         await io.pause(0.05)
         found = [await receive(Interrupt, timeout=5) for _ in range(45)]
         assert all(later.number == earlier.number + 1 and later.at >= earlier.at for earlier, later in pairwise(found))
-        assert found[-1].at - found[0].at == pytest.approx(0.044, abs=1e-7 if io.name == "portbus" else 0.03)
+        assert io.now() - begun >= 0.044
+        if io.name == "portbus":  # of QEMU it is not known when an interrupt came, but when it was heard of
+            assert found[-1].at - found[0].at == pytest.approx(0.044, abs=1e-7)
         hpet.stop(number)
         assert not hpet.timer(number).is_enabled
         while await receive_or_none():
@@ -223,10 +226,10 @@ def test_after_a_period_it_can_be_once_again(play: Play) -> None:
         hpet.start_periodic(0, 1_000_000)
         hpet.stop(0)
         io.lines.attach(line)
-        hpet.start(0, 1_000_000)
+        ticks = hpet.start(0, 1_000_000)
         await io.pause(0.03)
         await receive(Interrupt, timeout=5)
-        assert await receive_or_none() == 0
+        assert await receive_or_none() == 0 or ticks > 1_000_000
 
     play(check, **HPET)
 
@@ -254,9 +257,9 @@ def test_a_level_stays_until_it_is_acknowledged(play: Play) -> None:
         assert hpet.timer(2).is_level
         for _ in range(3):
             hpet.start(2, 1_000_000)
-            await io.pause(0.01)
-            await receive(Interrupt, timeout=5)
+            await io.until(hpet.pending, 5, "the level")
             assert hpet.pending() == (2,)
+            await receive(Interrupt, timeout=5)
             hpet.acknowledge(2)
             assert hpet.pending() == ()
 
@@ -269,12 +272,15 @@ def test_a_level_that_is_not_acknowledged_is_no_second_interrupt(play: Play) -> 
         hpet.enable()
         io.lines.attach(hpet.route(0, 21, level=True))
         hpet.start_periodic(0, hpet.ticks(0.001))
+        await io.until(hpet.pending, 5, "the level")
+        before = (await receive(Interrupt, timeout=5)).number
+        while number := await receive_or_none():
+            before = number  # setting it may have taken longer than a period
         await io.pause(0.01)
-        assert (await receive(Interrupt, timeout=5)).number == 1
         assert await receive_or_none() == 0
         hpet.acknowledge(0)
         await io.pause(0.003)
-        assert await receive_or_none() == 2
+        assert (await receive(Interrupt, timeout=5)).number == before + 1
 
     play(check, **HPET)
 
@@ -284,13 +290,13 @@ def test_nothing_interrupts_while_it_is_disabled(play: Play) -> None:
         hpet = Hpet(io)
         hpet.enable()
         io.lines.attach(hpet.route(0, 16))
-        hpet.start(0, 2_000_000)
         hpet.disable()
+        hpet.start(0, 1_000_000)
         await io.pause(0.03)
         assert await receive_or_none() == 0
         hpet.enable()
         await io.pause(0.03)
-        assert await receive_or_none() == 1
+        assert (await receive(Interrupt, timeout=5)).number == 1
 
     play(check, **HPET)
 

@@ -105,8 +105,8 @@ def test_a_level_is_served_until_its_end(play: Play, number: int) -> None:
         apic.route(number, 0x50, level=True)
         assert not apic.entry(number).is_served
         hpet.start(0, SOON)
-        await io.until(lambda: apic.entry(number).is_served, 5, "served")
-        assert hpet.pending() == (0,)
+        await io.until(hpet.pending, 5, "the level")
+        assert apic.entry(number).is_served
         hpet.acknowledge(0)
         assert apic.entry(number).is_served
         apic.end(0x51)
@@ -122,7 +122,7 @@ def test_a_level_that_is_still_up_is_sent_again_after_its_end(play: Play) -> Non
         apic, hpet = IoApic(io), level_at(io, 20)
         apic.route(20, 0x50, level=True)
         hpet.start(0, SOON)
-        await io.until(lambda: apic.entry(20).is_served, 5, "served")
+        await io.until(hpet.pending, 5, "the level")
         apic.end(0x50)
         assert apic.entry(20).is_served
         hpet.acknowledge(0)
