@@ -2,8 +2,8 @@
 
 Source: Intel 8254 data sheet (231164-005); IBM PC AT Technical Reference, port 0x61.
 
-Covers: the six modes, binary counts, latch, read-back of count and status; the counters' uses on a PC (0: interrupt 0, 2: the speaker and
-its gate). Not: BCD counts, which nobody uses.
+Covers: the six modes, binary and decimal counts, read-back of count and status; the counters' uses on a PC (0: interrupt 0, 2: the speaker
+and its gate). Not: counts of one byte.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from drivers.errors import DeviceError
 from drivers.space import IoSpace
 
 HERTZ: Final = 1_193_182
@@ -22,7 +23,8 @@ BOTH_BYTES: Final = 0x30
 READ_BACK, NO_COUNT, NO_STATUS = 0xC0, 0x20, 0x10
 SPEAKER_PORT: Final = 0x61
 GATE, DATA, OUTPUT = 0x01, 0x02, 0x20
-MOST: Final = 65536
+BCD: Final = 0x01
+MOST, MOST_BCD = 65536, 10000
 
 
 class Mode(IntEnum):
@@ -48,6 +50,7 @@ class Status(NamedTuple):
     output: bool
     is_loaded: bool
     mode: Mode
+    is_bcd: bool
 
 
 class Pit:
@@ -57,19 +60,23 @@ class Pit:
         self.io = io
         self.base = base
 
-    def start(self, counter: int, mode: Mode, count: int) -> None:
-        """Load a counter.
+    def start(self, counter: int, mode: Mode, count: int, *, bcd: bool = False) -> None:
+        """Load a counter. In the modes 1 and 5 it begins when its gate rises: see `set_gate`.
 
         Args:
             count: pulses, 1 to 65,536; in the modes 2 and 3 from 2.
+            bcd: it counts four decimal digits, so up to 10,000.
+
+        Raises: ValueError.
         """
         _check(counter)
-        least = 2 if mode in (Mode.RATE, Mode.SQUARE_WAVE) else 1
-        if not least <= count <= MOST:
-            raise ValueError(f"a count of {count}: expected {least} to {MOST} in the mode {Mode(mode).name}")
-        self.io.outb(self.base + CONTROL, counter << 6 | BOTH_BYTES | mode << 1)
-        self.io.outb(self.base + counter, count & 0xFF)
-        self.io.outb(self.base + counter, count >> 8 & 0xFF)
+        least, most = 2 if mode in (Mode.RATE, Mode.SQUARE_WAVE) else 1, MOST_BCD if bcd else MOST
+        if not least <= count <= most:
+            raise ValueError(f"a count of {count}: expected {least} to {most} in the mode {Mode(mode).name}")
+        written = int(str(count % MOST_BCD), 16) if bcd else count
+        self.io.outb(self.base + CONTROL, counter << 6 | BOTH_BYTES | mode << 1 | (BCD if bcd else 0))
+        self.io.outb(self.base + counter, written & 0xFF)
+        self.io.outb(self.base + counter, written >> 8 & 0xFF)
 
     def start_periodic(self, hertz: float, counter: int = 0) -> float:
         """Let a counter's output rise so often; of counter 0 each time is interrupt 0. What the rate really is.
@@ -83,10 +90,17 @@ class Pit:
         return HERTZ / count
 
     def read(self, counter: int) -> int:
-        """The count, as it is at one moment: latched."""
+        """The count, as it is at one moment: latched. Raises: DeviceError: it is to be decimal, and has other digits."""
         _check(counter)
-        self.io.outb(self.base + CONTROL, counter << 6)
-        return self._two_bytes(counter)
+        self.io.outb(self.base + CONTROL, READ_BACK | 2 << counter)
+        status, low, high = (self.io.inb(self.base + counter) for _ in range(3))
+        count = high << 8 | low
+        if not status & BCD:
+            return count
+        digits = f"{count:x}"
+        if not digits.isdecimal():
+            raise DeviceError(f"8254 at {self.base:#x}: counter {counter} shows {count:#x}, expected decimal digits")
+        return int(digits)
 
     def status(self, counter: int) -> Status:
         """How a counter is set, and its output."""
@@ -94,11 +108,14 @@ class Pit:
         self.io.outb(self.base + CONTROL, READ_BACK | NO_COUNT | 2 << counter)
         found = self.io.inb(self.base + counter)
         mode = found >> 1 & 7
-        return Status(bool(found & 0x80), not found & 0x40, Mode(mode if mode < 6 else mode - 4))  # 6 and 7 are 2 and 3
+        return Status(bool(found & 0x80), not found & 0x40, Mode(mode if mode < 6 else mode - 4), bool(found & BCD))  # 6 and 7 are 2 and 3
 
-    def _two_bytes(self, counter: int) -> int:
-        low = self.io.inb(self.base + counter)
-        return self.io.inb(self.base + counter) << 8 | low
+    def set_gate(self, *, high: bool) -> None:
+        """The gate of counter 2, the only one that a program can move.
+
+        It counts while that is high; in the modes 1 and 5 it begins anew each time that it rises, in 2 and 3, too.
+        """
+        self.io.outb(SPEAKER_PORT, self.io.inb(SPEAKER_PORT) & 0x0F & ~GATE | (GATE if high else 0))
 
 
 class Speaker:

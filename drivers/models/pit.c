@@ -1,7 +1,7 @@
 /* Intel 8254 data sheet (231164-005), "Operational Description"; IBM PC AT Technical Reference, port 0x61.
 
-   A counter is not counted: `loaded` is the tick at which its count was loaded, and what it shows is worked out from the time. Modes 1 and
-   5, which a rising gate triggers, are there for counter 2, the only one whose gate a program can move. */
+   A counter is not counted: `loaded` is the tick at which its count was loaded, and what it shows is worked out from the time. Counter 2 is
+   the only one whose gate a program can move: so the modes 1 and 5, which a rising gate triggers, do something only there. */
 #include "bus.h"
 #include "pit.h"
 
@@ -12,7 +12,8 @@ typedef struct counter {
     uint32_t count;             /* 1 to 65536 */
     uint64_t loaded;            /* tick; in the modes 1 and 5: when it was triggered */
     int running;                /* it has a count, and was triggered if it must be */
-    int gate;
+    int gate, paused;           /* but in the modes 1 and 5 it counts only while its gate is high */
+    uint64_t held;              /* what had elapsed when it was paused */
     uint8_t first;              /* of two bytes that are written */
     int has_first, reads_high;
     uint16_t latch;
@@ -30,15 +31,18 @@ typedef struct pit {
 static uint64_t tick(const pit *p) { return bl_ticks(p->device.bus->now, HERTZ); }
 
 /* How far it is behind its loading; the count arrives with the next pulse of the clock. */
-static uint64_t elapsed(const pit *p, const counter *c) { return tick(p) > c->loaded ? tick(p) - c->loaded : 0; }
+static uint64_t elapsed(const pit *p, const counter *c) {
+    if (c->paused) return c->held;
+    return tick(p) > c->loaded ? tick(p) - c->loaded : 0;
+}
 
 static int output(const pit *p, const counter *c) {
     const uint64_t d = elapsed(p, c), n = c->count;
     switch (c->mode) {
         case 0: return c->running && d >= n;
         case 1: return !c->running || d >= n;
-        case 2: return !c->running || d % n != n - 1;
-        case 3: return !c->running || d % n < (n + 1) / 2;
+        case 2: return !c->running || c->paused || d % n != n - 1;
+        case 3: return !c->running || c->paused || d % n < (n + 1) / 2;
         default: return !c->running || d != n; /* 4, 5 */
     }
 }
@@ -51,7 +55,7 @@ static uint16_t shown(const pit *p, const counter *c) {
     else if (c->mode == 3) {
         const uint64_t half = d % n < (n + 1) / 2 ? d % n : d % n - (n + 1) / 2; /* by two, with each half */
         left = (n & ~1ull) - 2 * half;
-    } else left = (n - d) & 0xffff;
+    } else left = n + 65536ull * 10000 - d % (65536ull * 10000); /* it goes round, in either way of counting */
     if (!c->bcd) return (uint16_t)left;
     left %= 10000;
     return (uint16_t)(left / 1000 << 12 | left / 100 % 10 << 8 | left / 10 % 10 << 4 | left % 10);
@@ -59,7 +63,7 @@ static uint16_t shown(const pit *p, const counter *c) {
 
 /* The tick of the next change of the output, or 0. */
 static uint64_t next_change(const pit *p, const counter *c) {
-    if (!c->running) return 0;
+    if (!c->running || c->paused) return 0;
     const uint64_t d = elapsed(p, c), n = c->count, begun = d - d % n;
     uint64_t at;
     switch (c->mode) {
@@ -87,7 +91,9 @@ static void load(pit *p, counter *c, uint16_t written) {
     if (c->mode == 2 && c->running) c->loaded += elapsed(p, c) / c->count * c->count; /* the period that runs goes on; then the new count */
     c->count = count;
     if (c->mode == 1 || c->mode == 5) return; /* it waits for its gate */
-    c->running = c->gate;
+    c->running = 1;
+    c->paused = !c->gate;
+    c->held = 0;
     c->loaded = tick(p) + 1;
 }
 
@@ -120,7 +126,7 @@ static void control(pit *p, uint8_t word) {
     c->mode = word >> 1 & 7;
     if (c->mode > 5) c->mode &= 3; /* 6 and 7 are 2 and 3 */
     c->bcd = word & 1;
-    c->running = c->has_first = c->reads_high = 0;
+    c->running = c->paused = c->has_first = c->reads_high = 0;
     c->latched = 0;
     c->has_status = 0;
 }
@@ -148,12 +154,17 @@ static uint32_t in(bl_device *device, uint16_t port, unsigned width) {
 
 static void gate_speaker(pit *p, int gate) {
     counter *c = &p->counters[2];
-    const int rises = gate && !c->gate;
+    const int is_triggered = c->mode == 1 || c->mode == 5, rises = gate && !c->gate, falls = !gate && c->gate;
     c->gate = gate;
-    if (!gate && c->mode != 1 && c->mode != 5) c->running = 0;
-    if (rises && c->count) {
+    if (rises && is_triggered && c->count) {
         c->running = 1;
         c->loaded = tick(p) + 1;
+    } else if (rises && c->paused) {
+        c->paused = 0;
+        c->loaded = c->mode == 2 || c->mode == 3 ? tick(p) + 1 : tick(p) - c->held; /* these begin anew, the others go on */
+    } else if (falls && !is_triggered && c->running) {
+        c->held = elapsed(p, c);
+        c->paused = 1;
     }
 }
 
@@ -184,7 +195,7 @@ static void out(bl_device *device, uint16_t port, unsigned width, uint32_t value
 double bl_pit_tone(bl_device *device) {
     const pit *p = (pit *)device;
     const counter *c = &p->counters[2];
-    return p->speaker && c->running && c->mode == 3 ? (double)HERTZ / c->count : 0;
+    return p->speaker && c->running && !c->paused && c->mode == 3 ? (double)HERTZ / c->count : 0;
 }
 
 bl_device *bl_plug_pit(bl_bus *bus) {

@@ -1,14 +1,19 @@
-"""The timer and the speaker, on both machines."""
+"""The timer and the speaker, on both machines.
+
+QEMU's timer differs from the data sheet: it counts binary always; in the modes 1 and 5 it counts before its gate has risen, and in mode 1
+its output is high while it counts; in the modes 0 and 4 it counts on while its gate is low.
+"""
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from machines import Play, everywhere
 
-from beamlike import receive
-from drivers import Interrupt, IoSpace
+from beamlike import receive, run
+from drivers import DeviceError, Fault, Interrupt, IoSpace, PortBus
 from drivers.devices.pit import HERTZ, Mode, Pit, Speaker
 
 PIT = [("pit",)]
@@ -20,8 +25,9 @@ def test_what_was_set_is_read_back(play: Play) -> None:
         pit = Pit(io)
         for counter in range(3):
             for mode in Mode:
-                pit.start(counter, mode, 5000)
-                assert pit.status(counter).mode is mode
+                for bcd in (False, True):
+                    pit.start(counter, mode, 5000, bcd=bcd)
+                    assert pit.status(counter)[2:] == (mode, bcd)
 
     play(check, PIT)
 
@@ -114,3 +120,156 @@ def test_counts_and_rates_that_it_cannot_do(play: Play) -> None:
         assert pit.start_periodic(1000) == pytest.approx(1000, abs=0.2)
 
     play(check, PIT)
+
+
+@pytest.mark.parametrize("mode", [Mode.ONE_SHOT, Mode.HARDWARE_STROBE, Mode.RATE])
+def test_a_gate_that_rises_begins_the_count_anew(play: Play, mode: Mode) -> None:
+    async def check(io: IoSpace) -> None:
+        pit = Pit(io)
+        pit.set_gate(high=True)
+        pit.start(2, mode, 60000)
+        for _ in range(3):
+            await io.pause(0.02)
+            pit.set_gate(high=False)
+            before = io.now()
+            pit.set_gate(high=True)
+            count, after = pit.read(2), io.now()
+            assert 60000 - count <= (after - before) * HERTZ + 1000
+
+    play(check, PIT)
+
+
+# --- what QEMU's does otherwise ---
+
+
+def on_portbus(check: Any) -> None:
+    async def main() -> None:
+        bus = PortBus()
+        bus.plug("pit")
+        await check(bus, Pit(bus))
+
+    run(main)
+
+
+def test_decimal_counts_are_counted_and_read_as_numbers() -> None:
+    async def check(io: PortBus, pit: Pit) -> None:
+        for mode, step in ((Mode.TERMINAL_COUNT, 1), (Mode.RATE, 1), (Mode.SQUARE_WAVE, 2)):
+            pit.start(0, mode, 4321, bcd=True)
+            await io.pause(1000.5 / HERTZ)  # the count arrives with the next pulse
+            assert abs(pit.read(0) - (4321 - step * 1000)) <= 2 * step
+        pit.start(0, Mode.TERMINAL_COUNT, 10000, bcd=True)
+        await io.pause(2.5 / HERTZ)
+        assert pit.read(0) in (9998, 9999)
+        await io.pause(10010 / HERTZ)
+        assert pit.read(0) in (9988, 9989)  # it has gone round, and goes on
+        for count in (0, 10001):
+            with pytest.raises(ValueError, match="expected 1 to 10000"):
+                pit.start(0, Mode.TERMINAL_COUNT, count, bcd=True)
+
+    on_portbus(check)
+
+
+def test_a_decimal_count_takes_its_time() -> None:
+    async def check(io: PortBus, pit: Pit) -> None:
+        io.lines.attach(0)
+        pit.start(0, Mode.RATE, 1000, bcd=True)
+        await io.pause(0.01)
+        found = [await receive(Interrupt, timeout=0) for _ in range(10)]
+        assert found[-1].at - found[0].at == pytest.approx(9 * 1000 / HERTZ, abs=2e-6)
+
+    on_portbus(check)
+
+
+def test_digits_that_are_none_are_an_error() -> None:
+    async def check(io: PortBus, pit: Pit) -> None:
+        pit.start(0, Mode.RATE, 4000, bcd=True)
+        io.fault(Fault.ONES, 0x40, mask=0x0F, skip=1)
+        with pytest.raises(DeviceError, match=r"counter 0 shows 0x.*, expected decimal digits"):
+            pit.read(0)
+
+    on_portbus(check)
+
+
+def test_a_one_shot_is_low_for_its_count_after_the_gate_has_risen() -> None:
+    async def check(io: PortBus, pit: Pit) -> None:
+        pit.set_gate(high=False)
+        pit.start(2, Mode.ONE_SHOT, 10000)
+        await io.pause(0.02)
+        assert pit.status(2)[:2] == (True, False)
+        pit.set_gate(high=True)
+        assert pit.status(2)[:2] == (False, True)
+        await io.pause(0.005)
+        pit.set_gate(high=False)  # its fall does nothing
+        await io.pause(9990 / HERTZ - 0.005)
+        assert not pit.status(2).output
+        await io.pause(20 / HERTZ)
+        assert pit.status(2).output
+
+    on_portbus(check)
+
+
+def test_a_one_shot_that_is_triggered_again_is_longer() -> None:
+    async def check(io: PortBus, pit: Pit) -> None:
+        pit.set_gate(high=False)
+        pit.start(2, Mode.ONE_SHOT, 10000)
+        for _ in range(5):
+            pit.set_gate(high=False)
+            pit.set_gate(high=True)
+            await io.pause(9900 / HERTZ)
+            assert not pit.status(2).output
+        await io.pause(200 / HERTZ)
+        assert pit.status(2).output
+
+    on_portbus(check)
+
+
+def test_a_strobe_is_low_for_one_pulse_after_its_count() -> None:
+    async def check(io: PortBus, pit: Pit) -> None:
+        pit.set_gate(high=False)
+        pit.start(2, Mode.HARDWARE_STROBE, 100)
+        pit.set_gate(high=True)
+        low = []
+        for tenth in range(1100):
+            if not pit.status(2).output:
+                low.append(tenth)
+            await io.pause(0.1 / HERTZ)
+        assert 9 <= len(low) <= 11
+        assert 1000 <= low[0] <= 1021
+
+    on_portbus(check)
+
+
+@pytest.mark.parametrize("mode", [Mode.TERMINAL_COUNT, Mode.SOFTWARE_STROBE])
+def test_a_gate_that_is_low_holds_the_count(mode: Mode) -> None:
+    async def check(io: PortBus, pit: Pit) -> None:
+        pit.set_gate(high=True)
+        pit.start(2, mode, 50000)
+        await io.pause(0.01)
+        pit.set_gate(high=False)
+        held = pit.read(2)
+        await io.pause(0.01)
+        assert pit.read(2) == held
+        pit.set_gate(high=True)
+        await io.pause(0.01)
+        assert held - pit.read(2) == pytest.approx(0.01 * HERTZ, abs=2)
+
+    on_portbus(check)
+
+
+@pytest.mark.parametrize("mode", [Mode.RATE, Mode.SQUARE_WAVE])
+def test_a_gate_that_is_low_holds_a_wave_high(mode: Mode) -> None:
+    async def check(io: PortBus, pit: Pit) -> None:
+        pit.set_gate(high=False)
+        pit.start(2, mode, 100)
+        outputs = set()
+        for _ in range(200):
+            outputs.add(pit.status(2).output)
+            await io.pause(0.7 / HERTZ)
+        assert outputs == {True}
+        pit.set_gate(high=True)
+        for _ in range(200):
+            outputs.add(pit.status(2).output)
+            await io.pause(0.7 / HERTZ)
+        assert outputs == {True, False}
+
+    on_portbus(check)
