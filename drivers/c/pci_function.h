@@ -28,7 +28,8 @@ struct bl_pci_function {
     void (*moved)(bl_pci_function *); /* a program has written to `config`: bars may be elsewhere. May be NULL */
 };
 
-/* A function in the next free slot of the bus of the model `pci`, with interrupt pin A. NULL: no room, or no such model is there yet.
+/* A function in the next free slot of the bus of the model `pci`, with interrupt pin A; a model may set another slot and number, as one that
+   is in a chip with others does. NULL: no room, or no such model is there yet.
    `ids` and `classes` are the double words at 0 and 8 of configuration space: device << 16 | vendor, class << 16 | … | revision. */
 void *bl_pci_plug(bl_bus *bus, const char *name, size_t size, uint32_t ids, uint32_t classes);
 void bl_pci_bar(bl_pci_function *function, unsigned index, enum bl_bar_kind kind, uint32_t size);

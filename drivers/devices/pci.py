@@ -224,8 +224,10 @@ class Pci:
     def bars(self, function: Function) -> list[Bar]:
         """Its base addresses. To find their sizes it does not answer for a moment: not while somebody uses it.
 
-        Raises: DeviceError: its header is of no known kind, or a register shows what none can.
+        Raises: DeviceError: its header is of no known kind, or a register shows what none can; DeviceAbsentError: nobody is there any more.
         """
+        if self.read16(function, 0) == 0xFFFF:
+            raise DeviceAbsentError(f"PCI {function.address}: nobody is there any more")
         count = BAR_COUNTS.get(function.header)
         if count is None:
             raise DeviceError(f"PCI {function.address}: a header of kind {function.header:#x}, expected 0, 1 or 2")

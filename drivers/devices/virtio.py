@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from enum import IntFlag
 from typing import Final, NamedTuple
 
@@ -255,6 +256,17 @@ class Virtio:
         self._set(Status.DRIVER)
         self.features = self.io.inl(self.base + OFFERED) & wanted
         self.io.outl(self.base + TAKEN, self.features)
+
+    @asynccontextmanager
+    async def setting_up(self, wanted: int) -> AsyncIterator[None]:
+        """`begin`; then the block, which sets up queues; then `go`. If that does not succeed, the device is told, and does nothing."""
+        await self.begin(wanted)
+        try:
+            yield
+            self.go()
+        except BaseException:
+            self._set(Status.FAILED)
+            raise
 
     def queue(self, number: int) -> Queue:
         """Set one up, between `begin` and `go`. Raises: DeviceError: there is none, or of no size; MemoryError."""

@@ -75,23 +75,28 @@ class VirtioBlk:
         """Reset it, and set it up.
 
         Raises: DeviceAbsentError, DeviceTimeoutError as `Virtio.begin`; DeviceError: what it says of itself makes no sense; MemoryError.
+        It may have memory for its queue then, which `stop` gives back.
         """
         self._queue = None
         virtio = self.virtio
-        await virtio.begin(Feature.SIZE_MAX | Feature.SEG_MAX | Feature.READ_ONLY | Feature.BLOCK_SIZE | Feature.FLUSH)
-        queue = virtio.queue(0)
-        self.sector_size = virtio.config(BLK_SIZE, 4) if virtio.features & Feature.BLOCK_SIZE else UNIT
-        size = self.sector_size
+        async with virtio.setting_up(Feature.SIZE_MAX | Feature.SEG_MAX | Feature.READ_ONLY | Feature.BLOCK_SIZE | Feature.FLUSH):
+            queue = virtio.queue(0)
+            self._measure(queue)
+        self._queue = queue
+
+    def _measure(self, queue: Queue) -> None:
+        """What its configuration says."""
+        virtio = self.virtio
+        size = virtio.config(BLK_SIZE, 4) if virtio.features & Feature.BLOCK_SIZE else UNIT
         if size < UNIT or size & (size - 1):
             raise DeviceError(f"{virtio.name} says that its blocks have {size} bytes, expected a power of 2 from {UNIT}")
+        self.sector_size = size
         self.sectors = (virtio.config(CAPACITY + 4, 4) << 32 | virtio.config(CAPACITY, 4)) * UNIT // size
         self._segment = min(SEGMENT, virtio.config(SIZE_MAX, 4) if virtio.features & Feature.SIZE_MAX else SEGMENT)
         segments = min(SEGMENTS, queue.size - 2, max(1, virtio.config(SEG_MAX, 4)) if virtio.features & Feature.SEG_MAX else SEGMENTS)
         self._most = segments * self._segment // size * size
         if self._most <= 0:
             raise DeviceError(f"{virtio.name} takes {segments} segments of {self._segment} bytes, expected enough for a block of {size}")
-        virtio.go()
-        self._queue = queue
 
     async def stop(self) -> None:
         """Reset it: it has no memory of ours any more, and who waits gets a DeviceError. Raises: DeviceTimeoutError."""

@@ -12,7 +12,7 @@ from collections import deque
 from enum import IntFlag
 from typing import Final
 
-from drivers.devices.virtio import Buffer, Chain, Queue, Virtio
+from drivers.devices.virtio import Buffer, Queue, Virtio
 from drivers.errors import DeviceError
 from drivers.memory import Memory
 from drivers.space import IoSpace
@@ -64,15 +64,15 @@ class VirtioNet:
         """Reset it, and set it up.
 
         Raises: DeviceAbsentError, DeviceTimeoutError as `Virtio.begin`; DeviceError: what it says of itself makes no sense; MemoryError.
+        It may have memory for its queues then, which `stop` gives back.
         """
         self._receive = self._send = None
         virtio = self.virtio
-        await virtio.begin(Feature.MAC | Feature.STATUS)
-        self.mac = bytes(virtio.config(each, 1) for each in range(MAC_SIZE)) if virtio.features & Feature.MAC else b""
-        receive, send = virtio.queue(RECEIVE), virtio.queue(SEND)
-        for _ in range(min(self.buffers, receive.size // 2)):
-            self._offer(receive, virtio.memory.take(HEADER + LONGEST))
-        virtio.go()
+        async with virtio.setting_up(Feature.MAC | Feature.STATUS):
+            self.mac = bytes(virtio.config(each, 1) for each in range(MAC_SIZE)) if virtio.features & Feature.MAC else b""
+            receive, send = virtio.queue(RECEIVE), virtio.queue(SEND)
+            for _ in range(min(self.buffers, receive.size // 2)):
+                self._offer(receive, virtio.memory.take(HEADER + LONGEST))
         receive.notify()
         self._receive, self._send = receive, send
 
@@ -136,8 +136,8 @@ class VirtioNet:
             raise DeviceError(f"{self.virtio.name}: a frame of {size} bytes came in, expected {SHORTEST} to {LONGEST}")
         return frame
 
-    def _offer(self, queue: Queue, at: int) -> Chain:
-        return queue.add([], [Buffer(at, HEADER), Buffer(at + HEADER, LONGEST)], [at])
+    def _offer(self, queue: Queue, at: int) -> None:
+        queue.add([], [Buffer(at, HEADER), Buffer(at + HEADER, LONGEST)], [at])
 
 
 def _started(queue: Queue | None, virtio: Virtio) -> Queue:

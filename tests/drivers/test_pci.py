@@ -362,6 +362,19 @@ def test_a_base_address_that_does_not_take_what_is_written_is_an_error() -> None
         pci.place(function, bar, 0xE000_0000)
 
 
+def test_a_function_that_is_there_no_more_is_absent() -> None:
+    bus = PortBus()
+    bus.plug("pci")
+    bus.plug("pci_testdev")
+    pci = Pci(bus)
+    function = _testdev(pci)
+    bus.fault(Fault.MISSING, range(0xCFC, 0xD00))
+    with pytest.raises(DeviceAbsentError, match=r"PCI 00:02\.0: nobody is there any more"):
+        pci.bars(function)
+    with pytest.raises(DeviceError, match="leads to 0xfc"):
+        pci.capabilities(function)
+
+
 def test_a_pin_that_there_is_not_is_an_error() -> None:
     bus = PortBus()
     lib.bl_pci_poke(bus.plug("pci"), 1, 0x3D, 5, 0)

@@ -542,7 +542,10 @@ def test_what_it_says_of_itself_is_checked(
         disk = VirtioBlk(io, base, Memory(io))
         with pytest.raises(error, match=match):
             await disk.start()
+        with pytest.raises(DeviceError, match="was not started"):
+            await disk.read(0, 1)
         io.repair()
+        assert bool(disk.virtio.status & Status.FAILED) is (error is DeviceError)
         await disk.start()
         assert await disk.read(0, 1) == sector(0)
 
