@@ -93,15 +93,16 @@ class Queue:
         self.size = size
         available = DESCRIPTOR.size * size
         used = _page(available + 6 + 2 * size)
-        total = used + _page(6 + ELEMENT.size * size)
-        self.address = self.memory.take(total, PAGE_SIZE)
+        self.bytes = used + _page(6 + ELEMENT.size * size)
+        self.address = self.memory.take(self.bytes, PAGE_SIZE)
         self.available = self.address + available
         self.used = self.address + used
-        self.io.store(self.address, bytes(total))
+        self.io.store(self.address, bytes(self.bytes))
         self._free = deque(range(size))
         self._with_device: dict[int, Chain] = {}  # by the heads
         self._added = 0  # the available ring's index
         self._seen = 0  # of the used ring's
+        self._is_closed = False
 
     @property
     def name(self) -> str:
@@ -124,8 +125,10 @@ class Queue:
         Args:
             owned: pieces of `memory` that go back when the chain comes back and nobody waits for it, or by `release`.
 
-        Raises: ValueError: no buffers, or more than `free`.
+        Raises: ValueError: no buffers, or more than `free`; CapabilityError: the caller may not touch the queue.
         """
+        self.io.may_memory(self.address, self.bytes)  # before anything has changed
+        self.io.may_port(self.virtio.base + NOTIFY, 2)
         buffers = [*readable, *writable]
         if not 0 < len(buffers) <= len(self._free):
             raise ValueError(f"{self.name}: {len(buffers)} buffers, expected 1 to {len(self._free)}, which are free now")
@@ -150,8 +153,10 @@ class Queue:
     def take(self) -> Chain | None:
         """The next chain that came back, which is the caller's then; None: there is none now. Those that were left are not shown.
 
-        Raises: DeviceError: the used ring makes no sense; so it is until the device was reset.
+        Raises: DeviceError: the used ring makes no sense, and so it is until the device is reset; or that has happened.
         """
+        if self._is_closed:
+            raise DeviceError(f"{self.name}: the device was reset")
         while True:
             done = (self.io.read16(self.used + 2) - self._seen) & 0xFFFF
             if done == 0:
@@ -220,6 +225,7 @@ class Queue:
 
     def close(self) -> None:
         """The device was reset, and has nothing any more."""
+        self._is_closed = True
         for chain in self._with_device.values():
             chain.is_lost = True
             self.release(chain)

@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 from machines import Play
 
+import caps
 from beamlike import Down, exit, receive, record, run, self_pid, send, sleep, spawn, spawn_monitor
 from drivers import DeviceAbsentError, DeviceError, DeviceTimeoutError, Fault, Interrupt, IoSpace, PortBus
 from drivers.devices.pci import Command, Pci
 from drivers.devices.pci_setup import Piix3, assign
 from drivers.devices.virtio import CONFIG, NOTIFY, STATUS, VENDOR, Buffer, Isr, Queue, Status, Virtio, open_function
 from drivers.devices.virtio_blk import DEVICE, VirtioBlk
-from drivers.memory import Memory
+from drivers.memory import START, Memory
 
 SECTORS = 2048
 LINE = 11
@@ -512,6 +513,53 @@ def test_who_waits_while_the_disk_is_stopped_gets_an_error(medium: Medium) -> No
         assert disk.virtio.memory.free == disk.virtio.memory.size
 
     _on_portbus(check, medium)
+
+
+def test_who_waits_for_room_while_the_disk_is_stopped_gets_an_error(medium: Medium) -> None:
+    """On the port bus, as above."""
+
+    async def check(io: PortBus) -> None:
+        disk = await started(io)
+        queue = disk.virtio._queues[0]
+        parent = self_pid()
+        for _ in range(queue.size):
+            queue.add([], [Buffer(0x10_0000, 1)])
+
+        async def reader() -> None:
+            try:
+                await disk.read(3, 1)
+            except DeviceError as error:
+                send(parent, str(error))
+
+        spawn(reader)
+        await io.pause(0.001)
+        await disk.stop()
+        assert "queue 0: the device was reset" in await receive(str, timeout=5)
+
+    _on_portbus(check, medium)
+
+
+@pytest.mark.parametrize("kind", ["raw_memory", "port_io"])
+def test_who_may_not_touch_the_queue_changes_nothing(play: Play, medium: Medium, kind: str) -> None:
+    async def check(io: IoSpace) -> None:
+        disk = await started(io)
+        notify = disk.virtio.base + NOTIFY
+        forbidden = (kind, notify, notify + 2) if kind == "port_io" else (kind, START, START + 4096)
+        queue, free = disk.virtio._queues[0], disk.virtio.memory.free
+        parent = self_pid()
+
+        async def reader() -> None:
+            try:
+                await disk.read(3, 1)
+            except caps.CapabilityError:
+                send(parent, "refused")
+
+        spawn(reader, exclude=[forbidden])
+        assert await receive(str, timeout=5) == "refused"
+        assert (queue.free, queue.count, disk.virtio.memory.free) == (queue.size, 0, free)
+        assert await disk.read(4, 1) == sector(4)
+
+    play(check, medium.model(), medium.qemu())
 
 
 @pytest.mark.parametrize(
