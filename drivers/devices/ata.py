@@ -12,13 +12,10 @@ A command that does not end well, or whose caller is cancelled or killed, leaves
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from typing import Final, NamedTuple, NoReturn
 
-from beamlike import Pid
-from beamlike.seam import current_process
+from drivers.devices.exclusive import Exclusive
 from drivers.errors import DeviceAbsentError, DeviceError
 from drivers.space import IoSpace
 
@@ -51,12 +48,6 @@ class Kind(Enum):
     DISK = "a disk"
     PACKET = "a packet device"
     """A CD-ROM drive, for example."""
-
-
-class _User(NamedTuple):
-    """A transfer's process; one object each time."""
-
-    pid: Pid
 
 
 class Command(NamedTuple):
@@ -106,7 +97,8 @@ class AtaChannel:
         self.timeout = timeout
         self.resets = 0
         """So many of `reset`: disks have forgotten their settings at each."""
-        self._user: _User | None = None
+        self.exclusive = Exclusive(str(self))
+        """Of a transfer, of whichever disk."""
         self._is_settled = False
         self._control = NO_INTERRUPTS
         self._found: list[tuple[Kind, bytes]] = []
@@ -116,7 +108,7 @@ class AtaChannel:
 
         Raises: DeviceAbsentError: there is nothing on the channel; DeviceTimeoutError: something stays busy.
         """
-        with self.in_use():
+        with self.exclusive.use():
             await self.reset()
             self._is_settled = False
             self._found = [await self._identify(unit) for unit in (0, 1)]
@@ -140,7 +132,7 @@ class AtaChannel:
         if kind is not Kind.DISK:
             raise DeviceAbsentError(f"{self} unit {unit} is {kind.value}, and no disk")
         disk = AtaDisk(self, unit, identity)
-        with self.in_use():
+        with self.exclusive.use():
             await disk.settle()
         return disk
 
@@ -195,18 +187,6 @@ class AtaChannel:
         return Kind.DISK if command is IDENTIFY else Kind.PACKET, io.insw(self.base, WORDS)
 
     # --- of its disks ---
-
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """It is, by the calling process, until the end of the block. Raises: RuntimeError: it is already, by one that lives."""
-        if self._user is not None and self._user.pid.process is not None:
-            raise RuntimeError(f"{self} is in use: one transfer at a time")
-        user = self._user = _User(current_process().pid)
-        try:
-            yield
-        finally:
-            if self._user is user:  # who was killed comes here when it has a turn, and somebody else may be at it then
-                self._user = None
 
     @property
     def is_settled(self) -> bool:
@@ -316,7 +296,7 @@ class AtaDisk:
         self._check(lba, count)
         pieces: list[bytes] = []
         channel = self.channel
-        with channel.in_use():
+        with channel.exclusive.use():
             while count:
                 some, is_extended = self._portion(lba, count)
                 await self._read(lba, some, is_extended, pieces)
@@ -334,7 +314,7 @@ class AtaDisk:
         count = len(data) // SECTOR
         self._check(lba, count)
         channel = self.channel
-        with channel.in_use():
+        with channel.exclusive.use():
             at = 0
             while count:
                 some, is_extended = self._portion(lba, count)
@@ -345,7 +325,7 @@ class AtaDisk:
 
     async def flush(self) -> None:
         """All that was written is on the medium. Raises: DeviceError, DeviceTimeoutError, RuntimeError as `read`."""
-        with self.channel.in_use():
+        with self.channel.exclusive.use():
             await self.settle()
             command = FLUSH_EXT if self.has_lba48 else FLUSH
             await self.channel.command(self.unit, command)
@@ -358,7 +338,7 @@ class AtaDisk:
         """
         if sectors and (not 0 < sectors <= self.most_multiple or sectors & (sectors - 1)):
             raise ValueError(f"{self}: {sectors} sectors at once: expected 0 or a power of two up to {self.most_multiple}")
-        with self.channel.in_use():
+        with self.channel.exclusive.use():
             self.multiple = sectors
             self._resets = 0
             await self.settle()

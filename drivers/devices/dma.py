@@ -66,7 +66,7 @@ class Dma:
         reach = MOST * unit
         if not 0 < size <= reach or size % unit or address % unit:
             raise ValueError(f"DMA channel {channel}: {size} bytes at {address:#x}: expected 1 to {reach}, in units of {unit}")
-        if not 0 <= address or address + size > LIMIT:
+        if address < 0 or address + size > LIMIT:
             raise ValueError(f"DMA channel {channel}: {size} bytes at {address:#x} are not all in the first 16 MiB")
         if address // reach != (address + size - 1) // reach:
             raise ValueError(f"DMA channel {channel}: {size} bytes at {address:#x} cross a multiple of {reach // 1024} KiB")
