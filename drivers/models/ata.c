@@ -287,7 +287,8 @@ static void run(bl_device *device) {
 /* Of both, until SRST is taken back, and then for a while. */
 static void begin_reset(ata *a) {
     for (unsigned i = 0; i < 2; i++) a->drives[i].status = a->drives[i].is_there ? BSY : 0;
-    a->selected = a->pending = a->command = 0;
+    a->selected = a->command = 0;
+    a->pending = 0;
     a->position = a->size = 0;
     a->device.due = BL_NEVER;
 }

@@ -115,7 +115,8 @@ size_t bl_dma_transfer(bl_bus *bus, unsigned which, uint8_t *buffer, size_t size
     controller *c = &d->controllers[which >> 2];
     channel *ch = &c->channels[which & 3];
     const controller *upper = &d->controllers[1];
-    const int mode = ch->mode >> 2 & 3, shift = which >> 2;
+    const int mode = ch->mode >> 2 & 3;
+    const unsigned shift = which >> 2;
     const size_t unit = 1u << shift;
     ch->is_over = 0;
     if (which < 4 && (!is_open(upper, 0) || upper->channels[0].mode >> 6 != CASCADE)) return 0;

@@ -486,8 +486,8 @@ def test_any_accesses_at_all_leave_a_disk_that_a_reset_brings_back(medium: Path)
     async def check(io: PortBus, disk: AtaDisk) -> None:
         chance = Random(7)
         ports = [*range(0x1F0, 0x1F8), 0x3F6]
-        commands = [0x20, 0x24, 0x29, 0xC4, 0xC6, 0xE7, 0xEC, 0xA1, 0x90]  # none that writes
-        for _ in range(20000):
+        commands = [0x20, 0x24, 0x29, 0x30, 0x34, 0x39, 0xC4, 0xC5, 0xC6, 0xE7, 0xEC, 0xA1, 0x90, *range(0, 256, 7)]
+        for _ in range(30000):
             port, width = chance.choice(ports), chance.choice([1, 1, 1, 2, 4])
             match chance.randrange(4):
                 case 0:
@@ -499,7 +499,9 @@ def test_any_accesses_at_all_leave_a_disk_that_a_reset_brings_back(medium: Path)
                 case _:
                     io.block_out(0x1F0, 2, bytes(2 * chance.randrange(5000)))
         again = await AtaChannel(io).disk(0)
+        await again.write(0, sectors(0, SECTORS))
         assert await again.read(0, SECTORS) == sectors(0, SECTORS)
+        assert content(medium) == sectors(0, SECTORS)
 
     on_model(medium, check)
 
