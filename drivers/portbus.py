@@ -184,6 +184,26 @@ class PortBus(IoSpace):
         while lib.bl_event_next(self._bus, event):
             self.lines.rise(event.line, event.number, event.at / 1e9)
 
+    # --- the processor's own ---
+
+    def cpuid(self, leaf: int, subleaf: int = 0) -> tuple[int, int, int, int]:
+        """See `IoSpace`; of a `CpuModel`, if one was plugged in."""
+        self._may_ask()
+        registers = ffi.new("uint32_t[4]")
+        if lib.bl_cpu_cpuid(self._bus, leaf, subleaf, registers):
+            return super().cpuid(leaf, subleaf)
+        return registers[0], registers[1], registers[2], registers[3]
+
+    def rdtsc(self) -> int:
+        """The same."""
+        self._may_ask()
+        value = ffi.new("uint64_t *")
+        return super().rdtsc() if lib.bl_cpu_rdtsc(self._bus, value) else int(value[0])
+
+    def _may_ask(self) -> None:
+        if self._bus.stopped:
+            raise MachineStoppedError(f"the machine has stopped: {self.stopped!r}")
+
     # --- the machine ---
 
     def plug(self, model: str, *args: Any) -> Any:
