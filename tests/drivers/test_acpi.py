@@ -362,7 +362,7 @@ def mutations(good: bytes) -> st.SearchStrategy[bytes]:
 PARSERS: Final = [(parse_madt, MADT), (parse_fadt, fadt(64)), (parse_mcfg, MCFG), (parse_hpet, HPET)]
 
 
-@pytest.mark.parametrize(("parse", "good"), PARSERS)
+@pytest.mark.parametrize(("parse", "good"), PARSERS, ids=["MADT", "FADT", "MCFG", "HPET"])
 def test_a_mutated_table_is_parsed_or_is_a_device_error(parse: Any, good: bytes) -> None:
     assert parse(good)
 
