@@ -3,7 +3,7 @@
 Theory of operation. There is one Device for each, on the node that has the machine, for as long as its manager lives. Its server comes and
 goes: it puts its driver into `driver` when the device is ready, and its death takes it out again (`on_release`: before anybody is told of
 the death). Whoever holds a grant uses the driver from its own process, under `lock`, without a message to anybody. A process that dies in
-the midst of a transfer leaves `is_busy` behind: the next one resets the device first.
+the midst of a transfer leaves `is_busy` behind: the next one brings the device up anew first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import caps
 from beamlike import Lock, Pid, record
 from beamlike.seam import Process, extra, on_release, tell
-from drivers.narrowed import Narrowed
 from drivers.space import IoSpace
 
 if TYPE_CHECKING:
@@ -28,15 +27,13 @@ Ranges = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class Kind:
-    """What servers of such devices have in common. The functions get the driver."""
+    """What the servers of such devices have in common."""
 
     name: str
     commands: frozenset[str]
     """The driver's methods that an owner may ask for."""
-    begin: Callable[[Any], Awaitable[None]]
-    """Bring the device into its first state, whatever was done to it before. Raises: DeviceError."""
     interrupted: Callable[[Any], Awaitable[list[Any]]] | None = None
-    """Handle an interrupt; what the owner is told."""
+    """Handle an interrupt, with the driver; what the owner is told."""
     has_blocks: bool = False
     """It is divided by blocks: an owner may have some of them."""
     has_frames: bool = False
@@ -88,9 +85,10 @@ class Device:
     """See the module.
 
     Args:
-        make: makes the driver, of an I/O space that has nothing but these resources, without touching the device.
+        io: an I/O space that has what the device takes up, and what its driver needs besides for transfers.
+        make: brings the device into its first state, whatever was done to it before, and returns its driver. Raises: DeviceError.
         ports, memory: half-open ranges, which opening it is an access to.
-        extra_memory: what the driver needs besides, for transfers.
+        lock: one that several devices have together, which are behind one controller.
     """
 
     def __init__(
@@ -99,14 +97,14 @@ class Device:
         name: str,
         kind: Kind,
         about: str,
-        make: Callable[[IoSpace], Any],
+        make: Callable[[], Awaitable[Any]],
         *,
         ports: Ranges = (),
         memory: Ranges = (),
-        extra_memory: Ranges = (),
         lines: tuple[int, ...] = (),
+        lock: Lock | None = None,
     ) -> None:
-        self.io = Narrowed(io, ports, (*memory, *extra_memory))
+        self.io = io
         self.name = name
         self.kind = kind
         self.about = about
@@ -114,7 +112,7 @@ class Device:
         self.ports = ports
         self.memory = memory
         self.lines = lines
-        self.lock = Lock()
+        self.lock = Lock() if lock is None else lock
         self.is_busy = False
         self.driver: Any = None
         self.server: Pid | None = None

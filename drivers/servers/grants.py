@@ -120,13 +120,15 @@ class Grant:
         args, cost = self._restricted(command, args)
         if self.want.rate is not None and cost:
             await self._pay(cost, self.want.rate)
+        else:
+            await sleep(0)  # a device that is always ready would let nobody else have a turn
         async with device.lock:
             self.check()  # it may have been taken while this waited
             driver = device.driver
             if driver is None:
                 raise DeviceLostError(f"the driver of {device.name} is being started again: wait for DeviceBack")
             if device.is_busy:  # somebody has died in the midst of something
-                await device.kind.begin(driver)
+                driver = device.driver = await device.make()
             device.is_busy = True
             try:
                 result = getattr(driver, command)(*args)

@@ -1,19 +1,58 @@
-"""The kinds of devices: what an owner may ask for, how one is brought up, what an interrupt brings."""
+"""The kinds of devices: what an owner may ask for, and what an interrupt brings."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from drivers.devices.pit import Mode, Pit
+from drivers.devices.keyboard import Keyboard
+from drivers.devices.mouse import Mouse
+from drivers.devices.ne2000 import Happened, Ne2000
+from drivers.devices.pit import Pit
+from drivers.devices.rtc import Cause, Rtc
+from drivers.devices.uart import Event, Modem, Uart
 from drivers.servers.device import Kind
 
 
-async def _begin_timer(pit: Pit) -> None:
-    pit.start(0, Mode.TERMINAL_COUNT, 65536)
-
-
-async def _timer_interrupted(pit: Pit) -> list[str]:
+async def _timer(pit: Pit) -> list[str]:
     return ["tick"]
 
 
-TIMER: Final = Kind("timer", frozenset({"start", "start_periodic", "read", "status"}), _begin_timer, _timer_interrupted)
+async def _clock(rtc: Rtc) -> list[Cause]:
+    happened = rtc.happened()
+    return [happened] if happened else []
+
+
+async def _serial(uart: Uart) -> list[Event]:
+    event = uart.interrupt()
+    return [event] if event.received.data or event.received.faults or event.changed is not Modem.NONE else []
+
+
+async def _keyboard(keyboard: Keyboard) -> list[Any]:
+    return list(iter(keyboard.poll, None))
+
+
+async def _mouse(mouse: Mouse) -> list[Any]:
+    found = list(iter(mouse.poll, None))
+    if mouse.is_lost:
+        await mouse.resync()
+    return found
+
+
+async def _network(board: Ne2000) -> list[bytes]:
+    happened = board.interrupt()
+    frames = []
+    if Happened.OVERFLOW in happened and (rescued := await board.recover()) is not None:
+        frames.append(rescued)
+    while (frame := board.try_receive()) is not None:
+        frames.append(frame)
+    return frames
+
+
+TIMER: Final = Kind("timer", frozenset({"start", "start_periodic", "read", "status"}), _timer)
+SPEAKER: Final = Kind("speaker", frozenset({"play", "stop"}))
+CLOCK: Final = Kind("clock", frozenset({"read", "set", "set_alarm", "alarm", "set_rate", "enable", "disable"}), _clock)
+SERIAL: Final = Kind("serial", frozenset({"configure", "write", "try_write", "room", "drain", "lines", "set_lines", "send_break"}), _serial)
+KEYBOARD: Final = Kind("keyboard", frozenset({"set_leds", "set_typematic", "identify"}), _keyboard)
+MOUSE: Final = Kind("mouse", frozenset({"set_rate", "set_resolution", "set_scaling", "state"}), _mouse)
+DISK: Final = Kind("disk", frozenset({"read", "write", "flush"}), has_blocks=True)
+NETWORK: Final = Kind("network", frozenset({"send", "statistics"}), _network, has_frames=True)

@@ -44,11 +44,9 @@ class DeviceServer(GenServer, guarded=True):
     async def handle_continue(self, value: Any) -> None:
         device = self.device
         async with device.lock:  # an owner may be in the midst of something
-            driver = device.make(device.io)
-            await device.kind.begin(driver)
             for line in device.lines:
                 device.io.lines.attach(line)
-            device.up(driver)
+            device.up(await device.make())
 
     async def handle_call(self, request: Any, caller: Caller) -> Any:
         if type(request) is not Command:
@@ -69,6 +67,9 @@ class DeviceServer(GenServer, guarded=True):
         device = self.device
         assert device.kind.interrupted is not None
         async with device.lock:
+            if device.is_busy:  # an owner has died in the midst of something
+                device.driver = await device.make()
+                device.is_busy = False
             found = await device.kind.interrupted(device.driver)
         for data in found:
             for grant in list(device.grants):

@@ -13,6 +13,7 @@ import caps
 from beamlike import CallError, Pid, exit, monitor, process_flag, receive, self_pid, send, spawn, spawn_monitor, tighten
 from drivers import DeviceAbsentError, DeviceError, IoSpace
 from drivers.devices.pit import Mode, Pit
+from drivers.narrowed import Narrowed
 from drivers.servers.device import Device, DeviceBack, DeviceData, DeviceLost, Kind
 from drivers.servers.grants import DeviceBusyError, DeviceLostError, GrantAsked, GrantRevokedError, GrantTaken
 from drivers.servers.kinds import TIMER
@@ -30,8 +31,15 @@ def quiet() -> Any:
     logging.getLogger("beamlike").setLevel(logging.NOTSET)
 
 
-def timer(io: IoSpace, name: str = "timer", kind: Kind = TIMER) -> Device:
-    return Device(io, name, kind, "8254", Pit, ports=((0x40, 0x44),), lines=(0,))
+def timer(io: IoSpace, name: str = "timer", kind: Kind = TIMER, make: Any = None) -> Device:
+    narrowed = Narrowed(io, ((0x40, 0x44),), ())
+
+    async def make_pit() -> Pit:
+        pit = Pit(narrowed)
+        pit.start(0, Mode.TERMINAL_COUNT, 65536)
+        return pit
+
+    return Device(narrowed, name, kind, "8254", make or make_pit, ports=((0x40, 0x44),), lines=(0,))
 
 
 async def start(*devices: Device, **options: Any) -> Pid:
@@ -80,10 +88,10 @@ def test_a_device_has_one_owner_and_the_next_one_when_that_has_ended(play: Play)
         async def owner(boss: Pid) -> None:
             await open_device(manager, "timer")
             send(boss, "mine")
-            await receive("go".__eq__)
+            await receive(str)
 
         pid, ref = spawn_monitor(owner, self_pid())
-        await receive("mine".__eq__, timeout=5)
+        await receive(str, timeout=5)
         with pytest.raises(DeviceBusyError, match=r"timer all of it is not free: .* has all of it"):
             await open_device(manager, "timer")
         (info,) = await list_devices(manager)
@@ -99,7 +107,7 @@ def test_a_device_has_one_owner_and_the_next_one_when_that_has_ended(play: Play)
             send(boss, "refused")
 
         spawn(other, self_pid())
-        await receive("refused".__eq__, timeout=5)
+        await receive(str, timeout=5)
 
     play(check, PIT)
 
@@ -129,11 +137,11 @@ def test_a_driver_that_cannot_come_up_is_held_and_the_others_do_not_notice(play:
     async def check(io: IoSpace) -> None:
         tries = []
 
-        async def fail(driver: Any) -> None:
+        async def fail() -> None:
             tries.append(1)
             raise DeviceError("it does not answer")
 
-        broken = timer(io, "broken", Kind("broken", frozenset({"read"}), fail))
+        broken = timer(io, "broken", make=fail)
         manager = await DeviceManager.start_link([broken, timer(io)], 3)
         watched = monitor(manager)
         await ready(manager, "timer")
@@ -175,7 +183,7 @@ def test_c1_an_owner_that_is_tightened_loses_what_it_may_not_have_any_more(play:
         async def owner(boss: Pid) -> None:
             handle = await open_device(manager, "timer")
             for _ in range(3):
-                await receive("go".__eq__)
+                await receive(str)
                 try:
                     send(boss, await handle.do("read", 0))
                 except caps.CapabilityError:

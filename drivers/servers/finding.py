@@ -1,0 +1,181 @@
+"""Which devices a machine has: those of the ISA bus where a PC has them, if they answer, and those on PCI by what they say they are."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+from beamlike import Lock
+from drivers.devices import uart
+from drivers.devices.ata import AtaChannel, AtaDisk
+from drivers.devices.ata import Kind as AtaKind
+from drivers.devices.i8042 import I8042, Port
+from drivers.devices.keyboard import Keyboard
+from drivers.devices.mouse import Mouse
+from drivers.devices.ne2000 import Ne2000
+from drivers.devices.pit import Mode, Pit, Speaker
+from drivers.devices.rtc import Rtc
+from drivers.devices.uart import Source, Uart
+from drivers.errors import DeviceAbsentError, DeviceError
+from drivers.narrowed import Narrowed
+from drivers.servers import kinds
+from drivers.servers.device import Device, Ranges
+from drivers.space import IoSpace
+
+SERIAL_RATE: Final = 115200
+ATA: Final = (("ata0", 0x1F0, 0x3F6, 14), ("ata1", 0x170, 0x376, 15))
+NE2000: Final = ((0x300, 9), (0x320, 10))
+
+Finder = Callable[[IoSpace], Awaitable[list[Device]]]
+
+
+async def find_devices(io: IoSpace, finders: tuple[Finder, ...] | None = None) -> list[Device]:
+    """All devices that there are drivers for. What answers wrongly is left out: it is nobody's.
+
+    Each is looked for by accesses to its ports; who has exclusions finds only what they leave.
+
+    Args:
+        finders: functions that look for some; all that come with this package, unless given.
+    """
+    found: list[Device] = []
+    for finder in FINDERS if finders is None else finders:
+        try:
+            found += await finder(io)
+        except (DeviceError, PermissionError):
+            continue
+    return found
+
+
+def _narrowed(io: IoSpace, ports: Ranges) -> IoSpace:
+    return Narrowed(io, ports, ())
+
+
+async def find_timer(io: IoSpace) -> list[Device]:
+    """The 8254, and the speaker at its third counter."""
+    ports, sound = ((0x40, 0x44),), ((0x42, 0x44), (0x61, 0x62))
+    pit = Pit(io)
+    pit.start(2, Mode.RATE, 1000)
+    if pit.status(2).mode is not Mode.RATE:
+        raise DeviceAbsentError("no timer")
+    lock = Lock()
+
+    async def make_timer() -> Pit:
+        return Pit(_narrowed(io, ports))
+
+    async def make_speaker() -> Speaker:
+        speaker = Speaker(_narrowed(io, sound))
+        speaker.stop()
+        return speaker
+
+    return [
+        Device(io, "timer", kinds.TIMER, "8254, counter 0", make_timer, ports=ports, lines=(0,), lock=lock),
+        Device(io, "speaker", kinds.SPEAKER, "PC speaker", make_speaker, ports=sound, lock=lock),
+    ]
+
+
+async def find_clock(io: IoSpace) -> list[Device]:
+    """The MC146818."""
+    ports = ((0x70, 0x72),)
+    await Rtc(io).read()
+
+    async def make() -> Rtc:
+        rtc = Rtc(_narrowed(io, ports))
+        rtc.disable()
+        rtc.happened()
+        return rtc
+
+    return [Device(io, "clock", kinds.CLOCK, "MC146818", make, ports=ports, lines=(8,))]
+
+
+async def find_serial(io: IoSpace) -> list[Device]:
+    """The UARTs."""
+
+    async def make(base: int, ports: Ranges) -> Uart:
+        port = Uart(_narrowed(io, ports), base)
+        port.detect()
+        port.configure(SERIAL_RATE)
+        port.use_fifo()
+        port.set_lines(dtr=True, rts=True)
+        port.interrupt()
+        port.enable(Source.RECEIVED | Source.LINE | Source.MODEM)
+        return port
+
+    found = []
+    for number, (port, line, kind) in enumerate(uart.find(io), 1):
+        ports = ((port.base, port.base + 8),)
+        about = f"{kind.value} at {port.base:#x}"
+        found.append(Device(io, f"com{number}", kinds.SERIAL, about, partial(make, port.base, ports), ports=ports, lines=(line,)))
+    return found
+
+
+async def find_ps2(io: IoSpace) -> list[Device]:
+    """Keyboard and mouse, which share their controller."""
+    ports = ((0x60, 0x61), (0x64, 0x65))
+    controller = I8042(_narrowed(io, ports))
+    working = await controller.start()
+    lock = Lock()
+
+    async def make_keyboard() -> Keyboard:
+        keyboard = Keyboard(controller)
+        await keyboard.reset()
+        await keyboard.use_set(2)
+        return keyboard
+
+    async def make_mouse() -> Mouse:
+        mouse = Mouse(controller)
+        await mouse.start()
+        return mouse
+
+    rows = ((Port.KEYBOARD, "keyboard", kinds.KEYBOARD, make_keyboard, 1), (Port.AUX, "mouse", kinds.MOUSE, make_mouse, 12))
+    return [
+        Device(io, name, kind, f"PS/2 {name}", make, ports=ports, lines=(line,), lock=lock)
+        for port, name, kind, make, line in rows
+        if port in working
+    ]
+
+
+async def find_ata(io: IoSpace) -> list[Device]:
+    """The disks on the two channels."""
+    found: list[Device] = []
+    for name, base, control, _ in ATA:
+        ports = ((base, base + 8), (control, control + 1))
+        channel = AtaChannel(_narrowed(io, ports), base, control)
+        try:
+            units = await channel.detect()
+        except DeviceError:
+            continue
+        lock = Lock()
+
+        async def make(channel: AtaChannel, unit: int) -> AtaDisk:
+            await channel.detect()
+            return await channel.disk(unit)
+
+        for unit, kind in enumerate(units):
+            if kind is AtaKind.DISK:
+                about = f"ATA disk, unit {unit} at {base:#x}"
+                found.append(Device(io, f"{name}.{unit}", kinds.DISK, about, partial(make, channel, unit), ports=ports, lock=lock))
+    return found
+
+
+async def find_ne2000(io: IoSpace) -> list[Device]:
+    """NE2000 boards at their usual ports."""
+
+    async def make(base: int, ports: Ranges) -> Ne2000:
+        board = Ne2000(_narrowed(io, ports), base)
+        await board.reset()
+        return board
+
+    found: list[Device] = []
+    for base, line in NE2000:
+        ports = ((base, base + 0x20),)
+        try:
+            await make(base, ports)
+        except DeviceError:
+            continue
+        about = f"NE2000 at {base:#x}"
+        found.append(Device(io, f"eth{len(found)}", kinds.NETWORK, about, partial(make, base, ports), ports=ports, lines=(line,)))
+    return found
+
+
+FINDERS: Final[tuple[Finder, ...]] = (find_timer, find_clock, find_serial, find_ps2, find_ata, find_ne2000)
