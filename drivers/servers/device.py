@@ -115,6 +115,8 @@ class Device:
         self.lock = Lock() if lock is None else lock
         self.is_busy = False
         self.driver: Any = None
+        self.sectors = 0
+        """Of one that has blocks, as of when it was ready last."""
         self.server: Pid | None = None
         self.grants: list[Grant] = []
 
@@ -151,6 +153,8 @@ class Device:
         """The device is ready."""
         assert self.server is not None
         self.driver = driver
+        if self.kind.has_blocks:
+            self.sectors = driver.sectors
         self.is_busy = False
         self.tell_owners(DeviceBack(self.name, self.server))
 

@@ -78,14 +78,16 @@ class Grant:
 
     Args:
         check_access: raises CapabilityError unless the running process may (still) have it.
+        parent: the one of which it is a part, and with which it ends.
     """
 
-    def __init__(self, device: Device, owner: Pid, want: Want, check_access: Callable[[], None]) -> None:
+    def __init__(self, device: Device, owner: Pid, want: Want, check_access: Callable[[], None], parent: Grant | None = None) -> None:
         self.number = next(_numbers)
         self.device = device
         self.owner = owner
         self.want = want
         self.check_access = check_access
+        self.parent = parent
         self.is_good = True
         self.checked = current_layers()
         self._free_at = now()  # of the rate: when what was done so far is paid for
@@ -188,18 +190,20 @@ class Grant:
             self.is_good = False
             self.device.grants.remove(self)
             _grants.pop(self.number, None)
+            for part in [each for each in self.device.grants if each.parent is self]:
+                part.end(reason)
             tell(self.owner, GrantTaken(self.device.name, self.number, reason))
 
 
 _grants: dict[int, Grant] = {}
 
 
-def give(device: Device, owner: Pid, want: Want, check_access: Callable[[], None]) -> Grant:
-    """Give a part of a device to a process. Raises: DeviceBusyError: it, or some of it, is somebody's."""
+def give(device: Device, owner: Pid, want: Want, check_access: Callable[[], None], parent: Grant | None = None) -> Grant:
+    """Give a part of a device to a process; of a grant, its owner may give parts away. Raises: DeviceBusyError: it is somebody else's."""
     for other in device.grants:
-        if other.overlaps(want):
-            raise DeviceBusyError(f"{device.name} {_part(want)} is not free: {other.owner} has {_part(other.want)}")
-    grant = Grant(device, owner, want, check_access)
+        if other is not parent and other.overlaps(want):
+            raise DeviceBusyError(f"{device.name}: {_part(want)} is not free: {other.owner} has {_part(other.want)}")
+    grant = Grant(device, owner, want, check_access, parent)
     device.grants.append(grant)
     _grants[grant.number] = grant
     return grant

@@ -142,11 +142,11 @@ def _check_want(device: Device, want: Want) -> None:
     if want.blocks is not None:
         if not device.kind.has_blocks:
             raise ValueError(f"{device.name} is a {device.kind.name}, and has no blocks")
-        if device.driver is None:
+        if device.sectors == 0:
             raise DeviceLostError(f"{device.name} is not ready yet")
         start, end = want.blocks
-        if not 0 <= start < end <= device.driver.sectors:
-            raise ValueError(f"blocks {start} to {end - 1} are not on {device.name}, which has {device.driver.sectors}")
+        if not 0 <= start < end <= device.sectors:
+            raise ValueError(f"blocks {start} to {end - 1} are not on {device.name}, which has {device.sectors}")
     if (want.address is not None or want.udp_port is not None) and not device.kind.has_frames:
         raise ValueError(f"{device.name} is a {device.kind.name}, and has no frames")
     if want.address is not None and (type(want.address) is not bytes or len(want.address) != 6):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, Self
 
 from beamlike import CallError, Pid, call, self_pid
@@ -18,6 +19,7 @@ _ERRORS: Final[dict[str, type[Exception]]] = {
     each.__name__: each
     for each in (
         ValueError,
+        PermissionError,
         DeviceBusyError,
         DeviceLostError,
         GrantRevokedError,
@@ -57,18 +59,44 @@ class Handle:
             return await self._grant.perform(command, args)
         return await self._ask(Command(self.number, command, args))
 
+    def lend(self, owner: Pid, blocks: tuple[int, int], check_access: Callable[[], None]) -> Opened:
+        """Let another process have some of the blocks that this one has, until this grant ends, or it gives them back, or they are taken
+        (`end_grant`). On the machine's node only.
+
+        Args:
+            check_access: raises CapabilityError unless the running process may have them. It is asked for nothing else, such as ports.
+
+        Raises: RuntimeError: it is another node's; DeviceBusyError: some of them are lent; ValueError: they are not in this grant.
+        """
+        if self._grant is None:
+            raise RuntimeError(f"{self.name} is on another node, and parts of it are lent there")
+        start, _ = self._grant.want.blocks or (0, 0)
+        if not 0 <= blocks[0] < blocks[1] <= self.sectors:
+            raise ValueError(f"blocks {blocks[0]} to {blocks[1] - 1} are not in the {self.sectors} of {self.name} that can be lent")
+        want = Want(blocks=(start + blocks[0], start + blocks[1]))
+        part = grants.give(self._grant.device, owner, want, check_access, self._grant)
+        return Opened(part.number, self._grant.device.server)
+
     async def _ask(self, command: Command, is_again: bool = False) -> Any:
         if self._server is None:
             self._server = await _call(self._manager, Where(self.number))
         if self._server is None:
             raise DeviceLostError(f"the driver of {self.name} is being started again: wait for DeviceBack")
         try:
-            return _checked(await call(self._server, command, timeout=CALL_TIMEOUT))
+            return checked(await call(self._server, command, timeout=CALL_TIMEOUT))
         except CallError as error:
             self._server = None
             if error.reason == "noproc" and not is_again:
                 return await self._ask(command, True)
             raise DeviceLostError(f"the driver of {self.name} has ended: {error}") from error
+
+    @property
+    def sectors(self) -> int:
+        """How many blocks it has. On the machine's node."""
+        if self._grant is None:
+            raise RuntimeError(f"{self.name} is on another node")
+        start, end = self._grant.want.blocks or (0, self._grant.device.sectors)
+        return end - start
 
     async def close(self) -> None:
         """Give it back. Does nothing if it is no good any more."""
@@ -89,10 +117,10 @@ def _is_here(manager: Any) -> bool:
 
 
 async def _call(manager: Any, request: Any) -> Any:
-    return _checked(await call(manager, request))
+    return checked(await call(manager, request))
 
 
-def _checked(answer: Any) -> Any:
+def checked(answer: Any) -> Any:
     """Raises what an answer stands for."""
     if type(answer) is Failed:
         raise _ERRORS.get(answer.kind, DeviceError)(answer.text)
@@ -120,6 +148,13 @@ async def open_device(
         CallError: ("refused", text): an exclusion refuses the device, its ports, memory or interrupts.
     """
     return Handle(manager, name, await _call(manager, Open(name, Want(blocks, address, udp_port, rate))))
+
+
+def end_grant(number: int, reason: str) -> None:
+    """Take what was lent. Nothing, if it has ended."""
+    grant = grants.grant_of(number)
+    if grant is not None:
+        grant.end(reason)
 
 
 async def list_devices(manager: Any) -> list[DeviceInfo]:

@@ -92,7 +92,7 @@ def test_a_device_has_one_owner_and_the_next_one_when_that_has_ended(play: Play)
 
         pid, ref = spawn_monitor(owner, self_pid())
         await receive(str, timeout=5)
-        with pytest.raises(DeviceBusyError, match=r"timer all of it is not free: .* has all of it"):
+        with pytest.raises(DeviceBusyError, match=r"timer: all of it is not free: .* has all of it"):
             await open_device(manager, "timer")
         (info,) = await list_devices(manager)
         assert info.owners == (pid,)
