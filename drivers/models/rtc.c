@@ -149,7 +149,7 @@ static void write(rtc *r, uint8_t value) {
 static uint32_t in(bl_device *device, uint16_t port, unsigned width) {
     rtc *r = (rtc *)device;
     uint32_t value = UINT32_MAX; /* port 0x70 can only be written */
-    catch_up(r);
+    run(device);
     for (unsigned byte = 0; byte < width; byte++)
         if (port + byte == 0x71) value = (value & ~(0xffu << 8 * byte)) | (uint32_t)read(r) << 8 * byte;
     return value;
@@ -157,7 +157,7 @@ static uint32_t in(bl_device *device, uint16_t port, unsigned width) {
 
 static void out(bl_device *device, uint16_t port, unsigned width, uint32_t value) {
     rtc *r = (rtc *)device;
-    catch_up(r);
+    run(device);
     for (unsigned byte = 0; byte < width; byte++, value >>= 8) {
         if (port + byte == 0x71) write(r, (uint8_t)value);
         else {
