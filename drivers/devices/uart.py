@@ -73,7 +73,7 @@ class Source(IntFlag):
     """A modem line has changed."""
 
 
-class Fault(IntFlag):
+class LineFault(IntFlag):
     """What was wrong with a byte, as the line status register has it."""
 
     OVERRUN = 0x02
@@ -99,7 +99,7 @@ class Received(NamedTuple):
     """What was read."""
 
     data: bytes
-    faults: tuple[tuple[int, Fault], ...] = ()
+    faults: tuple[tuple[int, LineFault], ...] = ()
     """For each byte with faults its position in `data`, in order; an overrun may stand at the end, behind the last byte."""
 
 
@@ -126,7 +126,7 @@ class Uart:
         self.base = base
         self.flow_control = flow_control
         self._depth = 1
-        self._faults = Fault(0)  # of the byte that is read next: reading the line status clears them
+        self._faults = LineFault(0)  # of the byte that is read next: reading the line status clears them
         self._changed = Modem.NONE  # since the last event: reading the modem status clears it
 
     def detect(self) -> Kind:
@@ -206,7 +206,7 @@ class Uart:
         if trigger is not None and trigger not in TRIGGERS:
             raise ValueError(f"a trigger of {trigger!r} bytes: expected 1, 4, 8, 14 or None")
         self._depth = 1
-        self._faults = Fault(0)
+        self._faults = LineFault(0)
         self._out(FCR, 0)
         if trigger is None:
             return
@@ -241,7 +241,7 @@ class Uart:
             status = self._line()
             if self._faults:
                 faults.append((len(data), self._faults))
-                self._faults = Fault(0)
+                self._faults = LineFault(0)
             if not status & HAS_DATA:
                 break
             data.append(self._in(DATA))
@@ -268,7 +268,7 @@ class Uart:
         Raises: DeviceError: the causes do not end; DeviceAbsentError.
         """
         data = b""
-        faults: list[tuple[int, Fault]] = []
+        faults: list[tuple[int, LineFault]] = []
         for _ in range(MOST_CAUSES):
             cause = self._in(IIR)
             if cause & IIR_NOTHING:
@@ -376,7 +376,7 @@ class Uart:
         status = self._in(LSR)
         if status == 0xFF:  # all errors at once, while it is idle
             raise DeviceAbsentError(f"no UART at {self.base:#x}: its line status is 0xff")
-        self._faults |= Fault(status & 0x1E)
+        self._faults |= LineFault(status & 0x1E)
         return status
 
     def _modem(self) -> Modem:

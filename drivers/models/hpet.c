@@ -1,5 +1,6 @@
-/* IA-PC HPET specification 1.0a, 2.3 and 2.4. A timer interrupts when the main counter gets to be its comparator, in its own width; so one that
-   is set to what has been waits for the counter to wrap. Its routes are those of the Q35 board: inputs 2, 8 and 16 to 23 of the I/O APIC.
+/* IA-PC HPET specification 1.0a, 2.3 and 2.4. A timer interrupts when the main counter gets to be its comparator, in its own width; so one
+   that is set to what has been waits for the counter to wrap. Its routes are those of the Q35 board: inputs 2, 8 and 16 to 23 of the I/O
+   APIC.
 
    With the legacy replacement the 8254 and the clock keep driving the lines 0 and 8, too: nothing here takes them off. */
 #include "bus.h"
@@ -8,8 +9,8 @@
 enum { TIMERS = 3, NANOSECONDS = 10, SIZE = 0x400 };
 #define BASE 0xfed00000ull
 #define ROUTES 0x00ff0104u
-enum { ENABLE = 1, LEGACY = 2 };
-enum { LEVEL = 0x02, INTERRUPTS = 0x04, PERIODIC = 0x08, CAN_PERIODIC = 0x10, CAN_64 = 0x20, SET_VALUE = 0x40, AS_32 = 0x100, ROUTE = 0x3e00 };
+enum { ENABLE = 1, LEGACY = 2, ROUTE = 0x3e00 };
+enum { LEVEL = 0x02, INTERRUPTS = 0x04, PERIODIC = 0x08, CAN_PERIODIC = 0x10, CAN_64 = 0x20, SET_VALUE = 0x40, AS_32 = 0x100 };
 
 typedef struct timer {
     uint32_t config;

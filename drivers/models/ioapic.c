@@ -1,5 +1,5 @@
-/* Intel 82093AA data sheet (290566-001), 3.0 "Register description"; Intel I/O Controller Hub 9 data sheet (316972), APIC: version 0x20 with the
-   EOI register. The lines of the bus are up or down, and not high or low, so the polarity changes nothing. */
+/* Intel 82093AA data sheet (290566-001), 3.0 "Register description"; Intel I/O Controller Hub 9 data sheet (316972), APIC: version 0x20
+   with the EOI register. The lines of the bus are up or down, and not high or low, so the polarity changes nothing. */
 #include "bus.h"
 #include "ioapic.h"
 #include "lapic.h"

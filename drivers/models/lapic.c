@@ -1,5 +1,5 @@
-/* Intel 64 and IA-32 Architectures Software Developer's Manual, volume 3A, "Advanced Programmable Interrupt Controller", as an xAPIC of version
-   0x14. The processor is whoever calls bl_lapic_take; there is no other one, so what is sent to others gets nowhere. */
+/* Intel 64 and IA-32 Architectures Software Developer's Manual, volume 3A, "Advanced Programmable Interrupt Controller", as an xAPIC of
+   version 0x14. The processor is whoever calls bl_lapic_take; there is no other one, so what is sent to others gets nowhere. */
 #include "bus.h"
 #include "ioapic.h"
 #include "lapic.h"

@@ -1,5 +1,5 @@
-/* National Semiconductor PC16550D data sheet (TL/C/8652), "Registers" and "FIFO Mode Operation"; the 16450 is one without FIFOs, the 8250 one
-   without the scratch register, too. IBM PC AT Technical Reference: OUT2 lets the interrupt through to the bus.
+/* National Semiconductor PC16550D data sheet (TL/C/8652), "Registers" and "FIFO Mode Operation"; the 16450 is one without FIFOs, the 8250
+   one without the scratch register, too. IBM PC AT Technical Reference: OUT2 lets the interrupt through to the bus.
 
    A byte takes its bits at the baud rate, in both directions. Whoever is at the other end sends with the same format and rate. */
 #include "bus.h"

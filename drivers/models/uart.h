@@ -1,6 +1,6 @@
 /* A 16550A (kind 2), a 16450 (1) or an 8250 (0), at eight ports from `base`, whose interrupt is `irq`. */
 bl_device *bl_plug_uart(bl_bus *bus, uint16_t base, unsigned irq, int kind);
-/* What comes on the wire, one byte after the other, each with these errors: bits 2, 3 and 4 of the line status. How many bytes the wire takes. */
+/* What comes on the wire, one byte after the other, each with these errors: bits 2 to 4 of the line status. How many the wire takes. */
 size_t bl_uart_feed(bl_device *uart, const uint8_t *data, size_t size, unsigned errors);
 /* What it has sent and nobody has taken yet. How many bytes that are. */
 size_t bl_uart_taken(bl_device *uart, uint8_t *to, size_t room);

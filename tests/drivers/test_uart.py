@@ -15,10 +15,9 @@ from typing import Any
 import pytest
 from machines import Play
 
-from beamlike import receive, run
-from drivers import DeviceAbsentError, DeviceError, DeviceTimeoutError, Interrupt, IoSpace, PortBus
-from drivers import Fault as Broken
-from drivers.devices.uart import Fault, Kind, Modem, Parity, Received, Source, Uart, find
+from beamlike import receive, run, spawn_link
+from drivers import DeviceAbsentError, DeviceError, DeviceTimeoutError, Fault, Interrupt, IoSpace, PortBus
+from drivers.devices.uart import Kind, LineFault, Modem, Parity, Received, Source, Uart, find
 from drivers.models.uart import BREAK, CARRIER, CTS, DSR, DTR, RING, RTS, UartModel
 
 COM1: dict[str, Any] = {"models": [UartModel], "qemu": ["-device", "isa-serial,chardev=com1"], "channels": ["com1"]}
@@ -41,7 +40,7 @@ class Peer:
 
     async def expect(self, data: bytes) -> None:
         """It is this that comes."""
-        await self.io.until(lambda: len(self._all()) >= len(data), 5, lambda: f"got {self.had!r}")
+        await self.io.until(lambda: len(self._all()) >= len(data), 30, lambda: f"got {self.had!r}")
         assert bytes(self.had) == data
         self.had.clear()
 
@@ -58,7 +57,7 @@ class Peer:
 async def some(uart: Uart, count: int) -> Received:
     """What is read until there are so many bytes."""
     data = b""
-    faults: tuple[tuple[int, Fault], ...] = ()
+    faults: tuple[tuple[int, LineFault], ...] = ()
     while len(data) < count:
         part = await uart.read(count - len(data), 5)
         faults += tuple((len(data) + at, fault) for at, fault in part.faults)
@@ -263,6 +262,34 @@ def test_room_to_send_interrupts_at_once_and_each_time_that_all_has_gone(play: P
     play(check, **COM1)
 
 
+def test_a_server_that_handles_interrupts_echoes_all_that_comes(play: Play) -> None:
+    async def serve(io: IoSpace) -> None:
+        uart = Uart(io)
+        io.lines.attach(4)
+        uart.enable(Source.RECEIVED | Source.MAY_SEND | Source.LINE)
+        waiting = b""
+        while True:
+            await receive(Interrupt)
+            event = uart.interrupt()
+            assert event.received.faults == ()
+            waiting += event.received.data
+            if event.room:
+                waiting = waiting[uart.try_write(waiting) :]
+
+    async def check(io: IoSpace) -> None:
+        uart, peer = Uart(io), Peer(io)
+        uart.configure(115200)
+        uart.use_fifo(8)
+        spawn_link(serve, io)
+        await io.pause(1e-5)  # it listens
+        for size in (1, 7, 8, 300):
+            text = bytes(each & 0xFF for each in range(size))
+            peer.feed(text)
+            await peer.expect(text)
+
+    play(check, **COM1)
+
+
 def test_one_byte_that_has_gone_interrupts_once(play: Play) -> None:
     async def check(io: IoSpace) -> None:
         uart = Uart(io)
@@ -323,7 +350,7 @@ def test_a_break_that_comes_is_a_fault_of_a_zero_byte(play: Play) -> None:
             peer.model.feed(b"\0", BREAK)
         else:
             io.qmp("chardev-send-break", id="com1")
-        assert await some(uart, 1) == (b"\0", ((0, Fault.BREAK),))
+        assert await some(uart, 1) == (b"\0", ((0, LineFault.BREAK),))
         await receive(Interrupt, timeout=5)
         peer.feed(b"b")
         assert await some(uart, 1) == (b"b", ())
@@ -342,7 +369,7 @@ def test_bytes_that_nobody_reads_in_time_are_an_overrun(play: Play) -> None:
         await uart.write(bytes(range(20)), 5)
         await uart.drain(5)
         event = uart.interrupt()
-        assert event.received == (bytes(range(16)), ((0, Fault.OVERRUN),))
+        assert event.received == (bytes(range(16)), ((0, LineFault.OVERRUN),))
         assert uart.try_read() == (b"", ())
 
     play(check, **COM1)
@@ -355,7 +382,7 @@ def test_without_a_fifo_the_last_byte_is_what_remains(play: Play) -> None:
         io.outb(0x3FC, 0x10)
         await uart.write(b"xyz", 5)
         await uart.drain(5)
-        assert uart.try_read() == (b"z", ((0, Fault.OVERRUN),))
+        assert uart.try_read() == (b"z", ((0, LineFault.OVERRUN),))
 
     play(check, **COM1)
 
@@ -414,7 +441,7 @@ def test_kinds_are_told_from_each_other(kind: int, name: Kind) -> None:
 
 def test_fifos_of_a_16550_are_left_off() -> None:
     async def check(io: PortBus) -> None:
-        io.fault(Broken.ZEROS, 0x3FA, mask=0x40)
+        io.fault(Fault.ZEROS, 0x3FA, mask=0x40)
         assert Uart(io).detect() is Kind.UART_16550
         with pytest.raises(DeviceError, match="no FIFOs that work"):
             Uart(io).use_fifo()
@@ -443,14 +470,14 @@ def test_a_byte_takes_the_time_of_its_bits(bits: int, parity: Parity, stop: floa
     only_on_the_port_bus(check)
 
 
-@pytest.mark.parametrize(("error", "fault"), [(4, Fault.PARITY), (8, Fault.FRAMING), (12, Fault.PARITY | Fault.FRAMING), (16, Fault.BREAK)])
+@pytest.mark.parametrize("fault", [LineFault.PARITY, LineFault.FRAMING, LineFault.PARITY | LineFault.FRAMING, LineFault.BREAK])
 @pytest.mark.parametrize("trigger", [None, 14])
-def test_errors_are_those_of_the_byte_that_has_them(error: int, fault: Fault, trigger: int | None) -> None:
+def test_errors_are_those_of_the_byte_that_has_them(fault: LineFault, trigger: int | None) -> None:
     async def check(io: PortBus) -> None:
         uart, model = Uart(io), io.models[UartModel]
         uart.configure(9600)
         uart.use_fifo(trigger)
-        for data, errors in ((b"good", 0), (b"\0", error), (b"again", 0), (b"!", error)):
+        for data, errors in ((b"good", 0), (b"\0", fault), (b"again", 0), (b"!", fault)):
             model.feed(data, errors)
         if trigger:
             await io.pause(0.1)  # all are in the FIFO
@@ -470,7 +497,7 @@ def test_an_error_interrupts_and_is_in_the_event() -> None:
         io.models[UartModel].feed(b"x", 8)
         await io.pause(0.01)
         await receive(Interrupt, timeout=0)
-        assert uart.interrupt() == ((b"x", ((0, Fault.FRAMING),)), 16, Modem.NONE)
+        assert uart.interrupt() == ((b"x", ((0, LineFault.FRAMING),)), 16, Modem.NONE)
 
     only_on_the_port_bus(check)
 
@@ -554,7 +581,7 @@ def test_bytes_that_come_from_the_wire_too_fast_are_an_overrun() -> None:
         uart.use_fifo()
         io.models[UartModel].feed(bytes(range(30)))
         await io.pause(0.1)
-        assert uart.try_read() == (bytes(range(16)), ((0, Fault.OVERRUN),))
+        assert uart.try_read() == (bytes(range(16)), ((0, LineFault.OVERRUN),))
 
     only_on_the_port_bus(check)
 
@@ -577,7 +604,7 @@ def test_a_break_lasts_as_long_as_it_is_to_and_follows_what_was_written() -> Non
 def test_a_transmitter_that_is_never_done() -> None:
     async def check(io: PortBus) -> None:
         uart = Uart(io)
-        io.fault(Broken.ZEROS, 0x3FD, mask=0x60)
+        io.fault(Fault.ZEROS, 0x3FD, mask=0x60)
         with pytest.raises(DeviceTimeoutError, match=r"all sent: not within 0\.1 s"):
             await uart.drain(0.1)
         with pytest.raises(DeviceTimeoutError, match=r"it has taken 0 of 1 bytes within 0\.1 s: line status 0x0"):
@@ -591,13 +618,13 @@ def test_a_transmitter_that_is_never_done() -> None:
 @pytest.mark.parametrize(
     ("register", "kind", "mask", "message"),
     [
-        (0, Broken.ONES, 0x01, r"0x0 came back as .*x01"),
-        (0, Broken.ZEROS, 0x80, r"0xff came back as .*x7f"),
-        (6, Broken.ZEROS, 0x20, "0x1 of the modem control came back as"),
-        (6, Broken.ONES, 0x10, "0x1 of the modem control came back as"),
+        (0, Fault.ONES, 0x01, r"0x0 came back as .*x01"),
+        (0, Fault.ZEROS, 0x80, r"0xff came back as .*x7f"),
+        (6, Fault.ZEROS, 0x20, "0x1 of the modem control came back as"),
+        (6, Fault.ONES, 0x10, "0x1 of the modem control came back as"),
     ],
 )
-def test_a_loop_that_gives_back_something_else_fails_the_self_test(register: int, kind: Broken, mask: int, message: str) -> None:
+def test_a_loop_that_gives_back_something_else_fails_the_self_test(register: int, kind: Fault, mask: int, message: str) -> None:
     async def check(io: PortBus) -> None:
         uart = Uart(io)
         uart.configure(115200)
@@ -611,7 +638,7 @@ def test_a_loop_that_gives_back_something_else_fails_the_self_test(register: int
 def test_a_device_that_loses_what_is_written_is_noticed() -> None:
     async def check(io: PortBus) -> None:
         uart = Uart(io)
-        io.fault(Broken.LOSE, range(0x3F8, 0x400))
+        io.fault(Fault.LOSE, range(0x3F8, 0x400))
         with pytest.raises(DeviceError, match="it keeps the divisor"):
             uart.configure(1200)
         with pytest.raises(DeviceError, match="no FIFOs that work"):
@@ -628,11 +655,11 @@ def test_an_interrupt_that_does_not_end_is_an_error() -> None:
     async def check(io: PortBus) -> None:
         uart = Uart(io)
         uart.configure(115200)
-        io.fault(Broken.ZEROS, 0x3FA)
+        io.fault(Fault.ZEROS, 0x3FA)
         with pytest.raises(DeviceError, match="64 interrupts at once, the last one 0x0"):
             uart.interrupt()
         io.repair()
-        io.fault(Broken.ONES, 0x3FD, mask=0x01)  # there is always a byte
+        io.fault(Fault.ONES, 0x3FD, mask=0x01)  # there is always a byte
         assert len(uart.try_read(100).data) == 100
 
     only_on_the_port_bus(check)
@@ -645,7 +672,7 @@ def test_lost_interrupts_leave_the_bytes() -> None:
         uart.use_fifo(1)
         io.lines.attach(4)
         uart.enable(Source.RECEIVED)
-        io.fault(Broken.DEAF, 4)
+        io.fault(Fault.DEAF, 4)
         io.models[UartModel].feed(b"x")
         await io.pause(0.01)
         with pytest.raises(TimeoutError):
