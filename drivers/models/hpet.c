@@ -2,9 +2,12 @@
    that is set to what has been waits for the counter to wrap. Its routes are those of the Q35 board: inputs 2, 8 and 16 to 23 of the I/O
    APIC.
 
-   With the legacy replacement the 8254 and the clock keep driving the lines 0 and 8, too: nothing here takes them off. */
+   The legacy replacement cuts the 8254 off from line 0; the clock goes on driving line 8. */
 #include "bus.h"
 #include "hpet.h"
+#include "pit.h"
+
+#include <string.h>
 
 enum { TIMERS = 3, NANOSECONDS = 10, SIZE = 0x400 };
 #define BASE 0xfed00000ull
@@ -105,6 +108,9 @@ static void configure(hpet *h, uint32_t value) {
         h->since = h->device.bus->now;
     }
     h->config = value & (ENABLE | LEGACY);
+    bl_bus *bus = h->device.bus;
+    for (unsigned i = 0; i < bus->device_count; i++)
+        if (strcmp(bus->devices[i]->name, "pit") == 0) bl_pit_cut_off(bus->devices[i], (value & LEGACY) != 0);
 }
 
 static void set_timer(hpet *h, timer *t, uint64_t offset, uint32_t value) {

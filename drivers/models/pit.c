@@ -25,7 +25,8 @@ typedef struct counter {
 typedef struct pit {
     bl_device device;
     counter counters[3];
-    int speaker; /* bit 1 of port 0x61 */
+    int speaker;    /* bit 1 of port 0x61 */
+    int is_cut_off; /* from its line */
 } pit;
 
 static uint64_t tick(const pit *p) { return bl_ticks(p->device.bus->now, HERTZ); }
@@ -79,7 +80,7 @@ static uint64_t next_change(const pit *p, const counter *c) {
 static void follow(pit *p) {
     const uint64_t at = next_change(p, &p->counters[0]);
     p->device.due = at ? bl_when(at, HERTZ) : BL_NEVER;
-    bl_irq(p->device.bus, IRQ, output(p, &p->counters[0]));
+    if (!p->is_cut_off) bl_irq(p->device.bus, IRQ, output(p, &p->counters[0]));
 }
 
 static void run(bl_device *device) { follow((pit *)device); }
@@ -196,6 +197,14 @@ double bl_pit_tone(bl_device *device) {
     const pit *p = (pit *)device;
     const counter *c = &p->counters[2];
     return p->speaker && c->running && !c->paused && c->mode == 3 ? (double)HERTZ / c->count : 0;
+}
+
+void bl_pit_cut_off(bl_device *device, int is_cut_off) {
+    pit *p = (pit *)device;
+    if (p->is_cut_off == is_cut_off) return;
+    p->is_cut_off = is_cut_off;
+    if (is_cut_off) bl_irq(device->bus, IRQ, 0);
+    else if (p->counters[0].running) follow(p);
 }
 
 bl_device *bl_plug_pit(bl_bus *bus) {

@@ -15,6 +15,7 @@ from machines import Play
 from beamlike import receive, run
 from drivers import DeviceAbsentError, DeviceError, Interrupt, IoSpace, PortBus
 from drivers.devices.hpet import BASE, Hpet
+from drivers.devices.pit import Mode, Pit
 
 HPET: dict[str, Any] = {"models": [("hpet", 7)], "machine": "q35"}
 NARROW = [("hpet", 1)]  # as Intel's boards: one timer of 64 bits, and two of 32 that do not repeat
@@ -175,6 +176,7 @@ def test_input_2_is_the_line_0(play: Play) -> None:
         hpet = Hpet(io)
         hpet.enable()
         assert hpet.route(1) == 0
+        Pit(io).start(0, Mode.TERMINAL_COUNT, 65536)  # low for 55 ms: QEMU's is at this line, and runs from the beginning
         io.lines.attach(0)
         hpet.start(1, 1000)
         await io.pause(0.001)
@@ -246,6 +248,30 @@ def test_the_legacy_replacement_takes_the_first_two_timers_elsewhere(play: Play,
         assert (await receive(Interrupt, timeout=5)).line == line
 
     play(check, **HPET)
+
+
+def test_the_legacy_replacement_cuts_the_8254_off(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        hpet = Hpet(io)
+        Pit(io).start_periodic(1000)
+        io.lines.attach(0)
+        await io.pause(0.005)
+        await receive(Interrupt, timeout=5)
+        hpet.enable(legacy=True)
+        while await receive_or_none():
+            continue  # these had come before
+        await io.pause(0.005)
+        assert await receive_or_none() == 0
+        hpet.route(0)
+        hpet.start(0, 1_000_000)
+        await io.pause(0.02)
+        await receive(Interrupt, timeout=5)
+        hpet.enable()
+        await io.pause(0.005)
+        for _ in range(3):
+            await receive(Interrupt, timeout=5)
+
+    play(check, [("pit",), ("hpet", 7)], machine="q35")
 
 
 def test_a_level_stays_until_it_is_acknowledged(play: Play) -> None:

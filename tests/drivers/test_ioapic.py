@@ -36,8 +36,12 @@ def level_at(io: IoSpace, number: int) -> Hpet:
     if io.name == "portbus":
         Lapic(io).enable()  # QEMU's takes all that is sent
     hpet = Hpet(io)
-    hpet.enable()
-    hpet.route(0, number, level=True)
+    if number == 2:
+        hpet.enable(legacy=True)  # takes the 8254 off this input, which in QEMU runs from the beginning
+        assert hpet.route(0, level=True) == 0
+    else:
+        hpet.enable()
+        hpet.route(0, number, level=True)
     return hpet
 
 
