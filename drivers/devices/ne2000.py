@@ -109,7 +109,6 @@ class Ne2000:
         self.mac = bytes(6)
         self._counted = Statistics()
         self._next = FIRST + 1  # the page that is read next
-        self._filter = BROADCAST
 
     # --- the board ---
 
@@ -195,8 +194,7 @@ class Ne2000:
         for at, value in enumerate(table.to_bytes(8, "little")):
             self._out(HASH + at, value)
         self._out(COMMAND, START | NO_DMA)
-        self._filter = MULTICAST * bool(table) | BROADCAST * (broadcast or promiscuous) | PROMISCUOUS * promiscuous
-        self._out(RCR, self._filter)
+        self._out(RCR, MULTICAST * bool(table) | BROADCAST * (broadcast or promiscuous) | PROMISCUOUS * promiscuous)
 
     def interrupt(self) -> Happened:
         """What has happened since the last time; nothing: it was not this board. The line is down then, but with `OVERFLOW`: that stays
