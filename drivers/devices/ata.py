@@ -176,7 +176,7 @@ class AtaChannel:
         if command is None or io.inb(self.control) in FLOATING:
             return Kind.NOTHING, b""
         io.outb(self.base + COMMAND, command.code)
-        self.is_busy_now()
+        self._let_status_settle()
         if io.inb(self.base + STATUS) == 0:
             return Kind.NOTHING, b""
         status = await io.until(self.status_if_ready, self.timeout, f"{self} unit {unit}: {command.name}")
@@ -198,7 +198,7 @@ class AtaChannel:
         io, base = self.io, self.base
         self._is_settled = False
         io.outb(base + DEVICE, LBA | unit * UNIT | (0 if is_extended else lba >> 24))
-        self.is_busy_now()
+        self._let_status_settle()
         if io.inb(base + STATUS) & (BSY | DRQ | DRDY) != DRDY:
             await io.until(self._is_idle, self.timeout, f"{self} unit {unit}: ready for {command.name}")
         if is_extended:
@@ -211,9 +211,9 @@ class AtaChannel:
         io.outb(base + MIDDLE, lba >> 8 & 0xFF)
         io.outb(base + HIGH, lba >> 16 & 0xFF)
         io.outb(base + COMMAND, command.code)
-        self.is_busy_now()
+        self._let_status_settle()
 
-    def is_busy_now(self) -> None:
+    def _let_status_settle(self) -> None:
         """400 ns pass until the status is right: four reads take as long on a real bus."""
         for _ in range(4):
             self.io.inb(self.control)
