@@ -273,10 +273,20 @@ static int is_deaf(bl_bus *bus, unsigned line) {
     return deaf;
 }
 
-void bl_irq(bl_bus *bus, unsigned line, int level) {
-    level = level != 0;
-    if (line >= BL_LINES || bus->levels[line] == level) return;
-    bus->levels[line] = (int8_t)level;
+static unsigned index_of(const bl_device *device) {
+    unsigned i = 0;
+    while (device->bus->devices[i] != device) i++;
+    return i;
+}
+
+void bl_irq(bl_device *device, unsigned line, int level) {
+    bl_bus *bus = device->bus;
+    if (line >= BL_LINES) return;
+    const int was = bus->holders[line] != 0;
+    const uint64_t mine = 1ull << index_of(device);
+    bus->holders[line] = level ? bus->holders[line] | mine : bus->holders[line] & ~mine;
+    level = bus->holders[line] != 0;
+    if (level == was) return;
     if (bus->fault_count && level && is_deaf(bus, line)) return;
     if (level) bus->raised[line]++;
     for (unsigned i = 0; i < bus->device_count; i++)
@@ -289,9 +299,9 @@ void bl_irq(bl_bus *bus, unsigned line, int level) {
     bus->events[(bus->first_event + bus->event_count++) % BL_EVENTS] = (bl_event){line, bus->now, bus->raised[line]};
 }
 
-void bl_pulse(bl_bus *bus, unsigned line) {
-    bl_irq(bus, line, 1);
-    bl_irq(bus, line, 0);
+void bl_pulse(bl_device *device, unsigned line) {
+    bl_irq(device, line, 1);
+    bl_irq(device, line, 0);
 }
 
 int bl_event_next(bl_bus *bus, bl_event *event) {
@@ -317,12 +327,6 @@ void *bl_plug(bl_bus *bus, const char *name, size_t size) {
     device->due = BL_NEVER;
     bus->devices[bus->device_count++] = device;
     return device;
-}
-
-static unsigned index_of(const bl_device *device) {
-    unsigned i = 0;
-    while (device->bus->devices[i] != device) i++;
-    return i;
 }
 
 void bl_claim(bl_device *device, uint32_t first, uint32_t last) {

@@ -4,7 +4,7 @@
    program sees depends on nothing but what it does. A model says in `due` when it is to be run next; it computes what a register shows
    from `now` when it is read, and needs `due` only for what happens by itself: an interrupt, a byte that has been sent.
 
-   Interrupts: bl_irq sets a line; each time that it goes up is an event, which bl_event_next takes, oldest first. The lines are those of the ISA bus, 0 to 15,
+   Interrupts: bl_irq moves a line; each time that it goes up is an event, which bl_event_next takes, oldest first. The lines are those of the ISA bus, 0 to 15,
    and 16 to 23 of PCI. Models of interrupt controllers get each change, too (`line`).
 
    Ports without a device read as all ones, and writes to them are lost, as on a real bus; so is it with memory. */
@@ -79,7 +79,7 @@ struct bl_bus {
     bl_fault faults[BL_FAULTS];
     bl_region regions[BL_REGIONS]; /* the last one that fits answers */
     uint8_t owners[BL_PORTS]; /* index of the device + 1 */
-    int8_t levels[BL_LINES];
+    uint64_t holders[BL_LINES]; /* the devices that hold a line up, a bit each: BL_DEVICES are 64 */
     uint64_t raised[BL_LINES];
     unsigned first_event, event_count;
     bl_event events[BL_EVENTS];
@@ -123,8 +123,9 @@ void bl_claim(bl_device *device, uint32_t first, uint32_t last);
 void bl_release(bl_device *device);                   /* all its ports */
 void bl_map(bl_device *device, uint64_t first, uint64_t size);
 void bl_unmap(bl_device *device);                     /* all its regions */
-void bl_irq(bl_bus *bus, unsigned line, int level);
-void bl_pulse(bl_bus *bus, unsigned line);            /* up and down again */
+/* Hold a line up, or let it go; it is up as long as somebody holds it. */
+void bl_irq(bl_device *device, unsigned line, int level);
+void bl_pulse(bl_device *device, unsigned line);      /* up and down again */
 void bl_stop_machine(bl_bus *bus, enum bl_stop why, int32_t status);
 /* RAM as a device that is a bus master sees it: NULL if it does not all lie in RAM. */
 uint8_t *bl_ram(bl_bus *bus, uint64_t address, uint64_t size);

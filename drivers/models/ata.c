@@ -45,7 +45,7 @@ typedef struct ata {
 
 static drive *selected(ata *a) { return &a->drives[a->selected]; }
 
-static void follow(ata *a) { bl_irq(a->device.bus, a->irq, a->pending && !(a->control & NIEN)); }
+static void follow(ata *a) { bl_irq(&a->device, a->irq, a->pending && !(a->control & NIEN)); }
 
 static void interrupt(ata *a) {
     a->pending = 1;

@@ -45,7 +45,7 @@ typedef struct floppy {
 } floppy;
 
 static void follow(floppy *f) {
-    bl_irq(f->device.bus, IRQ, f->pending && f->dor & GATE);
+    bl_irq(&f->device, IRQ, f->pending && f->dor & GATE);
     f->device.due = f->ends;
     for (unsigned i = 0; i < DRIVES; i++)
         if (f->drives[i].arrives < f->device.due) f->device.due = f->drives[i].arrives;

@@ -66,7 +66,7 @@ static void follow(hpet *h) {
     const uint32_t changed = h->driven ^ wanted;
     h->driven = wanted;
     for (unsigned line = 0; line < BL_LINES; line++)
-        if (changed >> line & 1) bl_irq(h->device.bus, line, wanted >> line & 1);
+        if (changed >> line & 1) bl_irq(&h->device, line, wanted >> line & 1);
 }
 
 static void run(bl_device *device) {
@@ -76,7 +76,7 @@ static void run(bl_device *device) {
         if (t->at > device->bus->now) continue;
         if (t->config & PERIODIC) t->comparator += t->period;
         if (t->config & LEVEL) h->status |= 1u << i;
-        else if (t->config & INTERRUPTS) bl_pulse(device->bus, line_of(h, t));
+        else if (t->config & INTERRUPTS) bl_pulse(device, line_of(h, t));
     }
     follow(h);
 }

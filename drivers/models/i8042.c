@@ -332,8 +332,8 @@ static void settle(i8042 *c) {
     }
     c->device.due = due;
     const int is_full = c->status & OUTPUT_FULL, is_aux = c->status & FROM_AUX;
-    bl_irq(c->device.bus, 1, is_full && !is_aux && c->config & INT_1);
-    bl_irq(c->device.bus, 12, is_full && is_aux && c->config & INT_2);
+    bl_irq(&c->device, 1, is_full && !is_aux && c->config & INT_1);
+    bl_irq(&c->device, 12, is_full && is_aux && c->config & INT_2);
 }
 
 static void run(bl_device *device) {

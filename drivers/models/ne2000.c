@@ -30,7 +30,7 @@ typedef struct ne2000 {
     struct { size_t size; uint8_t bytes[FRAME]; } sent[FRAMES];
 } ne2000;
 
-static void follow(ne2000 *n) { bl_irq(n->device.bus, n->irq, n->isr & n->page0[R_IMR] & 0x7f); }
+static void follow(ne2000 *n) { bl_irq(&n->device, n->irq, n->isr & n->page0[R_IMR] & 0x7f); }
 
 static void tell(ne2000 *n, uint8_t bits) {
     n->isr |= bits;

@@ -118,7 +118,7 @@ static void settle_lines(pci *p) {
     for (unsigned line = 0; line < 16; line++) {
         if (levels[line] == p->lines[line]) continue;
         p->lines[line] = levels[line];
-        bl_irq(p->device.bus, line, levels[line]);
+        bl_irq(&p->device, line, levels[line]);
     }
 }
 

@@ -159,7 +159,7 @@ unsigned bl_pic_acknowledge(bl_device *device) {
     return c->offset + (line < 0 ? 7u : (unsigned)line);
 }
 
-void bl_pic_set_line(bl_device *device, unsigned line, int level) { bl_irq(device->bus, line, level); }
+void bl_pic_set_line(bl_device *device, unsigned line, int level) { bl_irq(device, line, level); }
 
 bl_device *bl_plug_pic(bl_bus *bus) {
     pic *p = bl_plug(bus, "pic", sizeof *p);
@@ -169,7 +169,7 @@ bl_device *bl_plug_pic(bl_bus *bus) {
     p->device.out = out;
     p->device.line = line_changed;
     for (unsigned line = 0; line < 16; line++)
-        if (bus->levels[line]) line_changed(&p->device, line, 1);
+        if (bus->holders[line]) line_changed(&p->device, line, 1);
     bl_claim(&p->device, 0x20, 0x21);
     bl_claim(&p->device, 0xa0, 0xa1);
     bl_claim(&p->device, 0x4d0, 0x4d1);

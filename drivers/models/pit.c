@@ -80,7 +80,7 @@ static uint64_t next_change(const pit *p, const counter *c) {
 static void follow(pit *p) {
     const uint64_t at = next_change(p, &p->counters[0]);
     p->device.due = at ? bl_when(at, HERTZ) : BL_NEVER;
-    if (!p->is_cut_off) bl_irq(p->device.bus, IRQ, output(p, &p->counters[0]));
+    if (!p->is_cut_off) bl_irq(&p->device, IRQ, output(p, &p->counters[0]));
 }
 
 static void run(bl_device *device) { follow((pit *)device); }
@@ -203,7 +203,7 @@ void bl_pit_cut_off(bl_device *device, int is_cut_off) {
     pit *p = (pit *)device;
     if (p->is_cut_off == is_cut_off) return;
     p->is_cut_off = is_cut_off;
-    if (is_cut_off) bl_irq(device->bus, IRQ, 0);
+    if (is_cut_off) bl_irq(device, IRQ, 0);
     else if (p->counters[0].running) follow(p);
 }
 

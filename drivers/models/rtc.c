@@ -103,7 +103,7 @@ static void follow(rtc *r) {
             if (at < r->device.due) r->device.due = at;
         }
     }
-    bl_irq(r->device.bus, IRQ, r->registers[C] & IRQF);
+    bl_irq(&r->device, IRQ, r->registers[C] & IRQF);
 }
 
 static void run(bl_device *device) {

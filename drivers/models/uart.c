@@ -59,7 +59,7 @@ static unsigned cause(const uart *u) {
 static void follow(uart *u) {
     int64_t due = u->sent_at < u->arrives_at ? u->sent_at : u->arrives_at;
     u->device.due = due < u->idle_at ? due : u->idle_at;
-    bl_irq(u->device.bus, u->irq, cause(u) != NOTHING && (u->mcr & (OUT2 | LOOP)) == OUT2); /* in a loop its outputs are off */
+    bl_irq(&u->device, u->irq, cause(u) != NOTHING && (u->mcr & (OUT2 | LOOP)) == OUT2); /* in a loop its outputs are off */
 }
 
 static void touch(uart *u) { /* the receiver's FIFO: it times out four characters after this */

@@ -707,3 +707,33 @@ def test_a_wire_holds_64_kib() -> None:
             model.feed(b"x")
 
     only_on_the_port_bus(check)
+
+
+def test_two_on_one_line_hold_it_up_each() -> None:
+    """COM1 and COM3 share line 4: what one does takes nothing from the other."""
+
+    async def main() -> None:
+        bus = PortBus()
+        one, two = UartModel(bus, 0x3F8), UartModel(bus, 0x3E8)
+        ports = Uart(bus, 0x3F8), Uart(bus, 0x3E8)
+        for port in ports:
+            port.configure(115200)
+            port.set_lines(dtr=True, rts=True)
+            port.enable(Source.RECEIVED)
+        bus.lines.attach(4)
+        one.feed(b"1")
+        two.feed(b"2")
+        bus.advance(0.01)
+        assert (await receive(Interrupt, timeout=0)).number == 1
+        assert ports[0].interrupt().received.data == b"1"
+        one.feed(b"3")  # the line is up still, by the second
+        bus.advance(0.01)
+        assert ports[1].interrupt().received.data == b"2"
+        with pytest.raises(TimeoutError):
+            await receive(Interrupt, timeout=0)
+        assert ports[0].interrupt().received.data == b"3"
+        two.feed(b"4")
+        bus.advance(0.01)
+        assert (await receive(Interrupt, timeout=0)).number == 2
+
+    run(main)
