@@ -1,19 +1,20 @@
 """The local APIC.
 
-QEMU's answers to nobody but its processor, so it is not among the machines; a machine whose accesses a processor makes could be. What waits
-is looked at in the registers, as a processor sees it that lets no interrupts through.
+QEMU's answers to nobody but its processor, so the other machine is the one whose accesses a processor makes. What waits is looked at in the
+registers, as a processor sees it that lets no interrupts through.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
 from machines import needs_qemu
 
 from beamlike import run
-from drivers import DeviceAbsentError, DeviceError, DeviceTimeoutError, IoSpace, PortBus, Qemu
+from drivers import DeviceAbsentError, DeviceError, DeviceTimeoutError, IoServer, IoSpace, PortBus, Qemu
 from drivers.devices.hpet import Hpet
 from drivers.devices.lapic import Delivery, Lapic, Local, Problem, To
 from drivers.devices.pit import Pit, Speaker
@@ -31,10 +32,16 @@ async def portbus(check: Check) -> None:
     await check(bus)
 
 
-MACHINES = [portbus]
+async def io_server(check: Check) -> None:
+    """QEMU's, whose processor asks it."""
+    with closing(await IoServer.start()) as machine:
+        await check(machine)
 
 
-@pytest.fixture(params=MACHINES, ids=[each.__name__ for each in MACHINES])
+MACHINES = [portbus, pytest.param(io_server, marks=needs_qemu)]
+
+
+@pytest.fixture(params=MACHINES, ids=["portbus", "io_server"])
 def on(request: pytest.FixtureRequest) -> Callable[[Check], None]:
     """`on(check)`: run it on such a machine."""
     return lambda check: run(lambda: request.param(check))
@@ -93,12 +100,23 @@ def test_it_is_enabled_and_disabled(on: Any) -> None:
         assert lapic.is_enabled
         lapic.disable()
         assert not lapic.is_enabled
+
+    on(check)
+
+
+def test_vectors_stay_masked_while_it_is_disabled() -> None:
+    """Intel SDM 3A, 11.4.7.2. QEMU's does not mask them, and accepts interrupts then."""
+
+    async def check(bus: PortBus, lapic: Lapic, model: LapicModel) -> None:
+        lapic.disable()
         with pytest.raises(DeviceError, match="its timer stays masked; is it enabled"):
             lapic.start(1000, 0x40)
         with pytest.raises(DeviceError, match="ERROR stays masked; is it enabled"):
             lapic.connect(Local.ERROR, 0x41)
+        await lapic.send(To.SELF, 0x71)
+        assert lapic.requested() == ()
 
-    on(check)
+    on_portbus(check)
 
 
 def test_the_timer_requests_its_vector_once(on: Any) -> None:
@@ -106,8 +124,9 @@ def test_the_timer_requests_its_vector_once(on: Any) -> None:
         lapic = Lapic(io)
         lapic.enable()
         lapic.start(100_000, 0x61)
-        assert 0 < lapic.left() <= 100_000
-        assert lapic.requested() == ()
+        requested, left = lapic.requested(), lapic.left()
+        assert left <= 100_000
+        assert requested == () or left == 0  # this may be held up for longer than that
         await io.until(lambda: lapic.is_requested(0x61), 1, "the timer")
         assert lapic.requested() == (0x61,)
         assert lapic.left() == 0
@@ -137,10 +156,11 @@ def test_a_divider_makes_the_timer_slower(on: Any, divider: int) -> None:
         lapic.enable()
         hertz = await lapic.calibrate(Pit(io))
         lapic.start(0xFFFFFFFF, 0x60, divider)
-        begun, first = io.now(), lapic.left()
+        before, first, begun = io.now(), lapic.left(), io.now()
         await io.pause(0.01)
-        second, end = lapic.left(), io.now()
-        assert (first - second) * divider / hertz == pytest.approx(end - begun, rel=0.05)
+        end, second, after = io.now(), lapic.left(), io.now()
+        slack = 0.01 if io.name == "portbus" else 0.4  # of the measurement of its rate, if that is held up
+        assert (end - begun) * (1 - slack) <= (first - second) * divider / hertz <= (after - before) * (1 + slack)
 
     on(check)
 
@@ -153,7 +173,7 @@ def test_it_is_measured_by_another_clock(on: Any, clock: type[Pit] | type[Hpet])
             by.enable()
         hertz = await lapic.calibrate(by)
         again = await lapic.calibrate(by, 0.005)
-        assert again == pytest.approx(hertz, rel=0.01)
+        assert again == pytest.approx(hertz, rel=0.01 if io.name == "portbus" else 0.4)
         if io.name == "portbus":
             assert hertz == pytest.approx(100e6, rel=1e-4)
         assert lapic.left() == 0
@@ -196,16 +216,6 @@ def test_a_message_to_itself_is_requested(on: Any) -> None:
         await lapic.send(To.OTHERS, 0x72)
         await lapic.send(To.ALL, 0x74)
         await io.until(lambda: lapic.requested() == (0x71, 0x74, 0x93), 1, "what is for all")
-
-    on(check)
-
-
-def test_a_disabled_one_accepts_nothing(on: Any) -> None:
-    async def check(io: IoSpace) -> None:
-        lapic = Lapic(io)
-        lapic.disable()
-        await lapic.send(To.SELF, 0x71)
-        assert lapic.requested() == ()
 
     on(check)
 
