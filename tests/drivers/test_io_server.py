@@ -15,6 +15,7 @@ from machines import needs_qemu
 import drivers
 from beamlike import blocking, run
 from drivers import IoServer, MachineStoppedError, Stopped
+from drivers.devices.cpu import Cpu
 
 SOURCE = Path(drivers.__file__).parent / "io_server.S"
 pytestmark = needs_qemu
@@ -96,5 +97,15 @@ def test_threads_ask_at_the_same_time() -> None:
         machine.outb(0x40, 0x04)
         machine.lines.attach(0)
         assert all([await blocking(hammer), hammer(), await blocking(hammer)])
+
+    on_it(check)
+
+
+def test_the_driver_of_processors_on_its_processor() -> None:
+    async def check(machine: IoServer) -> None:
+        cpu = Cpu(machine)
+        assert cpu.vendor in ("AuthenticAMD", "GenuineIntel")
+        assert {"tsc", "apic", "lm"} <= cpu.features()
+        assert await cpu.measure_tsc() > 1e6
 
     on_it(check)
