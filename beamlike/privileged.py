@@ -131,12 +131,22 @@ PRIVILEGED = (
     Row("nodes.Connection", "system", "'attach'"),
 )
 
-LATER = (
-    Row("ports", "port_io", "port, width: by the drivers' doors, which are still to come"),
-    Row("memory", "raw_memory", "address, length: by the drivers' doors, which are still to come"),
-    Row("devices", "device", "name: by the drivers' doors, which are still to come"),
-    Row("ffi", "ffi", "by the drivers' doors, which are still to come"),
+DRIVERS = (
+    Row("drivers.IoSpace", "port_io", "port, width: each access, in C"),
+    Row("drivers.IoSpace", "raw_memory", "address, length: likewise"),
+    Row("drivers.IoSpace.lines.attach", "device", "'irq N'"),
+    Row("drivers.Qemu.start", "device", "'qemu'"),
+    Row("drivers.IoServer.start", "device", "'qemu'"),
+    Row("drivers.MachineSpace.open", "device", "'machine'"),
+    Row("drivers.open_device", "device", "the name, and 'irq N' of each of its interrupts"),
+    Row("drivers.open_device", "port_io", "its ports"),
+    Row("drivers.open_device", "raw_memory", "its registers"),
+    Row("drivers.revoke_device", "device", "the name"),
+    Row("drivers.open_area", "device", "'DISK/AREA'"),
 )
+"""Likewise, of the drivers."""
+
+LATER = (Row("ffi", "ffi", "by nobody yet"),)
 """Kinds that no call of the runtime asks yet: there is none that does such a thing. `caps.check` asks them for a program."""
 
 

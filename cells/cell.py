@@ -17,7 +17,7 @@ from cells.limits import Limits
 from cells.process import be_cell
 
 KINDS = ("process", "wasm")
-OPENED = frozenset({"file", "net", "exit"})  # what may be opened to a cell
+OPENED = frozenset({"device", "exit", "file", "net", "port_io", "raw_memory"})  # what may be opened to a cell
 DEFAULT_LIMITS = Limits()
 COMPILER = Limits(memory=1024 * 1024 * 1024, cpu=300.0)
 
@@ -57,8 +57,9 @@ async def spawn_cell(source: str | ModuleType | bytes | Compiled, fn: str | None
             What a script raises is shown on its stderr as well, and `sys.exit(status)` ends it with `("exit", status)`, or `normal` for 0.
         args: values for the function; for a script the rest of its `sys.argv`.
         exclude: added to the caller's exclusions.
-        opens: of `file`, `net` and `exit`, the kinds that the exclusions decide upon. The others are closed to the cell altogether. To let
-            it read one folder: `opens=["file"], exclude=[("only", ("file", "/srv/data", "r"))]`.
+        opens: of `file`, `net`, `exit`, `device`, `port_io` and `raw_memory`, the kinds that the exclusions decide upon. The others are
+            closed to the cell altogether. To let it read one folder: `opens=["file"], exclude=[("only", ("file", "/srv/data", "r"))]`. The
+            last three it can only use by asking a guarded server.
         limits: a `Limits`.
         kind: `process` or `wasm`.
         strict: every wall that is optional is required.

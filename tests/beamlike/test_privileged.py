@@ -16,7 +16,7 @@ import beamlike
 import caps
 import nodes
 from beamlike import process_flag, run
-from beamlike.privileged import LATER, PRIVILEGED
+from beamlike.privileged import DRIVERS, LATER, PRIVILEGED
 from caps.kinds import BUILT_IN
 from nodes import chaos
 
@@ -35,7 +35,7 @@ def test_the_attempts_are_those_of_the_table() -> None:
 
 
 def test_every_kind_is_asked_by_a_call_or_said_to_be_later() -> None:
-    assert {row.kind for row in PRIVILEGED} | {row.kind for row in LATER} == {kind.name for kind in BUILT_IN}
+    assert {row.kind for row in (*PRIVILEGED, *DRIVERS, *LATER)} == {kind.name for kind in BUILT_IN}
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)

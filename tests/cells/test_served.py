@@ -282,5 +282,5 @@ def test_a_connection_that_is_not_permitted(host: Host, server: int, options: di
 
 @pytest.mark.parametrize("opens", ["file", ["everything"], [1]])
 def test_opens_is_checked(host: Host, opens: Any) -> None:
-    with pytest.raises(ValueError, match="some of the kinds exit, file, net"):
+    with pytest.raises(ValueError, match="some of the kinds device, exit, file, net, port_io, raw_memory"):
         run(host, "1", opens=opens)
