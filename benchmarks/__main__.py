@@ -90,7 +90,7 @@ def as_json(facts: dict[str, str], all_targets: Sequence[Target], results: Resul
 
 
 @click.command()
-@click.argument("suite_name", metavar="[processes|nodes|cells]", type=click.Choice(list(SUITES)), default="processes")
+@click.argument("suite_name", metavar=f"[{'|'.join(SUITES)}]", type=click.Choice(list(SUITES)), default="processes")
 @click.option("--quick", is_flag=True, help="Shorter runs and smaller sizes: a few minutes, and rougher numbers.")
 @click.option(
     "--only",
@@ -103,7 +103,7 @@ def as_json(facts: dict[str, str], all_targets: Sequence[Target], results: Resul
 @click.option("--json", "wants_json", is_flag=True, help="Print JSON: all runs, medians, targets.")
 def main(suite_name: str, quick: bool, only: tuple[str, ...], rounds: int, wants_json: bool) -> None:
     """Compare beamlike with others on this machine: its processes, on one core, with those of Erlang, trio, Pykka, xoscar and Thespian;
-    or its nodes with those of Erlang, Ray and xoscar; or see what its cells and unikernels cost.
+    or its nodes with those of Erlang, Ray and xoscar; or see what its cells, unikernels and drivers cost.
 
     The tables go to stdout, progress to stderr. What is not installed is named and left out. The exit status is 1 if a
     side failed; a target that is not met is no failure.

@@ -157,3 +157,12 @@ def sides_of_unikernels(erlang_folder: str) -> tuple[Side, ...]:
         Side("pure", "beamlike uncompiled", ours, frozenset({"echo"}), environment={"BEAMLIKE_PURE": "1"}),
         Side("c", "C alone", (*python, "benchmarks.peers.c_loop"), frozenset({"djb2"})),
     )
+
+
+def sides_of_drivers(erlang_folder: str) -> tuple[Side, ...]:
+    """The columns, in order."""
+    ours = (sys.executable, "-m", "benchmarks.our_drivers")
+    return (
+        Side("compiled", "beamlike", ours, frozenset({"inb", "ata", "irq", "ticks", "killed"}), environment={"BEAMLIKE_PURE": "0"}),
+        Side("pure", "beamlike uncompiled", ours, frozenset({"inb", "irq"}), environment={"BEAMLIKE_PURE": "1"}),
+    )

@@ -1,11 +1,11 @@
-"""The things that can be measured: processes of one node on one core, nodes between each other on all, cells, and unikernels."""
+"""The things that can be measured: processes of one node on one core, nodes between each other on all, cells, unikernels, and drivers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks import cases, cell_cases, node_cases, unikernel_cases
+from benchmarks import cases, cell_cases, driver_cases, node_cases, unikernel_cases
 from benchmarks.cases import Case, Target
-from benchmarks.sides import Side, sides_of_cells, sides_of_nodes, sides_of_one_node, sides_of_unikernels
+from benchmarks.sides import Side, sides_of_cells, sides_of_drivers, sides_of_nodes, sides_of_one_node, sides_of_unikernels
 
 
 @dataclass(frozen=True)
@@ -43,5 +43,8 @@ SUITES = {
         sides_of_unikernels,
         False,
         "all cores; one node where the kernel puts it, unikernels that are called often on the last core",
+    ),
+    "drivers": Suite(
+        driver_cases.CASES, driver_cases.TARGETS, sides_of_drivers, False, "all cores; one node; machines of QEMU's beside it"
     ),
 }

@@ -70,3 +70,10 @@ def test_what_unikernels_cost_is_measured() -> None:
         assert {"echo", "echo_call", "echo_pipelined", "echo_calls", "djb2", "djb2_python", "crash_worst"} <= set(rows)
         assert rows["crash_left"] == 0
     assert "c" in {value["side"] for value in values if value["row"] == "djb2"}
+
+
+def test_what_drivers_cost_is_measured() -> None:
+    values = measured("drivers", "--only", "inb", "--only", "ata", "--only", "irq", "--only", "killed")["values"]
+    rows = {value["row"]: value["median"] for value in values if value["side"] != "pure"}
+    if "ata" in rows:  # there is a compiled build
+        assert {"inb", "inb_limited", "inb_call", "ata", "ata_grant", "irq", "killed", "killed_worst"} <= set(rows)
