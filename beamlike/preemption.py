@@ -289,7 +289,7 @@ _RUNTIME = (
 )
 _ORDINARY = (  # ordinary process code
     *(os.path.join(_PACKAGE, name) + os.sep for name in ("behaviours", "testing")),
-    *(os.path.join(os.path.dirname(os.path.dirname(_PACKAGE)), "drivers", name) + os.sep for name in ("devices", "servers", "services")),
+    *(os.path.join(os.path.dirname(os.path.dirname(_PACKAGE)), "drivers", name) + os.sep for name in ("devices", "services")),
     *(  # they call handlers, as GenServer does
         os.path.join(os.path.dirname(os.path.dirname(_PACKAGE)), "nodes", name) for name in ("pair_primary.py", "pair_starting.py")
     ),

@@ -56,6 +56,12 @@ ffibuilder.cdef("""
     void bl_machine_in_block(unsigned port, unsigned width, void *to, size_t units);
     void bl_machine_out_block(unsigned port, unsigned width, const void *from, size_t units);
 
+    extern "Python+C" {
+        uint32_t bl_custom_in(uint64_t handle, unsigned port, unsigned width);
+        void bl_custom_out(uint64_t handle, unsigned port, unsigned width, uint32_t value);
+        void bl_custom_run(uint64_t handle);
+    }
+
     int bl_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t registers[4]);
     int bl_rdtsc(uint64_t *value);
 """)
@@ -64,7 +70,7 @@ for each in MODELS:
 
 ffibuilder.set_source(
     "drivers._portbus",
-    '#include "bus.h"\n#include "mailslot.h"\n#include "machine.h"\n#include "processor.h"\n'
+    '#include "bus.h"\n#include "mailslot.h"\n#include "machine.h"\n#include "processor.h"\n#include "python_calls.h"\n'
     + "".join(f'#include "{each.removeprefix("drivers/")}"\n' for each in MODELS),
     sources=[*sorted(glob("drivers/c/*.c")), *sorted(glob("drivers/models/*.c"))],
     depends=[*sorted(glob("drivers/c/*.h")), *MODELS],

@@ -105,3 +105,13 @@ def host() -> Iterator[Any]:
     host = Host()
     yield host
     host.close()
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Three real nodes for as long as the tests run: a `system.System`, which those of `tests/nodes` share."""
+    from system import System
+
+    system = System(tmp_path_factory.mktemp("system"))
+    yield system
+    system.close()

@@ -139,11 +139,11 @@ def _take(grant: Grant) -> bool:
 
 
 def _check_want(device: Device, want: Want) -> None:
+    if device.driver is None:
+        raise DeviceLostError(f"the driver of {device.name} is not up")
     if want.blocks is not None:
         if not device.kind.has_blocks:
             raise ValueError(f"{device.name} is a {device.kind.name}, and has no blocks")
-        if device.sectors == 0:
-            raise DeviceLostError(f"{device.name} is not ready yet")
         start, end = want.blocks
         if not 0 <= start < end <= device.sectors:
             raise ValueError(f"blocks {start} to {end - 1} are not on {device.name}, which has {device.sectors}")

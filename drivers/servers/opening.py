@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Self
 
-from beamlike import CallError, Pid, call, self_pid
+from beamlike import CallError, Pid, call, self_pid, sleep
+from beamlike.seam import now
 from drivers.errors import DeviceAbsentError, DeviceError, DeviceTimeoutError, MachineStoppedError
 from drivers.servers import grants
 from drivers.servers.device import DeviceInfo
@@ -13,6 +14,7 @@ from drivers.servers.grants import DeviceBusyError, DeviceLostError, GrantRevoke
 from drivers.servers.manager import Close, List, Open, Opened, Revoke, Where
 from drivers.servers.server import Command, Failed
 
+LOOK: Final = 0.005  # seconds between two looks whether a driver is up
 CALL_TIMEOUT: Final = 60.0  # seconds for a command from another node: drivers have deadlines of their own
 
 _ERRORS: Final[dict[str, type[Exception]]] = {
@@ -135,19 +137,29 @@ async def open_device(
     address: bytes | None = None,
     udp_port: int | None = None,
     rate: float | None = None,
+    timeout: float = 10.0,
 ) -> Handle:
     """Have a device, or a part of it, until `close`, or the end of this process. See `Want`.
+
+    `timeout`: seconds to wait until its driver is up, which it is not yet just after the start, or after a crash.
 
     While it lasts, the process gets `DeviceData`, `DeviceLost`, `DeviceBack`, `GrantAsked` and `GrantTaken` messages.
 
     Raises:
         DeviceAbsentError: there is no such device.
         DeviceBusyError: somebody has it, or some of it.
-        DeviceLostError: its driver is not up, and so it is not known which blocks there are.
+        DeviceLostError: its driver did not come up in that time.
         ValueError: it cannot be divided like that.
         CallError: ("refused", text): an exclusion refuses the device, its ports, memory or interrupts.
     """
-    return Handle(manager, name, await _call(manager, Open(name, Want(blocks, address, udp_port, rate))))
+    deadline = now() + timeout
+    while True:
+        try:
+            return Handle(manager, name, await _call(manager, Open(name, Want(blocks, address, udp_port, rate))))
+        except DeviceLostError:
+            if now() >= deadline:
+                raise
+        await sleep(LOOK)
 
 
 def end_grant(number: int, reason: str) -> None:

@@ -1,0 +1,111 @@
+"""Devices in Python, and the worked example of drivers/README.md."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from machines import Play, needs_qemu
+
+from beamlike import receive, run
+from drivers import DeviceAbsentError, DeviceData, DeviceManager, Interrupt, IoSpace, PortBus, open_device
+from drivers.models.custom import CustomModel
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "drivers" / "test_device.py"
+sys.path.append(str(EXAMPLE.parent))
+from test_device import LINE, STORAGE, TestDevice, TestDeviceModel, as_device  # noqa: E402
+
+for each in (TestDevice, TestDeviceModel):
+    each.__test__ = False  # type: ignore[attr-defined]
+QEMU = ["-device", "pc-testdev"]
+
+
+def test_it_keeps_what_it_is_given(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        device = TestDevice(io)
+        device.probe()
+        device.store(0x12345678)
+        assert device.load() == 0x12345678
+        io.outb(STORAGE + 1, 0xFF)
+        assert (device.load(), io.inw(STORAGE + 2)) == (0x1234FF78, 0x1234)
+
+    play(check, [TestDeviceModel], qemu=QEMU)
+
+
+def test_it_interrupts_until_it_is_acknowledged(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        device = TestDevice(io)
+        io.lines.attach(LINE)
+        for number in range(1, 4):
+            device.interrupt()
+            await io.pause(0.001)
+            assert (await receive(Interrupt, timeout=5)).number == number
+            device.interrupt()
+            device.acknowledge()
+
+    play(check, [TestDeviceModel], qemu=QEMU)
+
+
+def test_where_there_is_none(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        with pytest.raises(DeviceAbsentError, match="no test device at 0xe0: it shows 0xffffffff for 0x12345678"):
+            TestDevice(io).probe()
+
+    play(check, [])
+
+
+def test_an_owner_is_told(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        manager = await DeviceManager.start_link([as_device(io)])
+        handle = await open_device(manager, "test")
+        for _ in range(3):
+            await handle.do("interrupt")
+            await io.pause(0.001)
+            assert await receive(DeviceData, timeout=5) == DeviceData("test", "rang")
+
+    play(check, [TestDeviceModel], qemu=QEMU)
+
+
+@pytest.mark.parametrize("option", [[], pytest.param(["--qemu"], marks=needs_qemu)])
+def test_the_example_as_a_program(option: list[str]) -> None:
+    ended = subprocess.run([sys.executable, EXAMPLE, *option], capture_output=True, text=True, timeout=60)
+    assert ended.stdout == "it keeps 42\nit rang\n", ended.stderr
+
+
+class Clockwork(CustomModel):
+    """Interrupts so often."""
+
+    def __init__(self, bus: PortBus) -> None:
+        super().__init__(bus, range(0x300, 0x302))
+        self.runs = 0
+        self.after(0.001)
+
+    def read(self, port: int, width: int) -> int:
+        return -1 if port == 0x300 else self.runs
+
+    def run(self) -> None:
+        self.runs += 1
+        self.set_line(3, self.runs % 2 == 1)
+        self.after(None if self.runs == 10 else 0.001)
+
+
+def test_a_model_does_something_by_itself() -> None:
+    async def main() -> None:
+        bus = PortBus()
+        model = Clockwork(bus)
+        bus.lines.attach(3)
+        bus.advance(1)
+        assert model.runs == 10
+        assert [(await receive(Interrupt, timeout=0)).at for _ in range(5)] == pytest.approx([0.001, 0.003, 0.005, 0.007, 0.009])
+        assert (bus.inb(0x300), bus.inb(0x301), bus.inw(0x300)) == (0xFF, 10, 0xFFFF)
+        del model
+        assert bus.inb(0x301) == 0xFF  # nobody has kept it
+
+    run(main)
+
+
+def test_a_model_without_ports() -> None:
+    with pytest.raises(ValueError, match="cannot be plugged in"):
+        CustomModel(PortBus(), range(0x10000, 0x10001))
