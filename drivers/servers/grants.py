@@ -133,7 +133,7 @@ class Grant:
                 driver = device.driver = await device.make()
             device.is_busy = True
             try:
-                result = getattr(driver, command)(*args)
+                result = self._size(driver, *args) if command == "size" else getattr(driver, command)(*args)
                 if inspect.isawaitable(result):
                     result = await result
             except Exception:
@@ -165,6 +165,11 @@ class Grant:
                 raise ValueError(f"the frame is no datagram from port {self.want.udp_port}, which is what was granted")
             return args, 1
         return args, 1 if device.kind.has_frames and command == "send" else 0
+
+    def _size(self, driver: Any) -> tuple[int, int]:
+        """So many blocks are granted, of so many bytes."""
+        start, end = self.want.blocks or (0, driver.sectors)
+        return end - start, driver.sector_size
 
     async def _pay(self, cost: int, rate: float) -> None:
         """Wait until what was done before is paid for."""

@@ -54,5 +54,5 @@ CLOCK: Final = Kind("clock", frozenset({"read", "set", "set_alarm", "alarm", "se
 SERIAL: Final = Kind("serial", frozenset({"configure", "write", "try_write", "room", "drain", "lines", "set_lines", "send_break"}), _serial)
 KEYBOARD: Final = Kind("keyboard", frozenset({"set_leds", "set_typematic", "identify"}), _keyboard)
 MOUSE: Final = Kind("mouse", frozenset({"set_rate", "set_resolution", "set_scaling", "state"}), _mouse)
-DISK: Final = Kind("disk", frozenset({"read", "write", "flush"}), has_blocks=True)
+DISK: Final = Kind("disk", frozenset({"read", "write", "flush", "size"}), has_blocks=True)
 NETWORK: Final = Kind("network", frozenset({"send", "statistics"}), _network, has_frames=True)

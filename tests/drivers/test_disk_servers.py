@@ -90,6 +90,18 @@ def test_parts_of_a_disk_are_numbered_from_0_and_nobody_elses(play: Play, medium
     play_disk(play, medium, check)
 
 
+def test_how_large_the_part_is_that_one_has(play: Play, medium: Path) -> None:
+    async def check(io: IoSpace, manager: Pid) -> None:
+        for blocks, count in ((None, SECTORS), ((100, 130), 30)):
+            for is_remote in (False, True):
+                async with await open_device(manager, DISK, blocks=blocks) as disk:
+                    if is_remote:
+                        disk._grant = None
+                    assert await disk.do("size") == (count, 512)
+
+    play_disk(play, medium, check)
+
+
 def test_many_processes_with_a_part_each_at_the_same_time(play: Play, medium: Path) -> None:
     async def worker(boss: Pid, manager: Pid, number: int) -> None:
         part = await open_device(manager, DISK, blocks=(number * 4, number * 4 + 4))
