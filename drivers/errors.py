@@ -17,3 +17,7 @@ class DeviceTimeoutError(DeviceError, TimeoutError):
 
 class MachineStoppedError(DeviceError):
     """The machine that has the device is no more: it was switched off or reset, or its emulator has ended."""
+
+
+class FileSystemError(DeviceError):
+    """What is on a medium is no file system or partition table of the kind that was looked for, or a damaged one."""
