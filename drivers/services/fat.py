@@ -17,7 +17,7 @@ from drivers.services.filesystem import Entry, FileSystem, Pieces, fields, is_na
 
 BOOT, SIGNATURE = 512, b"\x55\xaa"
 ENTRY: Final = 32
-MOST_DIRECTORY: Final = 65536 * ENTRY  # bytes
+MOST_DIRECTORY, LARGEST = 65536 * ENTRY, 1 << 32  # bytes of a directory, and of a file
 MOST_PIECES: Final = 1 << 18  # of a file: bounds what a list of them takes
 FEW_12, FEW_16, FEW_32 = 4085, 65525, 0x0FFFFFF5  # clusters: fewer are FAT12; FAT16; FAT32
 
@@ -88,17 +88,18 @@ class Fat(FileSystem):
     # --- clusters ---
 
     async def _pieces(self, entry: Entry) -> Pieces:
-        pieces = await self._chain(entry.start) if entry.size else ()
+        pieces = await self._chain(entry.start, LARGEST) if entry.size else ()
         room = sum(size for _, size in pieces)
         if room < entry.size:
             raise self._wrong(f"{entry.name} has {entry.size} bytes, and clusters for {room}")
         return pieces
 
-    async def _chain(self, cluster: int) -> Pieces:
+    async def _chain(self, cluster: int, most: int) -> Pieces:
         """Where the clusters of a chain are. Loops are found after Brent ("An improved Monte Carlo factorization algorithm", 1980)."""
         pieces: list[tuple[int, int]] = []
-        mark, steps, limit = 0, 0, 1
-        while cluster < self._end:
+        room = mark = steps = 0
+        limit = 1
+        while True:
             if not 2 <= cluster <= self._last:
                 raise self._wrong(f"a chain goes to cluster {cluster}, and there are 2 to {self._last}")
             if cluster == mark:
@@ -109,12 +110,14 @@ class Fat(FileSystem):
             at = self._data + (cluster - 2) * self._cluster
             if pieces and sum(pieces[-1]) == at:
                 pieces[-1] = pieces[-1][0], pieces[-1][1] + self._cluster
-            elif len(pieces) < MOST_PIECES:
-                pieces.append((at, self._cluster))
             else:
-                raise self._wrong(f"a chain is in more than {MOST_PIECES} pieces")
+                pieces.append((at, self._cluster))
+            room += self._cluster
+            if room > max(most, self._cluster) or len(pieces) > MOST_PIECES:
+                raise self._wrong(f"a chain has more than {most} bytes, or {MOST_PIECES} pieces")
             cluster = await self._next(cluster)
-        return tuple(pieces)
+            if cluster >= self._end:
+                return tuple(pieces)
 
     async def _next(self, cluster: int) -> int:
         found = int.from_bytes(await self._bytes(self._table + cluster * self.bits // 8, BYTES[self.bits]), "little")
@@ -153,11 +156,8 @@ class Fat(FileSystem):
 
     async def _records(self, directory: Entry) -> list[bytes]:
         """All there are up to the end."""
-        pieces = (self._root,) if directory is self.root and self.bits != 32 else await self._chain(directory.start)
-        if not 0 < sum(size for _, size in pieces) <= MOST_DIRECTORY:
-            raise self._wrong(
-                f"directory {directory.name!r} is in {len(pieces)} pieces, which have more than {MOST_DIRECTORY} bytes or none"
-            )
+        is_fixed = directory is self.root and self.bits != 32
+        pieces = (self._root,) if is_fixed else await self._chain(directory.start, MOST_DIRECTORY)
         data = b"".join([await self._bytes(*piece) for piece in pieces])
         records = [data[at : at + ENTRY] for at in range(0, len(data), ENTRY)]
         return list(takewhile(lambda record: record[0] != END, records))

@@ -90,6 +90,13 @@ def iso_image(path: Path, files: dict[str, bytes], *options: str) -> Path:
     return path
 
 
+class Images(dict[str, Any]):
+    """By name. They are too large to be printed when a test fails."""
+
+    def __repr__(self) -> str:
+        return f"<images {', '.join(self)}>"
+
+
 class MemoryDisk:
     """A block source that never waits."""
 

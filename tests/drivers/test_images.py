@@ -13,10 +13,13 @@ from images import MemoryDisk, everything, fat_image, finish, iso_image, needs, 
 from machines import Play, needs_qemu
 from test_ata import content, drive, model
 from test_disk_servers import DISK, quiet, start
+from test_floppy import on_drive
+from test_virtio_blk import started
 
 from beamlike import Pid, run
 from drivers import DeviceError, IoSpace, PortBus
 from drivers.devices.ata import AtaChannel, AtaDisk
+from drivers.devices.floppy import Floppy
 from drivers.errors import FileSystemError
 from drivers.models.ata import AtaModel
 from drivers.servers.grants import GrantRevokedError
@@ -91,6 +94,32 @@ def test_an_iso_9660_on_an_ata_disk(play: Play, iso: Path) -> None:
         assert await everything(fs) == ALL
 
     on_disk(play, iso, check)
+
+
+@needs_fat
+def test_a_fat_on_a_floppy_disk(play: Play, fat: Path) -> None:
+    async def check(io: IoSpace, disk: Floppy) -> None:
+        fs = await Fat.mount(disk)
+        assert await fs.read("sub/deeper/leaf") == FILES["sub/deeper/leaf"]
+        assert await fs.read("big.bin", 5000, 3000) == BIG[5000:8000]
+
+    on_drive(play, fat, check)
+
+
+@needs_iso
+def test_an_iso_9660_on_a_virtio_disk(play: Play, iso: Path) -> None:
+    async def check(io: IoSpace) -> None:
+        assert await everything(await Iso9660.mount(await started(io))) == ALL
+
+    descriptor = os.open(iso, os.O_RDWR)
+    try:
+        play(check, [("pci",), ("virtio_blk", descriptor, False, b"", 512)], virtio_drive(iso))
+    finally:
+        os.close(descriptor)
+
+
+def virtio_drive(path: Path) -> list[str]:
+    return ["-drive", f"file={path},if=none,id=d,format=raw", "-device", "virtio-blk-pci,drive=d,disable-modern=on"]
 
 
 @needs("mkfs.fat", "mcopy", "mdel", "sfdisk")

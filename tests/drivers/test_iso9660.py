@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from images import (
     BIG,
     TREE,
+    Images,
     MemoryDisk,
     damaged,
     damages,
@@ -34,9 +34,9 @@ FEW = {"FIRST.A": b"1", "FIRST.B": b"22", "A longer name.text": b"22", "sub/deep
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
     folder = tmp_path_factory.mktemp("iso")
-    made: dict[str, Any] = {}
+    made = Images()
     for name, options in KINDS.items():
         files = {**TREE, "big.bin": BIG}
         if name.startswith("Rock"):
@@ -53,7 +53,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def few(images: dict[str, Any]) -> bytearray:
+def few(images: Images) -> bytearray:
     return bytearray(images["few"])
 
 
@@ -67,7 +67,7 @@ def record_of(data: bytearray, name: bytes) -> int:
 
 
 @pytest.mark.parametrize("sector_size", [512, 2048])
-def test_all_files_are_what_was_written_whatever_sectors_the_disk_has(images: dict[str, Any], kind: str, sector_size: int) -> None:
+def test_all_files_are_what_was_written_whatever_sectors_the_disk_has(images: Images, kind: str, sector_size: int) -> None:
     files, image = images[kind]
     fs = mounted(image, sector_size)
     assert fs.label == "BEAMLIKE"
@@ -82,7 +82,7 @@ def test_all_files_are_what_was_written_whatever_sectors_the_disk_has(images: di
         assert found == files
 
 
-def test_reads_from_any_offset(images: dict[str, Any], kind: str) -> None:
+def test_reads_from_any_offset(images: Images, kind: str) -> None:
     fs = mounted(images[kind][1])
     name = "BIG.BIN" if kind == "plain" else "big.bin"
     for offset in (0, 1, 2047, 2048, 50000, 50001, 1 << 40):
@@ -90,7 +90,7 @@ def test_reads_from_any_offset(images: dict[str, Any], kind: str) -> None:
             assert finish(fs.read(name, offset, size)) == BIG[offset : None if size is None else offset + size]
 
 
-def test_capitals_count_only_in_rock_ridge_names(images: dict[str, Any], kind: str) -> None:
+def test_capitals_count_only_in_rock_ridge_names(images: Images, kind: str) -> None:
     fs = mounted(images[kind][1])
     for path in ("hello.txt", "SUB/EXACTLY"):
         if fs.names == "Rock Ridge":
@@ -100,7 +100,7 @@ def test_capitals_count_only_in_rock_ridge_names(images: dict[str, Any], kind: s
             assert not finish(fs.stat(path)).is_directory
 
 
-def test_what_is_known_of_files_and_directories(images: dict[str, Any]) -> None:
+def test_what_is_known_of_files_and_directories(images: Images) -> None:
     fs = mounted(images["Joliet"][1])
     entry = finish(fs.stat("big.bin"))
     assert (entry.name, entry.is_directory, entry.size) == ("big.bin", False, 50001)
@@ -165,7 +165,7 @@ def test_files_and_directories_that_are_not_on_the_disk(few: bytearray) -> None:
     assert finish(mounted(few).read("1/2/3/4/5/6/7/8/deep")) == b"4444"
 
 
-def test_an_image_that_is_cut_off_has_what_is_left_of_it(images: dict[str, Any]) -> None:
+def test_an_image_that_is_cut_off_has_what_is_left_of_it(images: Images) -> None:
     _, image = images["plain"]
     fs = mounted(image)
     at, _ = finish(fs.stat("BIG.BIN")).start[0]
@@ -222,7 +222,7 @@ def test_system_use_areas_that_go_on_and_on(few: bytearray, monkeypatch: pytest.
             finish(mounted(data).listdir())
 
 
-def test_a_directory_larger_than_a_bound(images: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_larger_than_a_bound(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     fs = mounted(images["Joliet"][1])
     monkeypatch.setattr(iso9660, "MOST_DIRECTORY", 2048)
     with pytest.raises(FileSystemError, match="directory 'many' has 1 extents"):
@@ -247,7 +247,7 @@ def test_descriptors_without_end(few: bytearray) -> None:
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_damage_of_any_kind_is_told_as_such(data: st.DataObject, images: dict[str, Any]) -> None:
+def test_damage_of_any_kind_is_told_as_such(data: st.DataObject, images: Images) -> None:
     if "to be damaged" not in images:
         image = bytearray(images["few"])
         images["to be damaged"] = image, spots_of(image)

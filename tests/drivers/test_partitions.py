@@ -9,7 +9,7 @@ from zlib import crc32
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from images import MemoryDisk, damaged, damages, finish, needs, spots_of, tool
+from images import Images, MemoryDisk, damaged, damages, finish, needs, spots_of, tool
 
 from drivers import DeviceError
 from drivers.errors import FileSystemError
@@ -41,23 +41,19 @@ def made(path: Path, script: str) -> bytearray:
 
 
 @pytest.fixture(scope="module")
-def mbr_made(tmp_path_factory: pytest.TempPathFactory) -> bytearray:
-    return made(tmp_path_factory.mktemp("mbr") / "image", MBR)
-
-
-@pytest.fixture(scope="module")
-def gpt_made(tmp_path_factory: pytest.TempPathFactory) -> bytearray:
-    return made(tmp_path_factory.mktemp("gpt") / "image", GPT)
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Images:
+    folder = tmp_path_factory.mktemp("partitions")
+    return Images(mbr=made(folder / "mbr", MBR), gpt=made(folder / "gpt", GPT))
 
 
 @pytest.fixture
-def mbr(mbr_made: bytearray) -> bytearray:
-    return mbr_made.copy()
+def mbr(tables: Images) -> bytearray:
+    return bytearray(tables["mbr"])
 
 
 @pytest.fixture
-def gpt(gpt_made: bytearray) -> bytearray:
-    return gpt_made.copy()
+def gpt(tables: Images) -> bytearray:
+    return bytearray(tables["gpt"])
 
 
 def listed(data: bytes | bytearray, sector_size: int = 512) -> list[Partition]:
@@ -199,12 +195,13 @@ def test_a_disk_that_fails_is_told_as_such(gpt: bytearray) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
-def test_damage_of_any_kind_is_told_as_such(data: st.DataObject, mbr_made: bytearray, gpt_made: bytearray) -> None:
-    image = data.draw(st.sampled_from([mbr_made, gpt_made]))
+def test_damage_of_any_kind_is_told_as_such(data: st.DataObject, tables: Images) -> None:
+    name = data.draw(st.sampled_from(["mbr", "gpt"]))
+    image = tables[name]
     spots = spots_of(image[:4096]) + [2048 * 512 + at for at in range(446, 512)] + [(SECTORS - 1) * 512 + at for at in range(92)]
     signatures = [(512 + 16, bytes(image[512 + 16 : 512 + 20])), (512 + 88, bytes(image[512 + 88 : 512 + 92]))]
     with damaged(image, [*signatures, *data.draw(damages(spots))]):
-        if data.draw(st.booleans()) and image is gpt_made:
+        if name == "gpt" and data.draw(st.booleans()):
             sign(image)
         disk = MemoryDisk(image)
         disk.sectors = data.draw(st.sampled_from([SECTORS, SECTORS, SECTORS // 2, 3, 1, 0]))
