@@ -15,12 +15,15 @@ class Source(Protocol):
     """What has blocks: the drivers of disks, and `Blocks`."""
 
     @property
-    def sector_size(self) -> int: ...
+    def sector_size(self) -> int:
+        """In bytes: 512 or more."""
 
     @property
-    def sectors(self) -> int: ...
+    def sectors(self) -> int:
+        """How many there are, from 0."""
 
-    async def read(self, first: int, count: int, /) -> bytes: ...
+    async def read(self, first: int, count: int, /) -> bytes:
+        """Their data. Raises: ValueError: they are not all there; DeviceError."""
 
 
 class _Granted:
@@ -77,7 +80,7 @@ class Blocks:
     async def read(self, first: int, count: int, /) -> bytes:
         """The data of `count` sectors from `first` on.
 
-        Raises: ValueError: they are not all there; DeviceError, RuntimeError: as what is below. Nothing of a read that fails is kept.
+        Raises: ValueError: they are not all there; DeviceError, RuntimeError: as what is below, and the next read asks it again.
         """
         self._check(first, count)
         if count > self._most // 4:
@@ -95,9 +98,9 @@ class Blocks:
             for sector in range(at, end):
                 begin = (sector - at) * self.sector_size
                 found[sector] = kept[sector] = data[begin : begin + self.sector_size]
+            while len(kept) > self._most:
+                del kept[next(iter(kept))]
             at = end
-        while len(kept) > self._most:
-            del kept[next(iter(kept))]
         return b"".join(found[sector] for sector in range(first, first + count))
 
     async def read_bytes(self, offset: int, size: int) -> bytes:

@@ -32,6 +32,8 @@ BYTES: Final = {12: 2, 16: 2, 32: 4}  # to read for an entry of a FAT
 class Fat(FileSystem):
     """Made by `mount`. Names are found by their long and their short form, in capitals or not."""
 
+    name = "FAT"
+    label: str
     bits: int
     """12, 16 or 32."""
 
@@ -41,8 +43,6 @@ class Fat(FileSystem):
         fat = cls(source)
         await fat._begin()
         return fat
-
-    name = "FAT"
 
     async def _begin(self) -> None:
         boot = await self._bytes(0, BOOT)

@@ -81,11 +81,26 @@ def test_a_read_that_fails_leaves_nothing_behind_and_the_next_one_is_right() -> 
     blocks = Blocks(disk)
     finish(blocks.read(3, 1))
     disk.broken = True
-    with pytest.raises(DeviceError, match="broken"):
-        finish(blocks.read(0, 10))
+    for count in (4, 10, 1):
+        with pytest.raises(DeviceError, match="broken"):
+            finish(blocks.read(0, count))
     assert finish(blocks.read(3, 1)) == DATA[3 * 512 : 4 * 512]
     disk.broken = False
     assert finish(blocks.read(0, 10)) == DATA[: 10 * 512]
+
+
+def test_reads_that_fail_leave_no_more_than_the_cache_may_have() -> None:
+    disk = MemoryDisk(DATA)
+    blocks = Blocks(disk, cache=16 * 512)
+    for first in range(0, 90, 4):
+        disk.sectors = 100
+        finish(blocks.read(first + 1, 1))
+        disk.sectors = first + 2  # and so there is the first one besides, and no more
+        with pytest.raises(DeviceError, match="not what it was"):
+            finish(blocks.read(first, 4))
+        assert len(blocks._kept) <= 16
+    disk.sectors = 100
+    assert finish(blocks.read(88, 2)) == DATA[88 * 512 : 90 * 512]
 
 
 def test_a_disk_that_gives_less_than_it_said() -> None:

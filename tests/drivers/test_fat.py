@@ -332,7 +332,7 @@ def test_clusters_of_many_sectors(tmp_path: Path) -> None:
     assert finish(mounted(path.read_bytes()).read("data")) == BIG * 20
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_of_any_kind_is_told_as_such(data: st.DataObject, images: Images, kind: str) -> None:
     key = f"{kind} to be damaged"
