@@ -291,6 +291,12 @@ class Ne2000:
         self._counted.received += 1
         return frame
 
+    async def frames(self) -> list[bytes]:
+        """After an interrupt: all frames that have come. It recovers from an overflow. Raises: DeviceError as `try_receive`."""
+        happened = self.interrupt()
+        rescued = await self.recover() if Happened.OVERFLOW in happened else None
+        return ([] if rescued is None else [rescued]) + list(iter(self.try_receive, None))
+
     async def recover(self) -> bytes | None:
         """After an overflow: stop, make room, and go on, as the data sheet says. The frame that was taken from the ring for that.
 

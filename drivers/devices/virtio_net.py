@@ -9,6 +9,7 @@ device, merged receive buffers, the control queue (filters, promiscuous mode, VL
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass, replace
 from enum import IntFlag
 from typing import Final
 
@@ -36,6 +37,14 @@ class Feature(IntFlag):
     STATUS = 1 << 16
 
 
+@dataclass
+class Statistics:
+    """Frames since the driver was made."""
+
+    sent: int = 0
+    received: int = 0
+
+
 class VirtioNet:
     """An interface. `start` it first; several processes may send then.
 
@@ -57,6 +66,7 @@ class VirtioNet:
         self.timeout = timeout
         self.mac = b""
         """Its address, 6 bytes; b"": it does not say."""
+        self._counted = Statistics()
         self._receive: Queue | None = None
         self._send: Queue | None = None
 
@@ -101,6 +111,7 @@ class VirtioNet:
         queue.notify()
         await queue.finish(chain, self.timeout)
         queue.release(chain)
+        self._counted.sent += 1
 
     async def receive(self, timeout: float) -> bytes:
         """Wait for the next frame.
@@ -134,7 +145,17 @@ class VirtioNet:
         queue.notify()
         if size < SHORTEST:
             raise DeviceError(f"{self.virtio.name}: a frame of {size} bytes came in, expected {SHORTEST} to {LONGEST}")
+        self._counted.received += 1
         return frame
+
+    async def frames(self) -> list[bytes]:
+        """After an interrupt: all frames that have come; its line is down then. Raises: DeviceError as `try_receive`."""
+        self.virtio.take_interrupts()  # first: what comes from here on interrupts again
+        return list(iter(self.try_receive, None))
+
+    def statistics(self) -> Statistics:
+        """As of now."""
+        return replace(self._counted)
 
     def _offer(self, queue: Queue, at: int) -> None:
         queue.add([], [Buffer(at, HEADER), Buffer(at + HEADER, LONGEST)], [at])

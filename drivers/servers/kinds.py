@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from drivers.devices.keyboard import Keyboard
 from drivers.devices.mouse import Mouse
-from drivers.devices.ne2000 import Happened, Ne2000
 from drivers.devices.pit import Pit
 from drivers.devices.rtc import Cause, Rtc
 from drivers.devices.uart import Event, Modem, Uart
@@ -38,14 +37,21 @@ async def _mouse(mouse: Mouse) -> list[Any]:
     return found
 
 
-async def _network(board: Ne2000) -> list[bytes]:
-    happened = board.interrupt()
-    frames = []
-    if Happened.OVERFLOW in happened and (rescued := await board.recover()) is not None:
-        frames.append(rescued)
-    while (frame := board.try_receive()) is not None:
-        frames.append(frame)
-    return frames
+class NetworkDriver(Protocol):
+    """What the drivers of network interfaces have in common."""
+
+    async def frames(self) -> list[bytes]:
+        """After an interrupt: all that have come."""
+
+    async def send(self, frame: bytes) -> None:
+        """Send one."""
+
+    def statistics(self) -> Any:
+        """How many."""
+
+
+async def _network(card: NetworkDriver) -> list[bytes]:
+    return await card.frames()
 
 
 TIMER: Final = Kind("timer", frozenset({"start", "start_periodic", "read", "status"}), _timer)
