@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import count
 from typing import Final
 
 from beamlike import Lock
 from drivers.devices import uart
 from drivers.devices.ata import AtaChannel, AtaDisk
 from drivers.devices.ata import Kind as AtaKind
+from drivers.devices.floppy import BUFFER, CYLINDER_SIZE, Floppy
 from drivers.devices.i8042 import I8042, Port
 from drivers.devices.keyboard import Keyboard
 from drivers.devices.mouse import Mouse
@@ -21,9 +23,11 @@ from drivers.errors import DeviceAbsentError, DeviceError
 from drivers.narrowed import Narrowed
 from drivers.servers import kinds
 from drivers.servers.device import Device, Ranges
+from drivers.servers.finding_virtio import find_virtio
 from drivers.space import IoSpace
 
 SERIAL_RATE: Final = 115200
+CMOS: Final = (0x70, 0x72)
 ATA: Final = (("ata0", 0x1F0, 0x3F6, 14), ("ata1", 0x170, 0x376, 15))
 NE2000: Final = ((0x300, 9), (0x320, 10))
 
@@ -41,14 +45,23 @@ async def find_devices(io: IoSpace, finders: tuple[Finder, ...] | None = None) -
     found: list[Device] = []
     for finder in FINDERS if finders is None else finders:
         try:
-            found += await finder(io)
+            some = await finder(io)
         except (DeviceError, PermissionError):
             continue
+        for each in some:
+            each.name = _free_name(each.name, {other.name for other in found})
+            found.append(each)
     return found
 
 
-def _narrowed(io: IoSpace, ports: Ranges) -> IoSpace:
-    return Narrowed(io, ports, ())
+def _free_name(name: str, taken: set[str]) -> str:
+    """Finders number their devices from 0, and two may find network interfaces: the next number that is free."""
+    kind = name.rstrip("0123456789")
+    return name if name not in taken else next(f"{kind}{i}" for i in count() if f"{kind}{i}" not in taken)
+
+
+def _narrowed(io: IoSpace, ports: Ranges, memory: Ranges = ()) -> IoSpace:
+    return Narrowed(io, ports, memory)
 
 
 async def find_timer(io: IoSpace) -> list[Device]:
@@ -170,12 +183,27 @@ async def find_ne2000(io: IoSpace) -> list[Device]:
     for base, line in NE2000:
         ports = ((base, base + 0x20),)
         try:
-            await make(base, ports)
+            mac = (await make(base, ports)).mac
         except DeviceError:
             continue
-        about = f"NE2000 at {base:#x}"
+        about = f"NE2000 at {base:#x}, {mac.hex(':')}"
         found.append(Device(io, f"eth{len(found)}", kinds.NETWORK, about, partial(make, base, ports), ports=ports, lines=(line,)))
     return found
 
 
-FINDERS: Final[tuple[Finder, ...]] = (find_timer, find_clock, find_serial, find_ps2, find_ata, find_ne2000)
+async def find_floppy(io: IoSpace) -> list[Device]:
+    """The first floppy drive. Its data go through memory that firmware leaves alone, below 16 MiB."""
+    ports = ((0x3F2, 0x3F6), (0x3F7, 0x3F8), (0x00, 0x10), (0x81, 0x82), (0xC0, 0xE0))  # and of the DMA controllers
+    memory = ((BUFFER, BUFFER + CYLINDER_SIZE),)
+    narrowed = _narrowed(io, (*ports, CMOS), memory)  # the CMOS memory says whether there is a drive
+
+    async def make() -> Floppy:
+        floppy = Floppy(narrowed)
+        await floppy.start()
+        return floppy
+
+    await make()
+    return [Device(io, "fd0", kinds.DISK, "1.44 MB floppy at 0x3f0", make, ports=ports, memory=memory)]
+
+
+FINDERS: Final[tuple[Finder, ...]] = (find_timer, find_clock, find_serial, find_ps2, find_ata, find_floppy, find_ne2000, find_virtio)
