@@ -56,13 +56,16 @@ class Qemu(IoSpace):
     machine_options = ""
 
     @classmethod
-    async def start(cls, *options: str, machine: str = "pc", memory: int = 16, channels: Sequence[str] = ()) -> Self:
+    async def start(
+        cls, *options: str, machine: str = "pc", memory: int = 16, channels: Sequence[str] = (), descriptors: Sequence[int] = ()
+    ) -> Self:
         """Switch a machine on.
 
         Args:
             options: of QEMU: `"-device", "isa-serial,chardev=com1"`. Without any the machine has what `machine` has.
             memory: MiB of RAM.
             channels: for each name a socket, which is the `chardev` of that name.
+            descriptors: files that QEMU has open, too, and which options may name: `"-netdev", f"tap,id=n,fd={tap}"`.
 
         Raises:
             FileNotFoundError: QEMU is not installed.
@@ -72,7 +75,7 @@ class Qemu(IoSpace):
         check_access("device", "qemu")
         if shutil.which(QEMU) is None:
             raise FileNotFoundError(f"{QEMU} is not on the path: apt-get install qemu-system-x86 seabios")
-        made = cls(options, machine, memory, channels)
+        made = cls(options, machine, memory, channels, descriptors)
         try:
             await made._begin()
         except BaseException:
@@ -80,7 +83,7 @@ class Qemu(IoSpace):
             raise
         return made
 
-    def __init__(self, options: Sequence[str], machine: str, memory: int, channels: Sequence[str]) -> None:
+    def __init__(self, options: Sequence[str], machine: str, memory: int, channels: Sequence[str], descriptors: Sequence[int]) -> None:
         super().__init__()
         self.channels: dict[str, socket.socket] = {}
         self._buffer = b""
@@ -119,7 +122,7 @@ class Qemu(IoSpace):
                 stdin=subprocess.DEVNULL,
                 stdout=self._said,
                 stderr=self._said,
-                pass_fds=[*self._more_descriptors(), *(each.fileno() for each in theirs)],
+                pass_fds=[*descriptors, *self._more_descriptors(), *(each.fileno() for each in theirs)],
                 start_new_session=True,
             )
         finally:
