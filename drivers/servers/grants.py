@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from drivers.servers.device import Device
 
 BROADCAST: Final = b"\xff" * 6
+ARP: Final = b"\x08\x06"
 
 
 class GrantRevokedError(DeviceError):
@@ -42,7 +43,7 @@ class Want:
 
     blocks: half-open range of the disk's blocks, which then count from 0.
     address: a network address of six bytes: frames to it, and to all, are its own, and it sends from no other.
-    udp_port: of these the datagrams to this port only, and it sends from no other.
+    udp_port: of these the datagrams to this port only, and it sends from no other; and ARP, without which there are no datagrams.
     rate: bytes a second, of a disk, or frames a second; more wait.
     """
 
@@ -161,7 +162,8 @@ class Grant:
             (frame,) = args
             if bytes(frame[6:12]) != self.want.address:
                 raise ValueError(f"the frame is from {frame[6:12].hex(':')}, and what was granted is {self.want.address.hex(':')}")
-            if self.want.udp_port is not None and udp_ports(frame)[:1] != (self.want.udp_port,):
+            is_asking = frame[12:14] == ARP and frame[22:28] == self.want.address  # it may say nothing of other addresses
+            if self.want.udp_port is not None and not is_asking and udp_ports(frame)[:1] != (self.want.udp_port,):
                 raise ValueError(f"the frame is no datagram from port {self.want.udp_port}, which is what was granted")
             return args, 1
         return args, 1 if device.kind.has_frames and command == "send" else 0
@@ -187,7 +189,7 @@ class Grant:
         to = frame[:6]
         if to == BROADCAST:
             return want.udp_port is None or frame[12:14] != b"\x08\x00" or want.udp_port in udp_ports(frame)[1:]
-        return to == want.address and (want.udp_port is None or want.udp_port in udp_ports(frame)[1:])
+        return to == want.address and (want.udp_port is None or frame[12:14] == ARP or want.udp_port in udp_ports(frame)[1:])
 
     def end(self, reason: str) -> None:
         """It is no good any more."""
