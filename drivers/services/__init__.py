@@ -4,3 +4,5 @@
 #   blocks.py       any disk, or part of one, by bytes and with a cache
 #   partitions.py   which parts a disk has: MBR and GPT
 #   filesystem.py   what the readers of file systems have in common;  fat.py  iso9660.py  image.py  whichever of these there is
+#   udp.py          an endpoint of UDP, over a network driver or a handle;  links.py  what it needs of either
+#   ethernet.py, arp.py, ipv4.py, icmp.py  what is in its frames;  drops.py  why one is dropped
