@@ -293,9 +293,12 @@ class Ne2000:
 
     async def frames(self) -> list[bytes]:
         """After an interrupt: all frames that have come. It recovers from an overflow. Raises: DeviceError as `try_receive`."""
-        happened = self.interrupt()
-        rescued = await self.recover() if Happened.OVERFLOW in happened else None
-        return ([] if rescued is None else [rescued]) + list(iter(self.try_receive, None))
+        self._out(IMR, 0)  # the line goes down, so that what comes from here on makes it go up, then or at the end
+        try:
+            rescued = await self.recover() if Happened.OVERFLOW in self.interrupt() else None
+            return ([] if rescued is None else [rescued]) + list(iter(self.try_receive, None))
+        finally:
+            self._out(IMR, ALL)
 
     async def recover(self) -> bytes | None:
         """After an overflow: stop, make room, and go on, as the data sheet says. The frame that was taken from the ring for that.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from machines import Play
+from machines import Play, on
 
 from beamlike import receive, run
 from drivers import DeviceAbsentError, DeviceError, DeviceTimeoutError, Fault, Interrupt, IoSpace, PortBus
@@ -62,6 +62,35 @@ def net(play: Play, tmp_path: Path) -> Iterator[Net]:
 
 def frame(to: bytes, size: int, number: int = 0) -> bytes:
     return to + PEER + (0x88B5).to_bytes(2, "big") + bytes((number + i) % 251 for i in range(size - 14))
+
+
+@on("portbus")  # only there a frame comes at a moment that a test can name
+def test_a_frame_that_comes_while_the_ones_before_are_taken_does_not_keep_the_line_up(play: Play) -> None:
+    """Else nobody would hear of the next one: a line that is up does not go up."""
+
+    async def check(io: Any) -> None:
+        board, model = Ne2000(io), io.models[Ne2000Model]
+        await board.reset()
+        io.lines.attach(LINE)
+        read = board._in
+        later = [frame(MAC, 100, 0)]
+
+        def read_and_feed(register: int) -> int:
+            value = read(register)
+            if register == ISR - BASE and later:
+                assert model.feed(later.pop())
+            return value
+
+        await board.send(frame(PEER, 100))
+        await receive(Interrupt, timeout=5)  # it was sent
+        board._in = read_and_feed  # type: ignore[method-assign]
+        assert await board.frames() == [frame(MAC, 100, 0)]
+        for number in range(1, 5):
+            model.feed(frame(MAC, 100, number))
+            await receive(Interrupt, timeout=5)
+            assert await board.frames() == [frame(MAC, 100, number)]
+
+    play(check, [Ne2000Model])
 
 
 def test_the_address_is_the_one_in_the_prom(net: Net) -> None:
