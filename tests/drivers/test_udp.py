@@ -21,7 +21,7 @@ from beamlike import Pid, exit, receive, run, self_pid, send, spawn
 from drivers import IoSpace, PortBus
 from drivers.models.ne2000 import MAC
 from drivers.servers.device import Device
-from drivers.servers.grants import DeviceLostError, GrantAsked, GrantRevokedError
+from drivers.servers.grants import DeviceLostError, GrantAsked, GrantRevokedError, udp_ports
 from drivers.servers.manager import DeviceManager
 from drivers.servers.opening import open_device, revoke_device
 from drivers.services import arp, ethernet, icmp, ipv4, udp
@@ -190,6 +190,17 @@ garbage = st.one_of(
         st.sampled_from([MAC, ethernet.EVERYBODY]), stations, st.sampled_from([b"\x08\x00", b"\x08\x06"]), st.binary(max_size=80)
     ).map(b"".join),
 )
+
+
+@given(st.binary(max_size=100))
+def test_parsers_and_the_filter_of_grants_take_anything(data: bytes) -> None:
+    assert isinstance(ethernet.decode(data), ethernet.Frame | Drop)
+    assert isinstance(arp.decode(data), arp.Packet | Drop)
+    assert isinstance(ipv4.decode(data), ipv4.Packet | Drop)
+    assert isinstance(icmp.answer(data), bytes | Drop)
+    assert isinstance(udp.decode(ipv4.Packet(IPv4Address(THEM), IPv4Address(US), 17, data)), udp.Datagram | Drop)
+    assert len(udp_ports(data)) in (0, 2)
+    assert len(udp_ports(MAC + PEER + b"\x08\x00" + data)) in (0, 2)
 
 
 @st.composite
