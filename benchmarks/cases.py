@@ -81,7 +81,7 @@ class Target:
     measure: Callable[[Values], float]
     sense: Literal["at most", "at least"]
     bound: float
-    unit: Literal["x", "µs", "ms", "s", "B", "MB", "MiB", "GB", "%", "/s", "GB/s", ""] = "x"
+    unit: Literal["x", "µs", "ms", "s", "B", "MB", "MiB", "GB", "%", "/s", "GB/s", "MB/s", ""] = "x"
 
     def is_met(self, value: float) -> bool:
         return value <= self.bound if self.sense == "at most" else value >= self.bound

@@ -1,4 +1,4 @@
-"""The programs of the README print what it says they print, and what the documents point to is there."""
+"""The programs of the READMEs print what it says they print, and what the documents point to is there."""
 
 import os
 import re
@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks" / "README.md"])
+READMES = [ROOT / "README.md", ROOT / "drivers" / "README.md"]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks" / "README.md", READMES[1]])
 SHOWN = re.compile(r"^```python\n(?P<program>.*?)^```\n\s*^```text\n(?P<output>.*?)^```$", re.DOTALL | re.MULTILINE)
 PATIENCE = 30.0  # seconds after which a program hangs
 
-README = (ROOT / "README.md").read_text()
+README = "\n".join(path.read_text() for path in READMES)
 PROGRAMS = [(shown["program"], shown["output"]) for shown in SHOWN.finditer(README)]
 
 
