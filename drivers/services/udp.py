@@ -161,10 +161,12 @@ class Udp:
 
     async def _find(self, host: IPv4Address, timeout: float) -> bytes:
         deadline = self._link.now() + timeout
+        is_asked = False  # it is once, however late it is
         while (mac := self.stations.find(host, self._link.now())) is None:
             now = self._link.now()
-            if now >= deadline:
+            if is_asked and now >= deadline:
                 raise TimeoutError(f"nobody says within {timeout:g} s that he has {host}")
+            is_asked = True
             await self._ask(host)
             again = min(now + ASK_AGAIN, deadline)
             while self.stations.find(host, self._link.now()) is None and self._link.now() < again and await self._look(again):
