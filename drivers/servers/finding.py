@@ -19,6 +19,7 @@ from drivers.devices.ne2000 import Ne2000
 from drivers.devices.pit import Mode, Pit, Speaker
 from drivers.devices.rtc import Rtc
 from drivers.devices.uart import Source, Uart
+from drivers.devices.vga import Vga
 from drivers.errors import DeviceAbsentError, DeviceError
 from drivers.narrowed import Narrowed
 from drivers.servers import kinds
@@ -148,6 +149,20 @@ async def find_ps2(io: IoSpace) -> list[Device]:
     ]
 
 
+async def find_vga(io: IoSpace) -> list[Device]:
+    """The VGA, in text mode, with an empty screen."""
+    ports, memory = ((0x3C0, 0x3D0), (0x3D4, 0x3D6), (0x3DA, 0x3DB)), ((0xA0000, 0xB0000), (0xB8000, 0xC0000))
+
+    async def make() -> Vga:
+        vga = Vga(Narrowed(io, ports, memory))
+        vga.set_text_mode()
+        vga.clear()
+        return vga
+
+    await make()
+    return [Device(io, "vga", kinds.VGA, "VGA, text of 80 by 25", make, ports=ports, memory=memory)]
+
+
 async def find_ata(io: IoSpace) -> list[Device]:
     """The disks on the two channels."""
     found: list[Device] = []
@@ -206,4 +221,14 @@ async def find_floppy(io: IoSpace) -> list[Device]:
     return [Device(io, "fd0", kinds.DISK, "1.44 MB floppy at 0x3f0", make, ports=ports, memory=memory)]
 
 
-FINDERS: Final[tuple[Finder, ...]] = (find_timer, find_clock, find_serial, find_ps2, find_ata, find_floppy, find_ne2000, find_virtio)
+FINDERS: Final[tuple[Finder, ...]] = (
+    find_timer,
+    find_clock,
+    find_serial,
+    find_ps2,
+    find_vga,
+    find_ata,
+    find_floppy,
+    find_ne2000,
+    find_virtio,
+)

@@ -60,5 +60,14 @@ CLOCK: Final = Kind("clock", frozenset({"read", "set", "set_alarm", "alarm", "se
 SERIAL: Final = Kind("serial", frozenset({"configure", "write", "try_write", "room", "drain", "lines", "set_lines", "send_break"}), _serial)
 KEYBOARD: Final = Kind("keyboard", frozenset({"set_leds", "set_typematic", "identify"}), _keyboard)
 MOUSE: Final = Kind("mouse", frozenset({"set_rate", "set_resolution", "set_scaling", "state"}), _mouse)
+VGA: Final = Kind(
+    "vga",
+    frozenset(
+        {
+            *("put", "write", "clear", "scroll", "text", "cell", "move_cursor", "cursor", "shape_cursor", "show_cursor"),
+            *("set_palette", "palette", "set_dac", "dac", "set_blink", "is_blinking", "load_font", "glyph"),
+        }
+    ),
+)
 DISK: Final = Kind("disk", frozenset({"read", "write", "flush", "size"}), has_blocks=True)
 NETWORK: Final = Kind("network", frozenset({"send", "statistics"}), _network, has_frames=True)
