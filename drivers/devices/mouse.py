@@ -12,6 +12,7 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 from typing import Final, NamedTuple
 
+from beamlike import record
 from drivers.devices.i8042 import I8042, Port
 from drivers.errors import DeviceError
 
@@ -38,6 +39,7 @@ ALWAYS: Final = 0x08  # in the first byte of a report
 NEVER: Final = 0xC0  # in the last one of an Explorer
 
 
+@record
 class Buttons(IntFlag):
     """Those that are held."""
 
@@ -48,7 +50,8 @@ class Buttons(IntFlag):
     EXTRA = 16
 
 
-class MouseEvent(NamedTuple):
+@record
+class MouseEvent:
     """A report: how far it went since the one before, to the right and upwards, and turned its wheel, towards the user."""
 
     dx: int

@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import IntFlag
 from typing import Final, NamedTuple
 
+from beamlike import record
 from drivers.devices.cmos import BASE, Cmos
 from drivers.errors import DeviceError
 from drivers.space import IoSpace
@@ -33,6 +34,7 @@ READ_TIMEOUT: Final = 1.0
 """An update takes 2.2 ms of each second; seconds, for a slow way to the chip."""
 
 
+@record
 class Cause(IntFlag):
     """Why the chip interrupts."""
 

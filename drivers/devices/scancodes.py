@@ -9,9 +9,12 @@ Covers: the sets 1 and 2 with their prefixes, Pause, Print Screen and its varian
 from __future__ import annotations
 
 from enum import Enum, IntFlag
-from typing import Final, NamedTuple
+from typing import Final
+
+from beamlike import record
 
 
+@record
 class Key(Enum):
     """A key, by what the US layout has on it, with its codes of set 1 and set 2. `ISO` is the one beside the left Shift."""
 
@@ -132,6 +135,7 @@ class Key(Enum):
         self.set_2 = set_2
 
 
+@record
 class Modifiers(IntFlag):
     """Keys that are held, and locks that are on."""
 
@@ -147,7 +151,8 @@ class Modifiers(IntFlag):
     SCROLL = 128
 
 
-class KeyEvent(NamedTuple):
+@record
+class KeyEvent:
     """A key goes down or up."""
 
     key: Key

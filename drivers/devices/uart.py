@@ -11,8 +11,9 @@ DMA modes.
 from __future__ import annotations
 
 from enum import Enum, IntEnum, IntFlag
-from typing import Final, NamedTuple
+from typing import Final
 
+from beamlike import record
 from drivers.errors import DeviceAbsentError, DeviceError, DeviceTimeoutError
 from drivers.space import IoSpace
 
@@ -73,6 +74,7 @@ class Source(IntFlag):
     """A modem line has changed."""
 
 
+@record
 class LineFault(IntFlag):
     """What was wrong with a byte, as the line status register has it."""
 
@@ -85,6 +87,7 @@ class LineFault(IntFlag):
     """It is no byte, but a break; it reads as zero."""
 
 
+@record
 class Modem(IntFlag):
     """The modem lines into it, as the modem status register has them."""
 
@@ -95,7 +98,8 @@ class Modem(IntFlag):
     CARRIER = 0x80
 
 
-class Received(NamedTuple):
+@record
+class Received:
     """What was read."""
 
     data: bytes
@@ -103,7 +107,8 @@ class Received(NamedTuple):
     """For each byte with faults its position in `data`, in order; an overrun may stand at the end, behind the last byte."""
 
 
-class Event(NamedTuple):
+@record
+class Event:
     """What one interrupt was about."""
 
     received: Received
@@ -357,7 +362,7 @@ class Uart:
             for byte in (each & mask for each in PATTERN):
                 self._out(DATA, byte)
                 came = await self.read(1, timeout)
-                if came != (bytes((byte,)), ()):
+                if came != Received(bytes((byte,))):
                     raise DeviceError(f"UART at {self.base:#x}: {byte:#x} came back as {came}")
             for out, back in ((DTR, Modem.DSR), (RTS, Modem.CTS), (OUT2, Modem.CARRIER), (0, Modem.NONE)):
                 self._out(MCR, LOOP | out)

@@ -17,7 +17,7 @@ from machines import Play
 
 from beamlike import receive, run, spawn_link
 from drivers import DeviceAbsentError, DeviceError, DeviceTimeoutError, Fault, Interrupt, IoSpace, PortBus
-from drivers.devices.uart import Kind, LineFault, Modem, Parity, Received, Source, Uart, find
+from drivers.devices.uart import Event, Kind, LineFault, Modem, Parity, Received, Source, Uart, find
 from drivers.models.uart import BREAK, CARRIER, CTS, DSR, DTR, RING, RTS, UartModel
 
 COM1: dict[str, Any] = {"models": [UartModel], "qemu": ["-device", "isa-serial,chardev=com1"], "channels": ["com1"]}
@@ -151,8 +151,8 @@ def test_bytes_go_both_ways(play: Play, trigger: int | None) -> None:
         await uart.write(every, 5)
         await peer.expect(every)
         peer.feed(every)
-        assert await some(uart, 256) == (every, ())
-        assert uart.try_read() == (b"", ())
+        assert await some(uart, 256) == Received(every, ())
+        assert uart.try_read() == Received(b"", ())
 
     play(check, **COM1)
 
@@ -183,7 +183,7 @@ def test_only_as_many_are_read_as_are_asked_for(play: Play) -> None:
         uart.use_fifo()
         peer.feed(b"abcde")
         assert (await uart.read(1, 5)).data == b"a"
-        assert await some(uart, 4) == (b"bcde", ())
+        assert await some(uart, 4) == Received(b"bcde", ())
 
     play(check, **COM1)
 
@@ -230,7 +230,7 @@ def test_fewer_bytes_than_the_trigger_interrupt_after_a_while(play: Play) -> Non
         peer.feed(b"abc")
         await io.pause(0.01)
         await receive(Interrupt, timeout=5)
-        assert uart.interrupt().received == (b"abc", ())
+        assert uart.interrupt().received == Received(b"abc", ())
 
     play(check, **COM1)
 
@@ -247,7 +247,7 @@ def test_room_to_send_interrupts_at_once_and_each_time_that_all_has_gone(play: P
         while left:
             number = (await receive(Interrupt, timeout=5)).number
             event = uart.interrupt()
-            assert event.received == (b"", ())
+            assert event.received == Received(b"", ())
             assert event.room == 16
             left = left[uart.try_write(left) :]
             await io.pause(0.01)
@@ -331,7 +331,7 @@ def test_an_interrupt_of_somebody_else_is_an_event_with_nothing_in_it(play: Play
     async def check(io: IoSpace) -> None:
         uart = Uart(io)
         uart.enable(Source.RECEIVED)
-        assert uart.interrupt() == ((b"", ()), 1, Modem.NONE)
+        assert uart.interrupt() == Event(Received(b"", ()), 1, Modem.NONE)
 
     play(check, **COM1)
 
@@ -345,15 +345,15 @@ def test_a_break_that_comes_is_a_fault_of_a_zero_byte(play: Play) -> None:
         uart.enable(Source.LINE)
         peer.feed(b"a")
         # QEMU shows a break at once, as one of the byte that is read next: nothing is to be before it.
-        assert await some(uart, 1) == (b"a", ())
+        assert await some(uart, 1) == Received(b"a", ())
         if peer.model:
             peer.model.feed(b"\0", BREAK)
         else:
             io.qmp("chardev-send-break", id="com1")
-        assert await some(uart, 1) == (b"\0", ((0, LineFault.BREAK),))
+        assert await some(uart, 1) == Received(b"\0", ((0, LineFault.BREAK),))
         await receive(Interrupt, timeout=5)
         peer.feed(b"b")
-        assert await some(uart, 1) == (b"b", ())
+        assert await some(uart, 1) == Received(b"b", ())
 
     play(check, **COM1)
 
@@ -369,8 +369,8 @@ def test_bytes_that_nobody_reads_in_time_are_an_overrun(play: Play) -> None:
         await uart.write(bytes(range(20)), 5)
         await uart.drain(5)
         event = uart.interrupt()
-        assert event.received == (bytes(range(16)), ((0, LineFault.OVERRUN),))
-        assert uart.try_read() == (b"", ())
+        assert event.received == Received(bytes(range(16)), ((0, LineFault.OVERRUN),))
+        assert uart.try_read() == Received(b"", ())
 
     play(check, **COM1)
 
@@ -382,7 +382,7 @@ def test_without_a_fifo_the_last_byte_is_what_remains(play: Play) -> None:
         io.outb(0x3FC, 0x10)
         await uart.write(b"xyz", 5)
         await uart.drain(5)
-        assert uart.try_read() == (b"z", ((0, LineFault.OVERRUN),))
+        assert uart.try_read() == Received(b"z", ((0, LineFault.OVERRUN),))
 
     play(check, **COM1)
 
@@ -482,7 +482,7 @@ def test_errors_are_those_of_the_byte_that_has_them(fault: LineFault, trigger: i
         if trigger:
             await io.pause(0.1)  # all are in the FIFO
             assert uart.room() == 16  # a look at the line status between does not lose what it says
-        assert await some(uart, 11) == (b"good\0again!", ((4, fault), (10, fault)))
+        assert await some(uart, 11) == Received(b"good\0again!", ((4, fault), (10, fault)))
 
     only_on_the_port_bus(check)
 
@@ -497,7 +497,7 @@ def test_an_error_interrupts_and_is_in_the_event() -> None:
         io.models[UartModel].feed(b"x", 8)
         await io.pause(0.01)
         await receive(Interrupt, timeout=0)
-        assert uart.interrupt() == ((b"x", ((0, LineFault.FRAMING),)), 16, Modem.NONE)
+        assert uart.interrupt() == Event(Received(b"x", ((0, LineFault.FRAMING),)), 16, Modem.NONE)
 
     only_on_the_port_bus(check)
 
@@ -581,7 +581,7 @@ def test_bytes_that_come_from_the_wire_too_fast_are_an_overrun() -> None:
         uart.use_fifo()
         io.models[UartModel].feed(bytes(range(30)))
         await io.pause(0.1)
-        assert uart.try_read() == (bytes(range(16)), ((0, LineFault.OVERRUN),))
+        assert uart.try_read() == Received(bytes(range(16)), ((0, LineFault.OVERRUN),))
 
     only_on_the_port_bus(check)
 

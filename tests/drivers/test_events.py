@@ -1,0 +1,26 @@
+"""What servers tell their owners of may be sent, also to other nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from beamlike import pack, unpack
+from drivers.devices.mouse import Buttons, MouseEvent
+from drivers.devices.rtc import Cause
+from drivers.devices.scancodes import Key, KeyEvent, Modifiers
+from drivers.devices.uart import Event, LineFault, Modem, Received
+from drivers.servers.device import DeviceData
+
+EVENTS = [
+    Event(Received(b"ab", ((0, LineFault.PARITY | LineFault.OVERRUN),)), 16, Modem.CTS | Modem.RING),
+    KeyEvent(Key.PAUSE, True, False, Modifiers.SHIFT | Modifiers.NUM),
+    MouseEvent(-3, 4, 1, Buttons.LEFT | Buttons.EXTRA, False),
+    Cause(0x50),
+]
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_an_event_comes_out_as_it_went_in(event: Any) -> None:
+    assert unpack(pack(DeviceData("it", event))) == DeviceData("it", event)
