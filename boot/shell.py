@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import ast
-import codeop
 import os
 import readline
 import signal
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from beamlike import application
+from boot.inputs import Inputs, NotPythonError
 from nodes import AttachError, Connection, ConnectionLost
 
 FAILED = 1
@@ -47,38 +45,29 @@ class Shell:
 
     def __init__(self, connection: Connection, name: str) -> None:
         self.connection = connection
-        self.name = name.partition("@")[0]
-        self.compiler = codeop.CommandCompiler()
-        self.compiler.compiler.flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        self.inputs = Inputs(name.partition("@")[0])
         self.found: list[str] = []  # by the last completion
         connection.wait_for_ever()
 
     def prompt(self) -> int:
         """Read and have evaluated what is typed."""
-        lines: list[str] = []
         while True:
             try:
-                lines.append(input("... ".rjust(len(self.name) + 4) if lines else f"{self.name}>>> "))
+                source = self.inputs.add(input(self.inputs.prompt))
             except EOFError:
                 print()
                 return 0
             except KeyboardInterrupt:
                 print("\nKeyboardInterrupt")
-                lines = []
-                continue
-            source = "\n".join(lines)
-            try:
-                if self.compiler(source, "<input>", "single") is None:
-                    continue
-            except (OverflowError, SyntaxError, ValueError) as error:
-                print("".join(traceback.format_exception_only(error)), end="")
+                self.inputs.forget()
+            except NotPythonError as error:
+                print(error)
             else:
-                outcome = self.evaluate(source)
+                outcome = None if source is None else self.evaluate(source)
                 if outcome == "interrupted":
                     print("KeyboardInterrupt")
                 if outcome == "left":
                     return 0
-            lines = []
 
     def evaluate(self, source: str) -> str:
         """Have it evaluated, and show what it prints; the outcome. Ctrl-C interrupts it; a second one leaves it alone, and raises."""

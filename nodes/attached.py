@@ -13,7 +13,7 @@ from typing import Any
 
 import trio
 
-from beamlike import CallError, call, process_flag, receive
+from beamlike import CallError, Pid, call, process_flag, receive, self_pid, send
 from beamlike.seam import start
 from nodes import frames, overview
 from nodes.here import joined
@@ -65,7 +65,8 @@ class Attached:
             nursery.start_soon(self._read_all, put, nursery.cancel_scope)
             if request[0] == "shell":
                 await self.write(("ok", joined().node.id.name))
-                await Shell(self.write).run(requests)
+                nursery.start_soon(_forward, requests, self_pid())
+                await Shell(self.write).run()
             else:
                 await self.write(await self._answer(request))
                 async for request in requests:
@@ -186,6 +187,11 @@ class Attached:
             return now
         finally:
             demonitor_node(name)
+
+
+async def _forward(requests: trio.MemoryReceiveChannel[Request], shell: Pid) -> None:
+    async for request in requests:
+        send(shell, ("request", request))
 
 
 def _incarnation_of(name: str) -> int:

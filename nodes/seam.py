@@ -1,4 +1,7 @@
-"""The face for packages whose programs join the mailboxes without being nodes (cells, unikernels). Programs need none of it."""
+"""The face for packages whose programs join the mailboxes without being nodes (cells, unikernels), and for other ways to a shell (boot).
+
+Programs need none of it.
+"""
 
 from nodes.arrivals import ARRIVALS
 from nodes.control import Channel, ChannelClosed, LostDescriptorsError, PacketError, close_all, socket_pair
@@ -10,6 +13,7 @@ from nodes.kinds import Kind
 from nodes.member import send_all
 from nodes.rings import BrokenRingError, PairEnd, Written, attach, create
 from nodes.router import Router
+from nodes.shell import Shell
 from nodes.topology import topology
 
 __all__ = [
@@ -27,6 +31,7 @@ __all__ = [
     "PairEnd",
     "Peer",
     "Router",
+    "Shell",
     "Written",
     "allowed_cores",
     "attach",

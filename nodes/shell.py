@@ -1,12 +1,12 @@
 """A Python prompt in a running system: what is typed elsewhere is evaluated by a process of this node.
 
-Theory of operation. The process of the connection keeps the names, and an *evaluator*, linked to it, in which the code runs: so code that
-computes is pre-empted as any, has one pid and one mailbox from input to input, and is interrupted by a kill, after which another evaluator
-goes on with the same names, as in Erlang's shell. The code's frames lie directly on the evaluator's first, which is what lets the
-scheduler leave them. What it prints, and what is printed by the processes that it starts, goes to the connection.
+Theory of operation. The process of the connection, or of a console, keeps the names, and an *evaluator*, linked to it, in which the code
+runs: so code that computes is pre-empted as any, has one pid and one mailbox from input to input, and is interrupted by a kill, after which
+another evaluator goes on with the same names, as in Erlang's shell. The code's frames lie directly on the evaluator's first, which is what
+lets the scheduler leave them. What it prints, and what is printed by the processes that it starts, goes to the connection.
 
-From the connection: `run`, source; `interrupt`; `complete`, text. To it: `output`, text; after each `run` one `done`, with `ok`, `error`,
-`interrupted` or `left`; `completions`, list.
+Requests come to the process as messages `("request", request)`: `run`, source; `interrupt`; `complete`, text. Answered is: `output`, text;
+after each `run` one `done`, with `ok`, `error`, `interrupted` or `left`; `completions`, list.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from contextvars import ContextVar
 from importlib import import_module
 from types import CodeType
 from typing import Any, TextIO, cast
-
-import trio
 
 import beamlike
 from beamlike import Exit, Pid, exit, make_ref, process_flag, receive, self_pid, send, spawn_link
@@ -132,7 +130,7 @@ def _help(*about: Any) -> None:
 
 
 class Shell:
-    """See the module. `write` sends an answer over the connection."""
+    """See the module. `write` hands an answer to whoever has asked."""
 
     def __init__(self, write: Callable[[tuple[Any, ...]], Awaitable[None]]) -> None:
         self.write = write
@@ -146,8 +144,8 @@ class Shell:
         self.is_interrupted = False
         self.evaluator: Pid | None = None
 
-    async def run(self, requests: trio.MemoryReceiveChannel[tuple[Any, ...]]) -> None:
-        """Until the process of the connection, which calls this, is cancelled, or the code has left."""
+    async def run(self) -> None:
+        """Until the process that calls this is cancelled, or another than the evaluator that it is linked to ends, or the code has left."""
         process_flag("trap_exit", True)
         self.keeper = self_pid()
         self.screen = Screen(self.keeper)
@@ -155,19 +153,12 @@ class Shell:
         Stdout.begin()
         try:
             self._start_evaluator()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._forward, requests)
-                await self._keep()
-                nursery.cancel_scope.cancel()
+            await self._keep()
         finally:
             self.screen.keeper = None
             Stdout.end()
             if self.evaluator is not None:
                 exit(self.evaluator, "kill")
-
-    async def _forward(self, requests: trio.MemoryReceiveChannel[tuple[Any, ...]]) -> None:
-        async for request in requests:
-            send(self.keeper, ("request", request))
 
     async def _keep(self) -> None:
         while True:
@@ -188,6 +179,8 @@ class Shell:
                         return
                 case Exit(sender, reason) if sender == self.evaluator:
                     await self._replace_evaluator(reason)
+                case Exit():
+                    return
 
     async def _show(self) -> None:
         if text := self.screen.take():
