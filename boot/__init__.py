@@ -5,5 +5,7 @@ Inside:
     cli         the commands
     logs        what they show of the log
     attach, tables, looking, shell      those that look into a running system, from outside
+    inputs      what is typed at a prompt, of both kinds
+    console, talking    the prompt on a machine's own console
     demo/       the program of `beamlike demo`, and its display
 """

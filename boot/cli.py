@@ -28,6 +28,7 @@ import nodes
 from beamlike import application
 from boot.build import build_unikernel
 from boot.cell import cell
+from boot.console import console
 from boot.logs import LEVELS, show_logs
 from boot.looking import COMMANDS
 
@@ -217,9 +218,9 @@ def demo(minutes: float, every: float, seed: int, count: int, as_json: bool) -> 
     """
     from boot.demo.show import run_demo
 
-    console = Console(highlight=False, force_terminal=False if os.environ.get("NO_COLOR") else None)
+    screen = Console(highlight=False, force_terminal=False if os.environ.get("NO_COLOR") else None)
     try:
-        verdict, is_early = run_demo(None if as_json else console, seconds=minutes * 60, every=every, seed=seed, count=count)
+        verdict, is_early = run_demo(None if as_json else screen, seconds=minutes * 60, every=every, seed=seed, count=count)
     except KeyboardInterrupt:
         sys.exit(application.INTERRUPTED)
     except (beamlike.ExitError, nodes.StartError) as error:
@@ -229,7 +230,7 @@ def demo(minutes: float, every: float, seed: int, count: int, as_json: bool) -> 
         print(json.dumps(verdict.as_json()))
     else:
         for line in verdict.lines():
-            console.print(line, style="bold red" if line.startswith("WRONG") else None, soft_wrap=True)
+            screen.print(line, style="bold red" if line.startswith("WRONG") else None, soft_wrap=True)
     sys.exit(application.INTERRUPTED if is_early else FAILED if verdict.faults else 0)
 
 
@@ -237,6 +238,7 @@ for looking in COMMANDS:
     main.add_command(looking)
 main.add_command(cell)
 main.add_command(build_unikernel)
+main.add_command(console)
 
 
 @main.command()

@@ -24,10 +24,15 @@ from drivers.servers.grants import DeviceBusyError, DeviceLostError, GrantAsked,
 from drivers.servers.manager import DeviceManager
 from drivers.servers.opening import Handle, list_devices, open_device, revoke_device
 from drivers.services.areas import AreaService, list_areas, open_area
+from drivers.services.console import Console, SerialConsole, VgaConsole
+from drivers.services.editing import Action
+from drivers.services.host import start_console_machine
 from drivers.space import IoSpace, Stopped
 
 __all__ = [
+    "Action",
     "AreaService",
+    "Console",
     "Device",
     "DeviceAbsentError",
     "DeviceBack",
@@ -54,11 +59,14 @@ __all__ = [
     "Narrowed",
     "PortBus",
     "Qemu",
+    "SerialConsole",
     "Stopped",
+    "VgaConsole",
     "find_devices",
     "list_areas",
     "list_devices",
     "open_area",
     "open_device",
     "revoke_device",
+    "start_console_machine",
 ]

@@ -6,3 +6,5 @@
 #   filesystem.py   what the readers of file systems have in common;  fat.py  iso9660.py  image.py  whichever of these there is
 #   udp.py          an endpoint of UDP, over a network driver or a handle;  links.py  what it needs of either
 #   ethernet.py, arp.py, ipv4.py, icmp.py  what is in its frames;  drops.py  why one is dropped
+#   console.py      a terminal of a serial port, or of VGA and keyboard;  editing.py  the line that is being typed there
+#   host.py         a machine with a console, and its other end: for who sits there

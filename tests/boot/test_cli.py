@@ -484,6 +484,7 @@ def test_help_names_the_commands_and_only_those_that_there_are(beamlike: Beamlik
         "build-unikernel",
         "cell",
         "completion",
+        "console",
         "demo",
         "kill-node",
         "nodes",
