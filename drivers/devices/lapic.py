@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum, IntFlag
+from functools import partial
 from typing import Final, NamedTuple
 
 from drivers.devices.hpet import Hpet
@@ -265,7 +266,7 @@ class Lapic:
             begun = self.io.now()
             first, mine, slack = now(), self.left(), now()
             slack -= first
-            await self.io.until(lambda: (now() - first) % modulus >= seconds * hertz, 10 * seconds + 1, "the clock to measure by")
+            await self.io.until(partial(_has_passed, now, first, modulus, seconds * hertz), 10 * seconds + 1, "the clock to measure by")
             last, gone, end = now(), mine - self.left(), now()
             slack += end - last
             took = self.io.now() - begun
@@ -327,3 +328,8 @@ def _check_vector(vector: int, delivery: Delivery = Delivery.FIXED) -> None:
     least = FIRST_VECTOR if delivery in (Delivery.FIXED, Delivery.LOWEST) else 0
     if not least <= vector <= 0xFF:
         raise ValueError(f"a vector of {vector!r}: expected {least} to 255 of {delivery.name}")
+
+
+def _has_passed(now: Callable[[], int], first: int, modulus: int, ticks: float) -> bool:
+    """Is a clock that wraps so many ticks further than at first?"""
+    return (now() - first) % modulus >= ticks

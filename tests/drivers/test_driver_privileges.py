@@ -31,11 +31,11 @@ from drivers.models.ata import AtaModel
 
 UNPRIVILEGED = {
     "as of the accesses that they make": "IoSpace PortBus Narrowed Memory find_devices DeviceManager AreaService",
-    "started by what is privileged": "Qemu IoServer MachineSpace",
+    "started by what is privileged": "Qemu IoServer MachineSpace Console SerialConsole VgaConsole start_console_machine",
     "tells of devices": "list_devices list_areas",
     "uses what was opened": "Handle",
     "values, and errors": "Device Kind DeviceInfo DeviceData DeviceBack DeviceLost DeviceError DeviceAbsentError DeviceBusyError "
-    "DeviceLostError DeviceTimeoutError MachineStoppedError GrantAsked GrantTaken GrantRevokedError Fault Interrupt Stopped",
+    "Action DeviceLostError DeviceTimeoutError MachineStoppedError GrantAsked GrantTaken GrantRevokedError Fault Interrupt Stopped",
 }
 
 
