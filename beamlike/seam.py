@@ -28,6 +28,7 @@ from beamlike.hot.mailboxes import mailbox_length
 from beamlike.hot.process import EXITING, INFINITY, PREEMPTED, Process, set_layers, set_outbox
 from beamlike.hot.scheduler import (
     caller,
+    check_thread,
     check_timeout,
     current_hooks,
     current_layers,
@@ -115,6 +116,7 @@ __all__ = [
     "check_name",
     "check_options",
     "check_right",
+    "check_thread",
     "check_timeout",
     "close_core",
     "copy_value",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from typing import Final
 from weakref import WeakSet
 
+import trio
+
+import caps
 from beamlike import record
-from beamlike.seam import Process, check_access, current_process, extra, on_release, tell
+from beamlike.seam import Process, check_access, check_thread, current_process, extra, on_release, tell
 
 LINES: Final = 24  # 0 to 15 of the ISA bus, 16 to 23 of PCI
 
@@ -28,17 +33,25 @@ class Lines:
     """The interrupt lines of one machine, and the processes that listen to them."""
 
     def __init__(self) -> None:
+        self.telling = threading.RLock()
+        """Of who calls `rise`: what came first is told first."""
         self._listeners: list[list[Process]] = [[] for _ in range(LINES)]
+        self._posted: deque[tuple[int, int, float]] = deque()  # by threads
+        self._thread = 0
+        self._token: trio.lowlevel.TrioToken | None = None
         _all.add(self)
 
     def attach(self, line: int) -> None:
         """Let the calling process get the interrupts of a line from now on: `Interrupt` messages. Several processes may share one.
 
-        Raises: ValueError if there is no such line; CapabilityError: `("device", "irq N")` is excluded.
+        Raises: ValueError if there is no such line; CapabilityError: `("device", "irq N")` is excluded. Who is tightened so later gets no
+        more of them.
         """
         self._check(line)
         check_access("device", f"irq {line}")
         process = current_process()
+        check_thread("lines.attach")
+        self._thread, self._token = threading.get_ident(), trio.lowlevel.current_trio_token()
         extra(process)  # so that its end is told to `on_release`
         if process not in self._listeners[line]:
             self._listeners[line].append(process)
@@ -51,9 +64,27 @@ class Lines:
             self._listeners[line].remove(process)
 
     def rise(self, line: int, number: int, at: float) -> None:
-        """Tell who listens. In the node's thread."""
-        for process in self._listeners[line]:
-            tell(process.pid, Interrupt(line, number, at))
+        """Tell who listens. With `telling`; an access in a thread has the node's own thread do it."""
+        if threading.get_ident() == self._thread and not self._posted:
+            self._tell(line, number, at)
+        elif self._token is not None:
+            self._posted.append((line, number, at))
+            try:
+                self._token.run_sync_soon(self._tell_posted)
+            except trio.RunFinishedError:  # nobody listens any more
+                self._posted.clear()
+
+    def _tell_posted(self) -> None:
+        with self.telling:
+            while self._posted:
+                self._tell(*self._posted.popleft())
+
+    def _tell(self, line: int, number: int, at: float) -> None:
+        for process in list(self._listeners[line]):
+            if process.layers and not caps.permits(process.layers, "device", f"irq {line}"):
+                self._listeners[line].remove(process)
+            else:
+                tell(process.pid, Interrupt(line, number, at))
 
     def forget(self, process: Process) -> None:
         """It has ended."""

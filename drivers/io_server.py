@@ -24,7 +24,7 @@ IN, OUT, READ, WRITE, CPUID, RDTSC, INS, OUTS = range(1, 9)
 WRITES: Final = {OUT, WRITE, OUTS}
 BLOCK, RESULT, DATA, DATA_SIZE = 0x500, 0x520, 0x800, 4096
 RESERVED: Final = (BLOCK, DATA + DATA_SIZE)
-"""The memory that the server has for itself; drivers keep out of it."""
+"""The memory that the server has for itself: an access is a PermissionError."""
 LOOKS: Final = 4_000  # some 0.1 ms: longer than most accesses take, if the processor is awake
 
 
@@ -37,6 +37,7 @@ class IoServer(Qemu):
 
     def _more_options(self, memory: int) -> list[str]:
         self._memory_fd = os.memfd_create("beamlike-machine", os.MFD_CLOEXEC)
+        self._undo.callback(os.close, self._memory_fd)  # the mapping ends with this object: somebody may hold a view of it
         os.ftruncate(self._memory_fd, memory << 20)
         self._ram = mmap.mmap(self._memory_fd, memory << 20)
         self._words = memoryview(self._ram).cast("I")
@@ -94,21 +95,30 @@ class IoServer(Qemu):
                 self._do(OUTS, width, port, len(piece) // width)
 
     def _read(self, address: int, width: int) -> int:
+        self._keep_out(address, width)
         return self._do(READ, width, self._reachable(address, width))
 
     def _write(self, address: int, width: int, value: int) -> None:
+        self._keep_out(address, width)
         self._do(WRITE, width, self._reachable(address, width), value)
 
     def _load(self, address: int, size: int) -> bytes:
+        self._keep_out(address, size)
         if address + size <= len(self._ram):
             return self._ram[address : address + size]
         return super()._load(address, size)
 
     def _store(self, address: int, data: bytes) -> None:
+        self._keep_out(address, len(data))
         if address + len(data) <= len(self._ram):
             self._ram[address : address + len(data)] = data
         else:
             super()._store(address, data)
+
+    def _keep_out(self, address: int, size: int) -> None:
+        """Raises: PermissionError: that is the server's own, by which anybody could have it make accesses that are not checked."""
+        if address < RESERVED[1] and address + size > RESERVED[0]:
+            raise PermissionError(f"{size} bytes at {address:#x} touch the I/O server's own memory, {RESERVED[0]:#x} to {RESERVED[1]:#x}")
 
     def _reachable(self, address: int, width: int) -> int:
         if address + width > 1 << 32:
@@ -127,10 +137,3 @@ class IoServer(Qemu):
         with self._lock:
             low = self._do(RDTSC)
             return self._words[RESULT // 4 + 1] << 32 | low
-
-    def close(self) -> None:
-        """Switch it off, as by pulling the plug."""
-        super().close()
-        if self._memory_fd >= 0:
-            os.close(self._memory_fd)  # the mapping ends with this object: somebody may hold a view of it
-            self._memory_fd = -1

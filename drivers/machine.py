@@ -74,32 +74,32 @@ class MachineSpace(IoSpace):
             os.close(self._file)
             self._file = None
 
-    def may_port(self, port: int, width: int) -> None:
-        """See `IoSpace`; PermissionError for what is not in the list."""
-        super().may_port(port, width)
-        if not any(start <= port and port + width <= end for start, end in self.ports):
-            raise PermissionError(
-                f"port {port:#x} with {width} bytes is not in the list that was given to MachineSpace.open: {self.ports!r}"
-            )
-        if threading.get_ident() != self._thread:
-            raise RuntimeError("the kernel permits ports to one thread, and this is another: use MachineSpace in its node's own thread")
-
     def now(self) -> float:
         """Seconds, of the system's clock."""
         return time.monotonic()
 
+    def _check(self, port: int, width: int) -> None:
+        """Raises: PermissionError: it is not in the list; RuntimeError: another thread."""
+        if not any(start <= port and port + width <= end for start, end in self.ports):
+            raise PermissionError(f"port {port:#x} with {width} bytes is not in the list of MachineSpace.open: {self.ports!r}")
+        if threading.get_ident() != self._thread:
+            raise RuntimeError("the kernel permits ports to one thread, and this is another: use MachineSpace in its node's own thread")
+
     def _in(self, port: int, width: int) -> int:
+        self._check(port, width)
         if self._file is None:
             return int(lib.bl_machine_in(port, width))
         return int.from_bytes(os.pread(self._file, width, port), "little")
 
     def _out(self, port: int, width: int, value: int) -> None:
+        self._check(port, width)
         if self._file is None:
             lib.bl_machine_out(port, width, value)
         else:
             os.pwrite(self._file, value.to_bytes(width, "little"), port)
 
     def _in_block(self, port: int, width: int, count: int) -> bytes:
+        self._check(port, width)
         if self._file is not None:
             return super()._in_block(port, width, count)
         block = ffi.new("uint8_t[]", width * count)
@@ -107,6 +107,7 @@ class MachineSpace(IoSpace):
         return bytes(ffi.buffer(block))
 
     def _out_block(self, port: int, width: int, data: bytes) -> None:
+        self._check(port, width)
         if self._file is not None:
             super()._out_block(port, width, data)
         else:

@@ -11,6 +11,14 @@ from drivers.space import IoSpace, Stopped
 from drivers.views import View, view_of
 
 
+def narrowed(io: IoSpace, ports: tuple[tuple[int, int], ...], memory: tuple[tuple[int, int], ...] = ()) -> Narrowed:
+    """Such a space, for who may have all of it itself. Raises: CapabilityError: an exclusion refuses the caller some of it."""
+    for kind, ranges in (("port_io", ports), ("raw_memory", memory)):
+        for start, end in ranges:
+            caps.check(kind, start, end - start)
+    return Narrowed(io, ports, memory)
+
+
 class Narrowed(IoSpace):
     """See the module. CapabilityError names what the device has.
 

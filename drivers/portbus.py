@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any, Final
 
-from beamlike import sleep
+from beamlike import InternalError, sleep
 from beamlike.seam import current_layers
 from drivers._portbus import ffi, lib
 from drivers.errors import MachineStoppedError
@@ -15,6 +15,7 @@ from drivers.space import IoSpace, Stopped, _checked_count, _whole
 from drivers.views import View, refuse_memory, refuse_port, view_of
 
 MEBIBYTE: Final = 1 << 20
+MOST_SECONDS: Final = 1e9  # that pass at once
 FOREVER: Final = (1 << 63) - 1
 NEWS: Final = lib.BL_NEWS
 VALUE: Final = NEWS - 1
@@ -56,7 +57,6 @@ class PortBus(IoSpace):
         if made == ffi.NULL:
             raise MemoryError(f"no {memory} bytes for the port bus")
         self._bus = ffi.gc(made, lib.bl_free)
-        self._event = ffi.new("bl_event *")
         self._kept: list[Any] = []  # what models have pointers to
         self.models: dict[Any, Any] = {}
         """For whoever builds a machine: the host's sides of its models, by whatever names."""
@@ -68,23 +68,35 @@ class PortBus(IoSpace):
         view = self._view
         if view.layers is not current_layers():
             view = self._view_now()
-        value: int = _in(self._bus, view.at, port, 1)
+        try:
+            value: int = _in(self._bus, view.at, port, 1)
+        except OverflowError:
+            value = -errno.ERANGE
         return value if 0 <= value <= 0xFF else self._settle_port(value, port, 1)
 
     def outb(self, port: int, value: int) -> None:
         """Write 8 bits."""
-        refused = _out(self._bus, self._view_now().at, port, 1, value)
+        try:
+            refused = _out(self._bus, self._view_now().at, port, 1, value)
+        except OverflowError:
+            refused = self._what_overflows(port, 1)
         if refused:
             self._settle_port(refused, port, 1, value)
 
     def port_in(self, port: int, width: int) -> int:
         """Read `width` bytes: 1, 2 or 4."""
-        value: int = _in(self._bus, self._view_now().at, port, width)
+        try:
+            value: int = _in(self._bus, self._view_now().at, port, width)
+        except OverflowError:
+            value = -errno.ERANGE
         return value if 0 <= value < NEWS else self._settle_port(value, port, width)
 
     def port_out(self, port: int, width: int, value: int) -> None:
         """Write `width` bytes: 1, 2 or 4."""
-        refused = _out(self._bus, self._view_now().at, port, width, value)
+        try:
+            refused = _out(self._bus, self._view_now().at, port, width, value)
+        except OverflowError:
+            refused = self._what_overflows(port, width)
         if refused:
             self._settle_port(refused, port, width, value)
 
@@ -94,9 +106,20 @@ class PortBus(IoSpace):
 
     def block_out(self, port: int, width: int, data: bytes) -> None:
         """Write `width` bytes, and again, until `data` is through."""
-        self._block_out(self._view_now(), port, width, _whole(data, width or 1))
+        view = self._view_now()
+        refused = view.may_port(port, width)
+        if refused:
+            self._settle_port(refused, port, width)
+        self._block_out(view, port, width, _whole(data, width))
+
+    def _what_overflows(self, port: int, width: int) -> int:
+        """A number that has more bits than C takes is the port, or else the value."""
+        return self._view_now().may_port(port, width) or -errno.EINVAL
 
     def _block_in(self, view: View, port: int, width: int, count: int) -> bytes:
+        refused = view.may_port(port, width)
+        if refused:
+            self._settle_port(refused, port, width)
         block = ffi.new("uint8_t[]", count * width)
         refused = _in_block(self._bus, view.at, port, width, block, count)
         if refused:
@@ -104,7 +127,7 @@ class PortBus(IoSpace):
         return bytes(ffi.buffer(block))
 
     def _block_out(self, view: View, port: int, width: int, data: bytes) -> None:
-        refused = _out_block(self._bus, view.at, port, width, ffi.from_buffer(data), len(data) // (width or 1))
+        refused = _out_block(self._bus, view.at, port, width, ffi.from_buffer(data), len(data) // width)
         if refused:
             self._settle_port(refused, port, width)
 
@@ -166,23 +189,33 @@ class PortBus(IoSpace):
 
     async def pause(self, seconds: float) -> None:
         """Move the clock. At each interrupt on the way, and at the end, the other processes have a turn."""
-        end = self._bus.now + round(seconds * 1e9)
-        while self._bus.now < end:
+        end = self._end_of(seconds)
+        while True:
             lib.bl_advance(self._bus, end)
             self._tell_events()
             await sleep(0)
+            if self._bus.now >= end:
+                return
 
     def advance(self, seconds: float) -> None:
         """Move the clock, at once: who gets an interrupt sees the time after that. For tests, and programs without processes."""
-        end = self._bus.now + round(seconds * 1e9)
+        end = self._end_of(seconds)
         while self._bus.now < end:
             lib.bl_advance(self._bus, end)
             self._tell_events()
 
+    def _end_of(self, seconds: float) -> int:
+        if not 0 <= seconds <= MOST_SECONDS:
+            raise ValueError(f"{seconds!r} is no time to pass: expected 0 to {MOST_SECONDS:g} seconds")
+        return int(self._bus.now) + round(seconds * 1e9)
+
     def _tell_events(self) -> None:
-        event = self._event
-        while lib.bl_event_next(self._bus, event):
-            self.lines.rise(event.line, event.number, event.at / 1e9)
+        event = ffi.new("bl_event *")
+        with self.lines.telling:  # threads make accesses, too, and what comes first is told first
+            while lib.bl_event_next(self._bus, event):
+                self.lines.rise(event.line, event.number, event.at / 1e9)
+            if self._bus.lost_events:
+                raise InternalError(f"{self._bus.lost_events} interrupts of the port bus were lost: one access caused too many")
 
     # --- the processor's own ---
 

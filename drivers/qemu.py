@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from typing import IO, Any, Final, NoReturn, Self
 
@@ -39,6 +39,7 @@ ROM_SIZE, RESET_VECTOR = 65536, 0xFFF0
 SLEEP, TO_BEGINNING = b"\xfa\xf4\xeb\xfd", b"\xe9\x0d\x00"  # cli; hlt; jmp to hlt, and jmp to the ROM's first byte
 FASTEST_LOOK: Final = 0.002  # seconds between two looks whether it has begun
 START_TIMEOUT, ANSWER_TIMEOUT = 20.0, 10.0
+AT_ONCE: Final = 1000  # commands before the answers are read: both sockets have room for them
 LARGEST: Final = 1 << 20  # bytes of a block that goes in one line
 WIDTHS: Final = {1: "b", 2: "w", 4: "l"}
 REASONS: Final = {"guest-reset": Stopped.RESET, "guest-shutdown": Stopped.POWER_OFF}
@@ -85,54 +86,58 @@ class Qemu(IoSpace):
 
     def __init__(self, options: Sequence[str], machine: str, memory: int, channels: Sequence[str], descriptors: Sequence[int]) -> None:
         super().__init__()
+        self._owner = current_process()  # RuntimeError outside of one
+        if type(memory) is not int or memory < 1:
+            raise ValueError(f"memory is {memory!r}, expected MiB")
         self.channels: dict[str, socket.socket] = {}
         self._buffer = b""
         self._monitor_buffer = b""
         self._stopped: tuple[Stopped, int] | None = None
         self._raised = [0] * LINES
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
-        theirs: list[socket.socket] = []
         self._lock = threading.RLock()  # of the sockets: threads of processes make accesses, too
+        self._undo = ExitStack()
+        with ExitStack() as undo, ExitStack() as theirs:
+            undo.callback(self._undo.close)
+            self._said: IO[bytes] = self._undo.enter_context(tempfile.TemporaryFile())
+            passed: list[int] = [*descriptors]
 
-        def channel(name: str) -> tuple[socket.socket, list[str]]:
-            ours, their_end = socket.socketpair()
-            theirs.append(their_end)
-            return ours, ["-chardev", f"socket,id={name},fd={their_end.fileno()}"]
+            def channel(name: str) -> tuple[socket.socket, list[str]]:
+                ours, their_end = socket.socketpair()
+                self._undo.callback(ours.close)
+                theirs.callback(their_end.close)
+                passed.append(their_end.fileno())
+                return ours, ["-chardev", f"socket,id={name},fd={their_end.fileno()}"]
 
-        self._socket, qtest = channel("qtest")
-        self._monitor, monitor = channel("qmp")
-        more = []
-        for title in channels:
-            self.channels[title], option = channel(title)
-            more += option
-        command = [
-            *("setpriv", "--pdeathsig=KILL", QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-            *("-machine", machine + self.machine_options, "-accel", "tcg", "-m", f"{memory}M", "-bios", _rom(self.firmware)),
-            *qtest,
-            *("-qtest", "chardev:qtest", "-qtest-log", "/dev/null"),
-            *monitor,
-            *("-mon", "chardev=qmp,mode=control"),
-            *self._more_options(memory),
-            *more,
-            *options,
-        ]
-        try:
+            self._socket, qtest = channel("qtest")
+            self._monitor, monitor = channel("qmp")
+            more = []
+            for title in channels:
+                self.channels[title], option = channel(title)
+                more += option
+            command = [
+                *("setpriv", "--pdeathsig=KILL", QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+                *("-machine", machine + self.machine_options, "-accel", "tcg", "-m", f"{memory}M", "-bios", _rom(self.firmware)),
+                *qtest,
+                *("-qtest", "chardev:qtest", "-qtest-log", "/dev/null"),
+                *monitor,
+                *("-mon", "chardev=qmp,mode=control"),
+                *self._more_options(memory),
+                *more,
+                *options,
+            ]
+            self._socket.settimeout(ANSWER_TIMEOUT)
+            self._monitor.settimeout(ANSWER_TIMEOUT)
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=self._said,
                 stderr=self._said,
-                pass_fds=[*descriptors, *self._more_descriptors(), *(each.fileno() for each in theirs)],
+                pass_fds=[*passed, *self._more_descriptors()],
                 start_new_session=True,
             )
-        finally:
-            for each in theirs:
-                each.close()
-        self._socket.settimeout(ANSWER_TIMEOUT)
-        self._monitor.settimeout(ANSWER_TIMEOUT)
-        owner = current_process()
-        extra(owner)  # so that its end is told to `on_release`
-        _machines.setdefault(owner, []).append(self)
+            undo.pop_all()
+        extra(self._owner)  # so that its end is told to `on_release`
+        _machines.setdefault(self._owner, []).append(self)
 
     def _more_options(self, memory: int) -> list[str]:
         return []
@@ -207,8 +212,9 @@ class Qemu(IoSpace):
         pin = int(number)
         isa = 0 if pin == 2 else pin  # the timer's line is on this input (QEMU, hw/i386/x86.c; MADT: interrupt source override)
         if what == b"raise" and isa < LINES:
-            self._raised[isa] += 1
-            self.lines.rise(isa, self._raised[isa], self.now())
+            with self.lines.telling:
+                self._raised[isa] += 1
+                self.lines.rise(isa, self._raised[isa], self.now())
 
     def _answers(self, count: int) -> list[bytes]:
         """The next answers."""
@@ -231,13 +237,16 @@ class Qemu(IoSpace):
         """The values that these commands are answered with, which are sent at once."""
         if self._stopped is not None:
             raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}")
+        answers: list[bytes] = []
         with self._lock:
-            try:
-                self._socket.sendall("".join(line + "\n" for line in lines).encode())
-            except OSError:
-                self._end()
-                raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}") from None
-            answers = self._answers(len(lines))
+            for first in range(0, len(lines), AT_ONCE):
+                portion = lines[first : first + AT_ONCE]
+                try:
+                    self._socket.sendall("".join(line + "\n" for line in portion).encode())
+                except OSError:
+                    self._end()
+                    raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}") from None
+                answers += self._answers(len(portion))
         for line, answer in zip(lines, answers, strict=True):
             if not answer.startswith(b"OK"):
                 raise RuntimeError(f"QEMU refuses {line[:80]!r}: {answer.decode()}")
@@ -378,9 +387,10 @@ class Qemu(IoSpace):
         if self._socket.fileno() >= 0:
             with suppress(RuntimeError):  # no loop runs any more, and so nobody listens
                 trio.lowlevel.notify_closing(self._socket)
-        for each in (self._socket, self._monitor, *self.channels.values()):
-            each.close()
-        self._said.close()
+        self._undo.close()
+        machines = _machines.get(self._owner, [])
+        if self in machines:
+            machines.remove(self)
 
 
 @cache
@@ -399,8 +409,9 @@ _machines: dict[Process, list[Qemu]] = {}
 
 
 def _released(process: Process, reason: object) -> None:
-    for each in _machines.pop(process, ()):
+    for each in list(_machines.get(process, ())):
         each.close()
+    _machines.pop(process, None)
 
 
 on_release.append(_released)

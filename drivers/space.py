@@ -23,6 +23,7 @@ from drivers.views import View, refuse_memory, refuse_port, view_of
 
 FIRST_PAUSE: Final = 2e-6  # seconds between two looks at a register; each pause is twice the one before
 LONGEST_PAUSE: Final = 1e-3
+MOST_AT_ONCE: Final = 1 << 28  # accesses, or bytes, of a block
 
 T = TypeVar("T")
 
@@ -172,7 +173,8 @@ class IoSpace(ABC):
 
     def store(self, address: int, data: bytes) -> None:
         """Write memory. Of registers it is not said in which pieces."""
-        if data:
+        if len(data):
+            data = _bytes(data)
             self.may_memory(address, len(data))
             self._store(address, data)
 
@@ -193,8 +195,9 @@ class IoSpace(ABC):
             refuse_memory(view.layers, refused, address, length)
 
     def _may_register(self, address: int, width: int) -> None:
-        if width not in (1, 2, 4) or address % width:
-            raise ValueError(f"{width} bytes at {address:#x} are no register: expected 1, 2 or 4 at a multiple of that")
+        if type(address) is not int or width not in (1, 2, 4) or address % width:
+            shown = hex(address) if type(address) is int else repr(address)
+            raise ValueError(f"{width} bytes at {shown} are no register: expected 1, 2 or 4 at a multiple of that")
         self.may_memory(address, width)
 
     def _view_now(self) -> View:
@@ -220,6 +223,8 @@ class IoSpace(ABC):
 
         Raises: DeviceTimeoutError after `timeout` seconds of the machine's clock; `what` says what was waited for.
         """
+        if not timeout >= 0:
+            raise ValueError(f"until: timeout is {timeout!r}, expected a number of seconds >= 0")
         if found := ready():
             return found
         deadline = self.now() + timeout
@@ -277,12 +282,18 @@ class IoSpace(ABC):
 
 
 def _checked_count(count: Any) -> int:
-    if type(count) is not int or count < 0:
-        raise ValueError(f"{count!r} is no number of accesses: expected an int >= 0")
+    if type(count) is not int or not 0 <= count <= MOST_AT_ONCE:
+        raise ValueError(f"{count!r} is no number of accesses or bytes: expected an int from 0 to {MOST_AT_ONCE}")
     return count
 
 
+def _bytes(data: Any) -> bytes:
+    """Bytes, whatever the items of a view are."""
+    return data if type(data) is bytes else bytes(data)
+
+
 def _whole(data: bytes, width: int) -> bytes:
+    data = _bytes(data)
     if len(data) % width:
         raise ValueError(f"{len(data)} bytes are no whole number of accesses of {width} bytes")
     return data

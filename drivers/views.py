@@ -26,6 +26,8 @@ class View:
 
     def may_port(self, port: int, width: int) -> int:
         """0, -EACCES or -ERANGE."""
+        if not 0 <= port < 1 << 16 or width not in (1, 2, 4):
+            return -errno.ERANGE
         return int(lib.bl_may_port(self.at, port, width))
 
     def may_memory(self, address: int, length: int) -> int:

@@ -15,7 +15,11 @@ static int64_t leave(bl_bus *bus, int64_t value) {
 bl_bus *bl_new(uint64_t memory_size) {
     bl_bus *bus = calloc(1, sizeof *bus);
     if (bus == NULL) return NULL;
-    pthread_mutex_init(&bus->mutex, NULL);
+    pthread_mutexattr_t again; /* a model in Python may make accesses */
+    pthread_mutexattr_init(&again);
+    pthread_mutexattr_settype(&again, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&bus->mutex, &again);
+    pthread_mutexattr_destroy(&again);
     bus->memory = calloc(1, memory_size);
     bus->memory_size = memory_size;
     if (bus->memory == NULL) {

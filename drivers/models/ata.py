@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
 
 from drivers._portbus import lib
@@ -21,7 +22,7 @@ class AtaModel:
         delay: seconds that each command takes.
         bad: sectors that cannot be read until they are written.
 
-    Raises: ValueError: there is such a unit, or the medium is no file; OSError: it cannot be opened.
+    Raises: ValueError: there is such a unit, or the medium is no file of a sector or more; OSError: it cannot be opened.
     """
 
     def __init__(
@@ -46,6 +47,9 @@ class AtaModel:
         )
         descriptor = medium if isinstance(medium, int) else os.open(medium, os.O_RDONLY if read_only else os.O_RDWR)
         try:
+            found = os.fstat(descriptor)
+            if stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_size < 512 and not is_packet):
+                raise ValueError(f"{medium!r} is no medium of a disk: expected a file of one sector or more")
             self._device = bus.plug("ata", channel, unit, descriptor, flags, round(delay * 1e9))
         finally:
             if not isinstance(medium, int):

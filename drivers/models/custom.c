@@ -17,7 +17,8 @@ static void out(bl_device *device, uint16_t port, unsigned width, uint32_t value
 static void run(bl_device *device) { bl_custom_run(((custom *)device)->handle); }
 
 void bl_custom_after(bl_device *device, int64_t nanoseconds) {
-    device->due = nanoseconds < 0 ? BL_NEVER : device->bus->now + nanoseconds;
+    if (nanoseconds == 0) nanoseconds = 1; /* else one that does so when it is run would be run for ever */
+    device->due = nanoseconds < 0 || nanoseconds > BL_NEVER - 1 - device->bus->now ? BL_NEVER : device->bus->now + nanoseconds;
 }
 
 void bl_custom_line(bl_device *device, unsigned line, int level) { bl_irq(device, line, level); }

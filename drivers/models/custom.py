@@ -9,6 +9,8 @@ from weakref import WeakValueDictionary
 from drivers._portbus import ffi, lib
 from drivers.portbus import PortBus
 
+MOST_SECONDS: Final = 1e9  # later than that is never
+
 _numbers = count(1)
 _models: Final[WeakValueDictionary[int, CustomModel]] = WeakValueDictionary()
 
@@ -39,7 +41,7 @@ class CustomModel:
 
     def after(self, seconds: float | None) -> None:
         """Call `run` once, when the bus's clock is so much further; None: do not."""
-        lib.bl_custom_after(self._device, -1 if seconds is None else round(seconds * 1e9))
+        lib.bl_custom_after(self._device, -1 if seconds is None or seconds > MOST_SECONDS else round(seconds * 1e9))
 
     def set_line(self, line: int, high: bool) -> None:
         """Hold an interrupt line up, or let it go."""

@@ -21,7 +21,7 @@ from drivers.devices.rtc import Rtc
 from drivers.devices.uart import Source, Uart
 from drivers.devices.vga import Vga
 from drivers.errors import DeviceAbsentError, DeviceError
-from drivers.narrowed import Narrowed
+from drivers.narrowed import narrowed
 from drivers.servers import kinds
 from drivers.servers.device import Device, Ranges
 from drivers.servers.finding_virtio import find_virtio
@@ -38,7 +38,7 @@ Finder = Callable[[IoSpace], Awaitable[list[Device]]]
 async def find_devices(io: IoSpace, finders: tuple[Finder, ...] | None = None) -> list[Device]:
     """All devices that there are drivers for. What answers wrongly is left out: it is nobody's.
 
-    Each is looked for by accesses to its ports; who has exclusions finds only what they leave.
+    Each is looked for by accesses to its ports; who has exclusions finds only what they leave: nothing else is accessed.
 
     Args:
         finders: functions that look for some; all that come with this package, unless given.
@@ -61,10 +61,6 @@ def _free_name(name: str, taken: set[str]) -> str:
     return name if name not in taken else next(f"{kind}{i}" for i in count() if f"{kind}{i}" not in taken)
 
 
-def _narrowed(io: IoSpace, ports: Ranges, memory: Ranges = ()) -> IoSpace:
-    return Narrowed(io, ports, memory)
-
-
 async def find_timer(io: IoSpace) -> list[Device]:
     """The 8254, and the speaker at its third counter."""
     ports, sound = ((0x40, 0x44),), ((0x42, 0x44), (0x61, 0x62))
@@ -75,10 +71,10 @@ async def find_timer(io: IoSpace) -> list[Device]:
     lock = Lock()
 
     async def make_timer() -> Pit:
-        return Pit(_narrowed(io, ports))
+        return Pit(narrowed(io, ports))
 
     async def make_speaker() -> Speaker:
-        speaker = Speaker(_narrowed(io, sound))
+        speaker = Speaker(narrowed(io, sound))
         speaker.stop()
         return speaker
 
@@ -94,7 +90,7 @@ async def find_clock(io: IoSpace) -> list[Device]:
     await Rtc(io).read()
 
     async def make() -> Rtc:
-        rtc = Rtc(_narrowed(io, ports))
+        rtc = Rtc(narrowed(io, ports))
         rtc.disable()
         rtc.happened()
         return rtc
@@ -106,7 +102,7 @@ async def find_serial(io: IoSpace) -> list[Device]:
     """The UARTs."""
 
     async def make(base: int, ports: Ranges) -> Uart:
-        port = Uart(_narrowed(io, ports), base)
+        port = Uart(narrowed(io, ports), base)
         port.detect()
         port.configure(SERIAL_RATE)
         port.use_fifo()
@@ -126,7 +122,7 @@ async def find_serial(io: IoSpace) -> list[Device]:
 async def find_ps2(io: IoSpace) -> list[Device]:
     """Keyboard and mouse, which share their controller."""
     ports = ((0x60, 0x61), (0x64, 0x65))
-    controller = I8042(_narrowed(io, ports))
+    controller = I8042(narrowed(io, ports))
     working = await controller.start()
     lock = Lock()
 
@@ -154,7 +150,7 @@ async def find_vga(io: IoSpace) -> list[Device]:
     ports, memory = ((0x3C0, 0x3D0), (0x3D4, 0x3D6), (0x3DA, 0x3DB)), ((0xA0000, 0xB0000), (0xB8000, 0xC0000))
 
     async def make() -> Vga:
-        vga = Vga(Narrowed(io, ports, memory))
+        vga = Vga(narrowed(io, ports, memory))
         vga.set_text_mode()
         vga.clear()
         return vga
@@ -168,7 +164,7 @@ async def find_ata(io: IoSpace) -> list[Device]:
     found: list[Device] = []
     for name, base, control, _ in ATA:
         ports = ((base, base + 8), (control, control + 1))
-        channel = AtaChannel(_narrowed(io, ports), base, control)
+        channel = AtaChannel(narrowed(io, ports), base, control)
         try:
             units = await channel.detect()
         except DeviceError:
@@ -190,7 +186,7 @@ async def find_ne2000(io: IoSpace) -> list[Device]:
     """NE2000 boards at their usual ports."""
 
     async def make(base: int, ports: Ranges) -> Ne2000:
-        board = Ne2000(_narrowed(io, ports), base)
+        board = Ne2000(narrowed(io, ports), base)
         await board.reset()
         return board
 
@@ -210,10 +206,10 @@ async def find_floppy(io: IoSpace) -> list[Device]:
     """The first floppy drive. Its data go through memory that firmware leaves alone, below 16 MiB."""
     ports = ((0x3F2, 0x3F6), (0x3F7, 0x3F8), (0x00, 0x10), (0x81, 0x82), (0xC0, 0xE0))  # and of the DMA controllers
     memory = ((BUFFER, BUFFER + CYLINDER_SIZE),)
-    narrowed = _narrowed(io, (*ports, CMOS), memory)  # the CMOS memory says whether there is a drive
+    space = narrowed(io, (*ports, CMOS), memory)  # the CMOS memory says whether there is a drive
 
     async def make() -> Floppy:
-        floppy = Floppy(narrowed)
+        floppy = Floppy(space)
         await floppy.start()
         return floppy
 

@@ -22,7 +22,7 @@ from drivers.devices.virtio_net import DEVICE as NETWORK
 from drivers.devices.virtio_net import VirtioNet
 from drivers.errors import DeviceError
 from drivers.memory import Memory
-from drivers.narrowed import Narrowed
+from drivers.narrowed import narrowed
 from drivers.servers import kinds
 from drivers.servers.device import Device, Ranges
 from drivers.space import IoSpace
@@ -53,7 +53,7 @@ async def find_virtio(io: IoSpace) -> list[Device]:
             else:
                 lines = (_line(router, function, found),)
             found.append(await _device(io, function.device, base, ports, ((start, start + SHARE),), lines, found))
-        except (DeviceError, MemoryError):
+        except (DeviceError, MemoryError, PermissionError):
             pci.disable(function)
     return found
 
@@ -72,16 +72,16 @@ def _line(router: Piix3, function: Function, found: list[Device]) -> int:
 async def _device(
     io: IoSpace, which: int, base: int, ports: Ranges, memory: Ranges, lines: tuple[int, ...], others: list[Device]
 ) -> Device:
-    narrowed = Narrowed(io, ports, memory)
+    space = narrowed(io, ports, memory)
     ((start, _),) = memory
 
     async def make_disk() -> VirtioBlk:
-        disk = VirtioBlk(narrowed, base, Memory(narrowed, start, SHARE))
+        disk = VirtioBlk(space, base, Memory(space, start, SHARE))
         await disk.start()
         return disk
 
     async def make_network() -> VirtioNet:
-        card = VirtioNet(narrowed, base, Memory(narrowed, start, SHARE))
+        card = VirtioNet(space, base, Memory(space, start, SHARE))
         await card.start()
         return card
 

@@ -104,12 +104,20 @@ class Grant:
 
     def check(self) -> None:
         """Raises: GrantRevokedError; CapabilityError: the caller has got exclusions meanwhile that refuse it."""
-        if not self.is_good:
-            raise GrantRevokedError(f"the grant {self.number} for {self.device.name} is no good any more")
+        self.check_good()
         layers = current_layers()
         if layers is not self.checked:
             self.check_access()
             self.checked = layers
+
+    def check_good(self) -> None:
+        """Raises: GrantRevokedError."""
+        if not self.is_good:
+            raise GrantRevokedError(f"the grant {self.number} for {self.device.name} is no good any more")
+
+    def line(self) -> list[Grant]:
+        """This one, and those that it is a part of."""
+        return [self] if self.parent is None else [self, *self.parent.line()]
 
     async def perform(self, command: str, args: tuple[Any, ...]) -> Any:
         """Run one of the driver's methods, for the owner, in the process that calls this.
@@ -118,26 +126,32 @@ class Grant:
         """
         self.check()
         device = self.device
-        if command not in device.kind.commands:
+        if type(command) is not str or command not in device.kind.commands:
             raise ValueError(f"{device.name} has no command {command!r}: expected one of {', '.join(sorted(device.kind.commands))}")
         args, cost = self._restricted(command, args)
-        if self.want.rate is not None and cost:
-            await self._pay(cost, self.want.rate)
-        else:
-            await sleep(0)  # a device that is always ready would let nobody else have a turn
+        await sleep(0)  # a device that is always ready would let nobody else have a turn
+        for each in self.line():
+            if each.want.rate is not None and cost:
+                await each._pay(cost, each.want.rate)
         async with device.lock:
             self.check()  # it may have been taken while this waited
             driver = device.driver
             if driver is None:
                 raise DeviceLostError(f"the driver of {device.name} is being started again: wait for DeviceBack")
             if device.is_busy:  # somebody has died in the midst of something
-                driver = device.driver = await device.make()
+                server = device.server
+                driver = await device.make()
+                if device.server != server:
+                    raise DeviceLostError(f"the driver of {device.name} is being started again: wait for DeviceBack")
+                device.driver = driver
+                device.is_busy = False
+                self.check()
             device.is_busy = True
             try:
                 result = self._size(driver, *args) if command == "size" else getattr(driver, command)(*args)
                 if inspect.isawaitable(result):
                     result = await result
-            except Exception:
+            except (DeviceError, ValueError):
                 device.is_busy = False  # a driver that reports something has put the device in order
                 raise
             device.is_busy = False
@@ -147,26 +161,36 @@ class Grant:
         """The arguments as the driver gets them, and what that costs of the rate."""
         device = self.device
         if device.kind.has_blocks and command in ("read", "write"):
-            if len(args) != 2 or type(args[0]) is not int:
-                raise ValueError(f"{command} expects the first block, and a number of blocks or bytes")
+            if len(args) != 2:
+                raise ValueError(f"{command} expects the first block, and a number of blocks or bytes; got {len(args)} arguments")
             size = device.driver.sector_size if device.driver is not None else 512
             first, rest = args
-            count = rest if command == "read" else len(rest) // size
+            if command == "write":
+                rest = _copied(rest)
+            count = rest if command == "read" else -(-len(rest) // size)
+            if type(first) is not int or type(count) is not int:
+                raise ValueError(f"{command} expects the first block, and a number of blocks or bytes; got {first!r:.40}, {count!r:.40}")
             if self.want.blocks is not None:
                 start, end = self.want.blocks
-                if type(count) is not int or first < 0 or count < 0 or first + count > end - start:
+                if first < 0 or count < 0 or first + count > end - start:
                     raise ValueError(f"blocks {first} to {first + count - 1} are not in the {end - start} that were granted, from 0")
                 first += start
             return (first, rest), count * size
-        if device.kind.has_frames and command == "send" and self.want.address is not None:
-            (frame,) = args
-            if bytes(frame[6:12]) != self.want.address:
-                raise ValueError(f"the frame is from {frame[6:12].hex(':')}, and what was granted is {self.want.address.hex(':')}")
-            is_asking = frame[12:14] == ARP and frame[22:28] == self.want.address  # it may say nothing of other addresses
-            if self.want.udp_port is not None and not is_asking and udp_ports(frame)[:1] != (self.want.udp_port,):
-                raise ValueError(f"the frame is no datagram from port {self.want.udp_port}, which is what was granted")
-            return args, 1
-        return args, 1 if device.kind.has_frames and command == "send" else 0
+        if device.kind.has_frames and command == "send":
+            if len(args) != 1:
+                raise ValueError(f"send expects a frame; got {len(args)} arguments")
+            frame = _copied(args[0])
+            if self.want.address is not None:
+                self._check_frame(frame, self.want.address)
+            return (frame,), 1
+        return args, 0
+
+    def _check_frame(self, frame: bytes, address: bytes) -> None:
+        if frame[6:12] != address:
+            raise ValueError(f"the frame is from {frame[6:12].hex(':')}, and what was granted is {address.hex(':')}")
+        is_asking = frame[12:14] == ARP and frame[22:28] == address  # it may say nothing of other addresses
+        if self.want.udp_port is not None and not is_asking and udp_ports(frame)[:1] != (self.want.udp_port,):
+            raise ValueError(f"the frame is no datagram from port {self.want.udp_port}, which is what was granted")
 
     def _size(self, driver: Any) -> tuple[int, int]:
         """So many blocks are granted, of so many bytes."""
@@ -202,13 +226,26 @@ class Grant:
             tell(self.owner, GrantTaken(self.device.name, self.number, reason))
 
 
+def _copied(data: Any) -> bytes:
+    """What somebody else could change while this waits."""
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise ValueError(f"expected bytes, got {data!r:.40}")
+    return bytes(data)
+
+
 _grants: dict[int, Grant] = {}
 
 
 def give(device: Device, owner: Pid, want: Want, check_access: Callable[[], None], parent: Grant | None = None) -> Grant:
-    """Give a part of a device to a process; of a grant, its owner may give parts away. Raises: DeviceBusyError: it is somebody else's."""
+    """Give a part of a device to a process; of a grant, its owner may give parts away.
+
+    Raises: DeviceBusyError: it is somebody else's; GrantRevokedError: of what it is a part is no good any more.
+    """
+    above = [] if parent is None else parent.line()
+    for each in above:
+        each.check_good()
     for other in device.grants:
-        if other is not parent and other.overlaps(want):
+        if other not in above and other.overlaps(want):
             raise DeviceBusyError(f"{device.name}: {_part(want)} is not free: {other.owner} has {_part(other.want)}")
     grant = Grant(device, owner, want, check_access, parent)
     device.grants.append(grant)
@@ -216,9 +253,9 @@ def give(device: Device, owner: Pid, want: Want, check_access: Callable[[], None
     return grant
 
 
-def grant_of(number: int) -> Grant | None:
+def grant_of(number: Any) -> Grant | None:
     """The good grant of this number."""
-    return _grants.get(number)
+    return _grants.get(number) if type(number) is int else None
 
 
 def _part(want: Want) -> str:

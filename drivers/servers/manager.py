@@ -18,6 +18,7 @@ from drivers.servers.grants import DeviceLostError, Grant, GrantAsked, GrantRevo
 from drivers.servers.server import DeviceServer, Failed
 
 INTENSITY, PERIOD = 10, 5.0  # restarts of a driver in so many seconds, before it is held
+MOST_SECONDS: Final = 1_000_000  # that an owner may be given to give something back
 BACKOFF: Final = Backoff(first=0.001, most=0.05)
 
 
@@ -81,7 +82,7 @@ class DeviceManager(GenServer, guarded=True):
         match request:
             case List():
                 return [each.info() for each in self.devices.values()]
-            case Open(name, want):
+            case Open(name, want) if type(want) is Want:
                 return self._open(name, want, caller.pid)
             case Close(number):
                 self._grant(number, caller.pid).end("closed")
@@ -94,8 +95,8 @@ class DeviceManager(GenServer, guarded=True):
 
     async def handle_info(self, message: Any) -> None:
         match message:
-            case Down(object=pid):
-                self.owners.pop(pid, None)
+            case Down(ref=ref, object=pid) if self.owners.get(pid) == ref:  # nobody else knows the ref
+                del self.owners[pid]
                 for grant in self._grants():
                     if grant.owner == pid:
                         grant.end("its owner has ended")
@@ -111,15 +112,17 @@ class DeviceManager(GenServer, guarded=True):
 
     def _revoke(self, device: Device, seconds: float) -> int:
         caps.check("device", device.name)
+        if type(seconds) not in (int, float) or not 0 <= seconds <= MOST_SECONDS:
+            raise ValueError(f"revoke_device: timeout is {seconds!r:.40}, expected a number of seconds from 0 to {MOST_SECONDS}")
         for grant in device.grants:
             tell(grant.owner, GrantAsked(device.name, grant.number, seconds))
             push_timer(Timer(None, None, partial(_take, grant), seconds, None), now() + seconds)
         return len(device.grants)
 
     def _device(self, name: str) -> Device:
-        device = self.devices.get(name)
+        device = self.devices.get(name) if type(name) is str else None
         if device is None:
-            raise DeviceAbsentError(f"there is no device {name!r}: expected one of {', '.join(self.devices) or 'none'}")
+            raise DeviceAbsentError(f"there is no device {name!r:.80}: expected one of {', '.join(self.devices) or 'none'}")
         return device
 
     def _grants(self) -> list[Grant]:
@@ -144,6 +147,8 @@ def _check_want(device: Device, want: Want) -> None:
     if want.blocks is not None:
         if not device.kind.has_blocks:
             raise ValueError(f"{device.name} is a {device.kind.name}, and has no blocks")
+        if type(want.blocks) is not tuple or [type(each) for each in want.blocks] != [int, int]:
+            raise ValueError(f"blocks is {want.blocks!r:.80}, expected a half-open range of two ints")
         start, end = want.blocks
         if not 0 <= start < end <= device.sectors:
             raise ValueError(f"blocks {start} to {end - 1} are not on {device.name}, which has {device.sectors}")
@@ -153,5 +158,7 @@ def _check_want(device: Device, want: Want) -> None:
         raise ValueError(f"{want.address!r} is no network address: expected 6 bytes")
     if want.udp_port is not None and want.address is None:
         raise ValueError("udp_port divides the frames of an address, which is missing")
-    if want.rate is not None and not want.rate > 0:
-        raise ValueError(f"{want.rate!r} is no rate: expected a number > 0")
+    if want.udp_port is not None and (type(want.udp_port) is not int or not 0 < want.udp_port < 65536):
+        raise ValueError(f"{want.udp_port!r:.40} is no UDP port: expected 1 to 65535")
+    if want.rate is not None and (type(want.rate) not in (int, float) or not 0 < want.rate < float("inf")):
+        raise ValueError(f"{want.rate!r:.40} is no rate: expected a number > 0")

@@ -52,14 +52,17 @@ class Handle:
         Raises:
             ValueError: there is no such command, or it is not within what was granted.
             GrantRevokedError, DeviceLostError: see there.
-            CapabilityError: the caller has got exclusions since, that refuse the device.
+            PermissionError: the caller has got exclusions since, that refuse the device.
             DeviceError: what the driver says.
         """
         if self._grant is not None:
-            if self._grant.owner != self_pid():
-                raise GrantRevokedError(f"{self.name} was opened by {self._grant.owner}, not by {self_pid()}")
+            self._check_owner(self._grant)
             return await self._grant.perform(command, args)
         return await self._ask(Command(self.number, command, args))
+
+    def _check_owner(self, grant: grants.Grant) -> None:
+        if grant.owner != self_pid():
+            raise GrantRevokedError(f"{self.name} was opened by {grant.owner}, not by {self_pid()}")
 
     def lend(self, owner: Pid, blocks: tuple[int, int], check_access: Callable[[], None]) -> Opened:
         """Let another process have some of the blocks that this one has, until this grant ends, or it gives them back, or they are taken
@@ -68,10 +71,13 @@ class Handle:
         Args:
             check_access: raises CapabilityError unless the running process may have them. It is asked for nothing else, such as ports.
 
-        Raises: RuntimeError: it is another node's; DeviceBusyError: some of them are lent; ValueError: they are not in this grant.
+        Raises: RuntimeError: it is another node's; DeviceBusyError: some of them are lent; GrantRevokedError; ValueError: they are not in
+            this grant.
         """
         if self._grant is None:
             raise RuntimeError(f"{self.name} is on another node, and parts of it are lent there")
+        self._check_owner(self._grant)
+        self._grant.check()
         start, _ = self._grant.want.blocks or (0, 0)
         if not 0 <= blocks[0] < blocks[1] <= self.sectors:
             raise ValueError(f"blocks {blocks[0]} to {blocks[1] - 1} are not in the {self.sectors} of {self.name} that can be lent")
@@ -87,10 +93,17 @@ class Handle:
         try:
             return checked(await call(self._server, command, timeout=CALL_TIMEOUT))
         except CallError as error:
+            if type(error.reason) is tuple and error.reason[:1] == ("refused",):
+                raise PermissionError(error.reason[1]) from None
             self._server = None
             if error.reason == "noproc" and not is_again:
                 return await self._ask(command, True)
             raise DeviceLostError(f"the driver of {self.name} has ended: {error}") from error
+
+    @property
+    def is_good(self) -> bool:
+        """Is it the owner's still? On the machine's node."""
+        return self._grant is not None and self._grant.is_good
 
     @property
     def sectors(self) -> int:
@@ -106,6 +119,9 @@ class Handle:
             await _call(self._manager, Close(self.number))
         except GrantRevokedError:
             return
+        except CallError as error:
+            if error.reason != "noproc":  # with the manager all its grants are gone
+                raise
 
     async def __aenter__(self) -> Self:
         return self

@@ -49,7 +49,7 @@ class DeviceServer(GenServer, guarded=True):
             device.up(await device.make())
 
     async def handle_call(self, request: Any, caller: Caller) -> Any:
-        if type(request) is not Command:
+        if type(request) is not Command or type(request.args) is not tuple:
             return Failed("ValueError", f"{self.device.name} is asked by the handle that open_device() gave, not with {request!r:.80}")
         grant = grant_of(request.grant)
         if grant is None or grant.device is not self.device or grant.owner != caller.pid:
@@ -58,9 +58,12 @@ class DeviceServer(GenServer, guarded=True):
             return await grant.perform(request.name, request.args)
         except (DeviceError, ValueError) as error:  # the owner's affair: the device is as it was
             return Failed(type(error).__name__, str(error))
+        except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
+            # Perhaps of its arguments, which it must not be able to end this by. The device is brought up anew before its next use.
+            return Failed(ValueError.__name__, f"{request.name}: {type(error).__name__}: {error}")
 
     async def handle_info(self, message: Any) -> None:
-        if type(message) is Interrupt and self.device.kind.interrupted is not None:
+        if type(message) is Interrupt and message.line in self.device.lines and self.device.kind.interrupted is not None:
             await self._handle_interrupt()
 
     async def _handle_interrupt(self) -> None:
@@ -70,6 +73,8 @@ class DeviceServer(GenServer, guarded=True):
             if device.is_busy:  # an owner has died in the midst of something
                 device.driver = await device.make()
                 device.is_busy = False
+            if device.driver is None:
+                return  # it comes up yet
             found = await device.kind.interrupted(device.driver)
         for data in found:
             for grant in list(device.grants):

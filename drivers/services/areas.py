@@ -13,8 +13,9 @@ from itertools import pairwise
 from typing import Any
 
 import caps
-from beamlike import Caller, Down, GenServer, Pid, call, caller_layers, monitor, record
+from beamlike import Caller, Down, GenServer, Pid, Stop, call, caller_layers, monitor, record
 from drivers.errors import DeviceAbsentError, DeviceError
+from drivers.servers.grants import GrantTaken, grant_of
 from drivers.servers.manager import Opened
 from drivers.servers.opening import Handle, checked, end_grant, open_device
 from drivers.servers.server import Failed
@@ -55,7 +56,8 @@ class AreaService(GenServer):
         self.manager = manager
         self.areas = dict(areas)
         self.handle = await open_device(manager, disk)
-        self.lent: dict[Pid, list[int]] = {}
+        self.lent: dict[Pid, set[int]] = {}
+        self.monitors: dict[Pid, Any] = {}
         for name, (start, end) in in_order:
             if not 0 <= start < end <= self.handle.sectors:
                 raise ValueError(f"the area {name!r}, blocks {start} to {end - 1}, is not on {disk}, which has {self.handle.sectors}")
@@ -64,7 +66,7 @@ class AreaService(GenServer):
         match request:
             case ListAreas():
                 return self.areas
-            case OpenArea(name):
+            case OpenArea(name) if type(name) is str:
                 try:
                     return self._open(name, caller.pid)
                 except (DeviceError, PermissionError) as error:
@@ -73,9 +75,12 @@ class AreaService(GenServer):
 
     async def handle_info(self, message: Any) -> None:
         match message:
-            case Down(object=pid):
-                for number in self.lent.pop(pid, ()):
+            case Down(ref=ref, object=pid) if self.monitors.get(pid) == ref:
+                del self.monitors[pid]
+                for number in self.lent.pop(pid):
                     end_grant(number, "its owner has ended")
+            case GrantTaken(grant=number) if number == self.handle.number and not self.handle.is_good:
+                raise Stop(("revoked", self.handle.name))  # its supervisor decides whether it asks for the disk again
 
     def _open(self, name: str, owner: Pid) -> OpenedArea:
         blocks = self.areas.get(name)
@@ -86,9 +91,11 @@ class AreaService(GenServer):
         if layers:
             caps.require(layers, "device", title)
         opened = self.handle.lend(owner, blocks, _check_of(title))
-        if owner not in self.lent:
-            monitor(owner)
-        self.lent.setdefault(owner, []).append(opened.grant)
+        if owner not in self.monitors:
+            self.monitors[owner] = monitor(owner)
+        numbers = self.lent.setdefault(owner, set())
+        numbers -= {number for number in numbers if grant_of(number) is None}  # that were given back
+        numbers.add(opened.grant)
         return OpenedArea(title, self.manager, opened)
 
 

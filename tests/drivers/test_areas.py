@@ -13,12 +13,29 @@ from test_ata import SECTORS, drive, medium, model, sector, sectors
 from test_disk_servers import DISK, start
 from test_space import as_limited
 
-from beamlike import CallError, Pid, exit, process_flag, receive, self_pid, send, spawn, spawn_monitor, tighten
+from beamlike import (
+    CallError,
+    Down,
+    Exit,
+    Pid,
+    call,
+    exit,
+    make_ref,
+    process_flag,
+    receive,
+    self_pid,
+    send,
+    spawn,
+    spawn_monitor,
+    system,
+    tighten,
+)
 from drivers import DeviceAbsentError, IoSpace
 from drivers.servers.device import DeviceBack, DeviceLost
 from drivers.servers.grants import DeviceBusyError, GrantRevokedError, GrantTaken
-from drivers.servers.opening import open_device
-from drivers.services.areas import AreaService, list_areas, open_area
+from drivers.servers.opening import open_device, revoke_device
+from drivers.servers.server import Failed
+from drivers.services.areas import AreaService, OpenArea, list_areas, open_area
 
 __all__ = ["medium"]
 
@@ -153,5 +170,39 @@ def test_areas_that_cannot_be(play: Play, medium: Path, areas: Any, says: str) -
         await receive(timeout=5)
         with pytest.raises(ValueError, match=says):
             await AreaService.start_link(manager, DISK, areas)
+
+    play_areas(play, medium, check)
+
+
+def test_areas_of_a_disk_that_was_taken_are_gone(play: Play, medium: Path) -> None:
+    async def check(io: IoSpace, manager: Pid, service: Pid) -> None:
+        process_flag("trap_exit", True)
+        home = await open_area(service, "home")
+        assert await revoke_device(manager, DISK, 0.01) == 2
+        exited = await receive(Exit, timeout=5)
+        assert (exited.sender, exited.reason) == (service, ("revoked", DISK))
+        with pytest.raises(GrantRevokedError):
+            await home.do("read", 0, 1)
+        with pytest.raises(CallError):
+            await open_area(service, "boot")
+        async with await open_device(manager, DISK) as disk:
+            assert await disk.do("read", 64, 1) == sector(64)
+
+    play_areas(play, medium, check)
+
+
+def test_nonsense_and_forged_ends_harm_no_area(play: Play, medium: Path) -> None:
+    async def check(io: IoSpace, manager: Pid, service: Pid) -> None:
+        home = await open_area(service, "home")
+        open_: Any = OpenArea  # records arrive without being checked
+        for nonsense in (open_(["x"]), open_(None), "hello", 5):
+            assert type(await call(service, nonsense)) is Failed
+        send(service, Down(make_ref(), self_pid(), "x"))
+        send(service, GrantTaken(DISK, 1, "x"))
+        for _ in range(50):
+            await (await open_area(service, "boot")).close()
+        assert await home.do("read", 0, 1) == sector(64)
+        state = await system.get_state(service)
+        assert [len(numbers) for numbers in state["lent"].values()] <= [2]
 
     play_areas(play, medium, check)

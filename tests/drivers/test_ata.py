@@ -518,3 +518,12 @@ def test_a_unit_that_is_there_already_and_a_medium_that_is_none(medium: Path) ->
             AtaModel(io, medium, unit=1, bad=range(65))
 
     on_model(medium, check)
+
+
+def test_what_is_no_medium(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"x" * 511)
+    directory = os.open(tmp_path, os.O_RDONLY)
+    for wrong in (tmp_path / "empty", directory):
+        with pytest.raises(ValueError, match="is no medium of a disk"):
+            AtaModel(PortBus(), wrong)
+    os.close(directory)

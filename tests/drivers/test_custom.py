@@ -109,3 +109,32 @@ def test_a_model_does_something_by_itself() -> None:
 def test_a_model_without_ports() -> None:
     with pytest.raises(ValueError, match="cannot be plugged in"):
         CustomModel(PortBus(), range(0x10000, 0x10001))
+
+
+class Relay(CustomModel):
+    """Uses the bus that it is on, and is run for ever."""
+
+    def __init__(self, bus: PortBus) -> None:
+        super().__init__(bus, range(0x300, 0x302))
+        self.after(0)
+        self.runs = 0
+
+    def read(self, port: int, width: int) -> int:
+        return self.bus.inb(0x301) if port == 0x300 else 7
+
+    def run(self) -> None:
+        self.runs += 1
+        if self.runs < 1000:
+            self.after(0)
+
+
+def test_a_model_may_use_its_bus_and_is_not_run_for_ever_at_one_time() -> None:
+    bus = PortBus()
+    model = Relay(bus)
+    assert bus.inb(0x300) == 7
+    bus.advance(1e-6)
+    assert model.runs == 1000
+    assert bus.now() == 1e-6
+    model.after(1e300)
+    bus.advance(1e9)
+    assert model.runs == 1000

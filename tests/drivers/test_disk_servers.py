@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from drivers.servers.device import DeviceBack, DeviceData, DeviceLost
 from drivers.servers.finding import find_devices
 from drivers.servers.grants import DeviceBusyError, GrantRevokedError, GrantTaken
 from drivers.servers.manager import DeviceManager
-from drivers.servers.opening import list_devices, open_device, revoke_device
+from drivers.servers.opening import Handle, list_devices, open_device, revoke_device
 
 __all__ = ["medium"]
 
@@ -213,7 +214,6 @@ def test_a_grant_that_is_taken_while_a_transfer_waits_does_nothing_more(play: Pl
 @on("portbus")
 def test_a_rate_is_kept(play: Play, medium: Path) -> None:
     async def check(io: IoSpace, manager: Pid) -> None:
-        import time
 
         disk = await open_device(manager, DISK, rate=512 * 1000)
         begun = time.monotonic()
@@ -256,3 +256,56 @@ def test_an_image_that_shrinks_while_it_is_in_use(medium: Path) -> None:
         assert await disk.do("read", 900, 10) == bytes(5120)
 
     run(main)
+
+
+@on("portbus")
+def test_what_was_checked_is_what_is_written(play: Play, medium: Path) -> None:
+    """The owner's buffer grows while its write waits for its turn."""
+
+    async def check(io: IoSpace, manager: Pid) -> None:
+        part = await open_device(manager, DISK, blocks=(0, 1))
+        data = bytearray(sector(9))
+
+        async def grow() -> None:
+            data.extend(sector(9) * 50)
+
+        spawn(grow)
+        await part.do("write", 0, data)
+        assert len(data) == 51 * 512
+        await part.close()
+        async with await open_device(manager, DISK) as disk:
+            assert await disk.do("read", 0, 3) == sector(9) + sectors(1, 2)
+
+    play_disk(play, medium, check)
+
+
+@on("portbus")
+def test_only_the_owner_lends_what_is_still_its_own(play: Play, medium: Path) -> None:
+    async def check(io: IoSpace, manager: Pid) -> None:
+        disk = await open_device(manager, DISK, blocks=(100, 200), rate=512 * 1000)
+        me = self_pid()
+
+        async def thief(boss: Pid) -> None:
+            with pytest.raises(GrantRevokedError, match="was opened by"):
+                disk.lend(self_pid(), (0, 10), lambda: None)
+            send(boss, "refused")
+
+        spawn(thief, me)
+        assert await receive(str, timeout=5) == "refused"
+        part = Handle(manager, DISK, disk.lend(me, (10, 60), lambda: None))
+        inner = Handle(manager, DISK, part.lend(me, (5, 30), lambda: None))
+        assert await inner.do("read", 0, 1) == sector(115)
+        with pytest.raises(ValueError, match="in the 25 that were granted"):
+            await inner.do("read", 25, 1)
+        begun = time.monotonic()
+        for _ in range(6):
+            await inner.do("read", 0, 20)  # the rate of what it is a part of is its own, too
+        assert time.monotonic() - begun >= 0.1
+        await disk.close()
+        for each in (part, inner):
+            with pytest.raises(GrantRevokedError):
+                await each.do("read", 0, 1)
+        with pytest.raises(GrantRevokedError):
+            disk.lend(me, (0, 10), lambda: None)
+
+    play_disk(play, medium, check)

@@ -109,3 +109,22 @@ def test_the_driver_of_processors_on_its_processor() -> None:
         assert await cpu.measure_tsc() > 1e6
 
     on_it(check)
+
+
+def test_the_servers_own_memory_is_nobodys() -> None:
+    """Whoever could write there would have it make accesses that nobody checks."""
+
+    async def check(machine: IoServer) -> None:
+        for act in (
+            lambda: machine.store(0x500, bytes(4)),
+            lambda: machine.store(0x4FF, b"ab"),
+            lambda: machine.write32(0x510, 1),
+            lambda: machine.load(0, 0x1000),
+            lambda: machine.read8(0x17FF),
+        ):
+            with pytest.raises(PermissionError, match="the I/O server's own memory"):
+                act()
+        machine.store(0x1800, b"free")
+        assert machine.load(0x1800, 4) == b"free"
+
+    on_it(check)

@@ -11,7 +11,7 @@ from test_space import as_limited
 
 import caps
 from beamlike import blocking, run
-from drivers import MachineSpace
+from drivers import MachineSpace, Narrowed, find_devices
 from drivers._portbus import lib
 
 GIVES_PORTS = lib.bl_machine_permit(0x80, 1) == 0
@@ -83,3 +83,22 @@ def test_ports_as_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     run(main)
     assert len(os.listdir("/proc/self/fd")) == before
     assert file.read_bytes()[0x80:0x84] == b"\x78\x56\x34\x12"
+
+
+@refuses
+def test_a_narrowed_space_has_no_more_ports_than_the_list(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BEAMLIKE_REAL_IO", "1")
+    file = tmp_path / "port"
+    file.write_bytes(bytes(65536))
+
+    async def main() -> None:
+        io = MachineSpace.open([(0x80, 0x81)], str(file))
+        space = Narrowed(io, ((0x40, 0x90),), ())
+        space.outb(0x80, 1)
+        for act in (lambda: space.inb(0x81), lambda: space.outb(0x64, 1), lambda: space.insb(0x64, 2), lambda: space.outsb(0x64, b"ab")):
+            with pytest.raises(PermissionError, match="is not in the list"):
+                act()
+        assert await find_devices(io) == []
+
+    run(main)
+    assert file.read_bytes() == bytes(0x80) + b"\1" + bytes(65536 - 0x81)

@@ -10,15 +10,33 @@ from machines import Play
 from test_space import as_limited
 
 import caps
-from beamlike import CallError, Pid, exit, monitor, process_flag, receive, self_pid, send, spawn, spawn_monitor, tighten
-from drivers import DeviceAbsentError, DeviceError, IoSpace
+from beamlike import (
+    CallError,
+    Down,
+    Pid,
+    call,
+    exit,
+    make_ref,
+    monitor,
+    process_flag,
+    receive,
+    run,
+    self_pid,
+    send,
+    spawn,
+    spawn_monitor,
+    tighten,
+)
+from drivers import DeviceAbsentError, DeviceError, Interrupt, IoSpace, PortBus, find_devices
 from drivers.devices.pit import Mode, Pit
+from drivers.models.custom import CustomModel
 from drivers.narrowed import Narrowed
 from drivers.servers.device import Device, DeviceBack, DeviceData, DeviceLost, Kind
-from drivers.servers.grants import DeviceBusyError, DeviceLostError, GrantAsked, GrantRevokedError, GrantTaken
+from drivers.servers.grants import DeviceBusyError, DeviceLostError, GrantAsked, GrantRevokedError, GrantTaken, Want
 from drivers.servers.kinds import TIMER
-from drivers.servers.manager import DeviceManager
+from drivers.servers.manager import Close, DeviceManager, Open, Revoke, Where
 from drivers.servers.opening import list_devices, open_device, revoke_device
+from drivers.servers.server import Command, Failed
 
 PIT = [("pit",)]
 ODD = [("port_io", 0x41, 0x42), ("device", "irq 0"), ("device", "timer"), ("only", ("port_io", 0x43, 0x44))]
@@ -273,3 +291,154 @@ def test_a_driver_reaches_nothing_but_its_device(play: Play) -> None:
             device.io.load(0, 1)
 
     play(check, PIT)
+
+
+def test_nobody_takes_a_grant_by_a_message_that_says_its_owner_has_ended(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        manager = await start(timer(io))
+        handle = await open_device(manager, "timer")
+        send(manager, Down(make_ref(), self_pid(), "x"))
+        await list_devices(manager)  # it has read that
+        assert 0 <= await handle.do("read", 0) <= 65536
+
+    play(check, PIT)
+
+
+OPEN: Any = Open  # records arrive without being checked, and so they are made here
+WANT: Any = Want
+CLOSE: Any = Close
+WHERE: Any = Where
+REVOKE: Any = Revoke
+COMMAND: Any = Command
+NONSENSE: list[Any] = [
+    *(OPEN(["x"], WANT()), OPEN("timer", None), OPEN("timer", WANT(rate="fast")), OPEN("timer", WANT(blocks=5))),
+    *(OPEN("timer", WANT(address=5)), OPEN("timer", WANT(address=bytes(6), udp_port="x")), OPEN("timer", WANT(rate=float("nan")))),
+    *(CLOSE([]), CLOSE("x"), CLOSE(None), WHERE([]), REVOKE("timer", None), REVOKE("timer", float("nan")), REVOKE("timer", 10**400)),
+    *(REVOKE("timer", -1), REVOKE(["x"], 1.0), "hello", 5, ("a", "b")),
+]
+
+
+@pytest.mark.parametrize("request_", NONSENSE, ids=lambda each: repr(each)[:40])
+def test_nonsense_is_answered_and_harms_nobody(play: Play, request_: Any) -> None:
+    async def check(io: IoSpace) -> None:
+        manager = await start(timer(io))
+        handle = await open_device(manager, "timer")
+        answer = await call(manager, request_)
+        assert type(answer) is Failed, answer
+        assert 0 <= await handle.do("read", 0) <= 65536
+        begun = io.now()
+        await io.pause(0.001)  # timers go on
+        assert io.now() > begun
+
+    on_portbus_only(check)
+
+
+def on_portbus_only(check: Any) -> None:
+    async def main() -> None:
+        bus = PortBus()
+        bus.plug("pit")
+        await check(bus)
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(COMMAND([], "read", (0,)), COMMAND(None, "read", (0,)), COMMAND(1, "read", (0,)), "hello"),
+        *(COMMAND(0, "read", ("x",)), COMMAND(0, ["read"], (0,)), COMMAND(0, "read", (1, 2, 3, 4)), COMMAND(0, "read", 5)),
+    ],
+    ids=lambda each: repr(each)[:40],
+)
+def test_a_command_that_makes_no_sense_does_not_end_the_server(command: Any) -> None:
+    """A grant of 0 stands for the asker's own."""
+
+    async def check(io: IoSpace) -> None:
+        manager = await start(timer(io))
+        handle = await open_device(manager, "timer")
+        assert handle._server is not None
+        if type(command) is Command and command.grant == 0:
+            request: Any = Command(handle.number, command.name, command.args)
+        else:
+            request = command
+        for _ in range(20):
+            assert type(await call(handle._server, request)) is Failed
+        assert 0 <= await handle.do("read", 0) <= 65536
+        with pytest.raises(TimeoutError):
+            await receive(DeviceLost, timeout=0)
+
+    on_portbus_only(check)
+
+
+def test_an_interrupt_of_another_line_is_not_the_devices(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        manager = await start(timer(io))
+        handle = await open_device(manager, "timer")
+        send(handle._server, Interrupt(7, 1, 0.0))
+        assert handle._server is not None
+        await call(handle._server, "hello")  # it has read that
+        with pytest.raises(TimeoutError):
+            await receive(DeviceData, timeout=0)
+
+    play(check, PIT)
+
+
+def test_to_close_when_the_manager_has_ended_is_nothing(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        process_flag("trap_exit", True)
+        manager = await start(timer(io))
+        async with await open_device(manager, "timer"):
+            exit(manager, "kill")
+            await receive(timeout=5)
+
+    play(check, PIT)
+
+
+def test_who_may_not_have_a_device_is_told_so_also_by_its_server(play: Play) -> None:
+    async def owner(boss: Pid, manager: Pid) -> None:
+        handle = await open_device(manager, "timer")
+        handle._grant = None  # as from another node
+        send(boss, "ready")
+        await receive(str)
+        try:
+            await handle.do("read", 0)
+        except PermissionError as error:
+            send(boss, str(error))
+
+    async def check(io: IoSpace) -> None:
+        manager = await start(timer(io))
+        pid = spawn(owner, self_pid(), manager)
+        await receive(str, timeout=5)
+        await tighten(pid, [("port_io", 0x43, 0x44)])
+        send(pid, "go")
+        assert "excl" in await receive(str, timeout=5)
+
+    play(check, PIT)
+
+
+def test_finding_accesses_nothing_that_is_excluded() -> None:
+    """Whoever looks, and whatever finder it is: one that narrows first must not do what its caller may not."""
+
+    class Everything(CustomModel):
+        def __init__(self, bus: PortBus) -> None:
+            super().__init__(bus, range(0x10000))
+            self.seen: set[int] = set()
+
+        def read(self, port: int, width: int) -> int:
+            self.seen |= {*range(port, port + width)}
+            return 0xFFFFFFFF
+
+        def write(self, port: int, width: int, value: int) -> None:
+            self.seen |= {*range(port, port + width)}
+
+    async def main() -> None:
+        bus = PortBus()
+        model = Everything(bus)
+        assert await as_limited([("port_io", "all")], find_devices, bus) == []
+        assert model.seen == set()
+        await as_limited([("port_io", 0x1F0, 0x1F1), ("port_io", 0x64, 0x65), ("port_io", 0x310, 0x320)], find_devices, bus)
+        assert model.seen & {0x1F0, 0x64, *range(0x310, 0x320)} == set()
+        await find_devices(bus)
+        assert {0x43, 0x64, 0x3F6, 0x300, 0xCF8} <= model.seen
+
+    run(main)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from machines import Play, everywhere, needs_qemu
 
 import caps
 from beamlike import CallError, GenServer, blocking, call, receive, run, self_pid, send, spawn, spawn_monitor, tighten
-from drivers import DeviceTimeoutError, Fault, Interrupt, IoSpace, MachineStoppedError, PortBus, Qemu, Stopped
+from drivers import DeviceTimeoutError, Fault, Interrupt, IoServer, IoSpace, MachineStoppedError, PortBus, Qemu, Stopped
 from drivers.views import View
 
 LIMIT = 1 << 16
@@ -486,3 +489,153 @@ def test_to_start_qemu_can_be_excluded() -> None:
             await as_limited([("device", "qemu")], Qemu.start)
 
     run(main)
+
+
+# --- what would go wrong in the corners ---
+
+
+def test_numbers_that_c_does_not_have() -> None:
+    bus = PortBus()
+    for attempt in (
+        lambda: bus.inb(1 << 63),
+        lambda: bus.outb(1 << 63, 1),
+        lambda: bus.inw(1 << 70),
+        lambda: bus.port_in(0x40, -1),
+        lambda: bus.may_port(1 << 70, 1),
+        lambda: bus.insb(-1, 1),
+    ):
+        with pytest.raises(ValueError, match="not in the I/O space"):
+            attempt()
+    for attempt in (lambda: bus.outb(0x80, 1 << 64), lambda: bus.outl(0x80, -(1 << 70))):
+        with pytest.raises(ValueError, match="does not fit"):
+            attempt()
+    for attempt in (lambda: bus.load(0, 1 << 63), lambda: bus.block_in(1 << 15, 4, 1 << 33)):
+        with pytest.raises(ValueError, match="no number of accesses"):
+            attempt()
+    with pytest.raises(ValueError, match="'x' are no register"):
+        bus.read8("x")  # type: ignore[arg-type]
+    bus.store(0, memoryview(bytes(range(8))).cast("I"))  # type: ignore[arg-type]
+    assert bus.load(0, 8) == bytes(range(8))
+
+
+def test_times_that_are_none() -> None:
+    async def main() -> None:
+        bus = PortBus()
+        for wrong in (float("nan"), float("inf"), -1):
+            with pytest.raises(ValueError, match="is no time to pass"):
+                await bus.pause(wrong)
+            with pytest.raises(ValueError, match="is no time to pass"):
+                bus.advance(wrong)
+        for wrong in (float("nan"), -1):
+            with pytest.raises(ValueError, match="expected a number of seconds"):
+                await bus.until(lambda: False, wrong, "nothing")
+
+    run(main)
+
+
+def test_to_pause_gives_the_others_a_turn_however_short_it_is() -> None:
+    async def main() -> None:
+        bus = PortBus()
+        turns = []
+
+        async def other() -> None:
+            while True:
+                turns.append(1)
+                await bus.pause(0)
+
+        spawn(other)
+        for _ in range(10):
+            await bus.pause(0)
+        assert len(turns) >= 9
+        assert bus.now() == 0
+
+    run(main)
+
+
+def test_who_is_tightened_gets_no_more_interrupts() -> None:
+    async def main() -> None:
+        bus = PortBus()
+        bus.plug("pit")
+
+        async def listener(boss: Any) -> None:
+            bus.lines.attach(0)
+            send(boss, "ready")
+            await receive(Interrupt)
+            send(boss, "one")
+            await receive(Interrupt)
+            send(boss, "two")
+
+        pid = spawn(listener, self_pid())
+        await receive(str)
+        bus.outb(0x43, 0x34)  # its output goes up
+        assert await receive(str, timeout=5) == "one"
+        await tighten(pid, [("device", "irq 0")])
+        bus.outb(0x40, 0xA9)
+        bus.outb(0x40, 0x04)
+        await bus.pause(0.01)
+        with pytest.raises(TimeoutError):
+            await receive(str, timeout=0)
+        assert bus.lines._listeners[0] == []
+
+    run(main)
+
+
+def test_each_interrupt_of_an_access_in_a_thread_arrives_once_in_order_and_wakes() -> None:
+    async def main() -> None:
+        bus = PortBus()
+        bus.plug("pit")
+        bus.lines.attach(0)
+
+        def hammer() -> None:
+            for _ in range(400):
+                bus.outb(0x43, 0x30)  # low
+                bus.outb(0x43, 0x34)  # and high
+
+        async def thread() -> None:
+            await blocking(hammer)
+
+        for _ in range(4):
+            spawn(thread)
+        numbers = [(await receive(Interrupt, timeout=10)).number for _ in range(400)]  # more if no two threads did it at once
+        while True:
+            try:
+                numbers.append((await receive(Interrupt, timeout=0.3)).number)
+            except TimeoutError:
+                break
+        assert numbers == list(range(1, len(numbers) + 1))
+
+    run(main)
+
+
+@needs_qemu
+def test_more_accesses_at_once_than_the_sockets_have_room_for() -> None:
+    async def main() -> None:
+        machine = await Qemu.start()
+        assert machine.insb(0x2A0, 100_000) == b"\xff" * 100_000
+        machine.outsb(0x80, bytes(100_000))
+        machine.close()
+
+    run(main)
+
+
+@needs_qemu
+def test_a_start_that_fails_leaves_nothing() -> None:
+    async def main() -> None:
+        def open_files() -> int:
+            return len(os.listdir("/proc/self/fd"))
+
+        (await IoServer.start()).close()
+        before = open_files()
+        for _ in range(3):
+            with pytest.raises((OSError, MachineStoppedError)):
+                await IoServer.start(descriptors=[999])
+            for kind in (Qemu, IoServer):
+                with pytest.raises(ValueError, match="expected MiB"):
+                    await kind.start(memory=-1)
+        assert open_files() <= before
+
+    run(main)
+    with pytest.raises(RuntimeError):
+        trio.run(Qemu.start)
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    assert not any("qemu" in Path(f"/proc/{pid}/comm").read_text() for pid in children)
