@@ -510,7 +510,7 @@ def test_a_unit_that_is_there_already_and_a_medium_that_is_none(medium: Path) ->
     async def check(io: PortBus, disk: AtaDisk) -> None:
         with pytest.raises(ValueError, match="cannot be plugged in"):
             AtaModel(io, medium)
-        with pytest.raises(ValueError, match="cannot be plugged in"):
+        with pytest.raises(OSError, match="Bad file descriptor"):
             AtaModel(io, 12345, unit=1)
         with pytest.raises(FileNotFoundError):
             AtaModel(io, medium.parent / "none", unit=1)
