@@ -13,6 +13,7 @@ import inspect
 import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakValueDictionary
 
 from beamlike import Pid, record, sleep
 from beamlike.seam import current_layers, now, tell
@@ -233,7 +234,7 @@ def _copied(data: Any) -> bytes:
     return bytes(data)
 
 
-_grants: dict[int, Grant] = {}
+_grants: WeakValueDictionary[int, Grant] = WeakValueDictionary()  # good ones, which their devices have: a node may end with some
 
 
 def give(device: Device, owner: Pid, want: Want, check_access: Callable[[], None], parent: Grant | None = None) -> Grant:
