@@ -110,7 +110,10 @@ class Relay:
         while True:
             ready, _, _ = select.select(sources, [], [])
             if self._end in ready:
-                data = self._end.recv(LARGEST)
+                try:
+                    data = self._end.recv(LARGEST)
+                except ConnectionResetError:  # it has ended with something unread
+                    data = b""
                 if not data:
                     return True
                 while data:
@@ -126,7 +129,7 @@ class Relay:
     def _type(self, data: bytes) -> None:
         assert self._end is not None
         before, leave, _ = data.partition(LEAVE) if self._may_leave else (data, b"", b"")
-        with suppress(BrokenPipeError):  # the machine has ended, and what it sent last is to be read yet
+        with suppress(BrokenPipeError, ConnectionResetError):  # the machine has ended, and what it sent last is to be read yet
             self._end.sendall(before)
         if leave:
             os.kill(os.getpid(), signal.SIGINT)

@@ -31,6 +31,9 @@ class Narrowed(IoSpace):
         self.name = io.name
         self.lines = io.lines
         self._io = io
+        for each in (*ports, *memory):
+            if type(each) is not tuple or len(each) != 2:
+                raise ValueError(f"{each!r} is no range: expected a tuple (start, end), half-open")
         terms: list[caps.Term] = []
         for kind, ranges in (("port_io", ports), ("raw_memory", memory)):
             terms.append(("only", *((kind, start, end) for start, end in ranges)) if ranges else (kind, "all"))

@@ -40,7 +40,7 @@ class Fault(IntEnum):
 
 
 class PortBus(IoSpace):
-    """A machine without devices: `plug` some, or take a `Pc`, which has all of them.
+    """A machine without devices: `plug` some, or make those of `drivers/models` that have a class: `UartModel(bus)`.
 
     The clock moves when a process pauses, or by `advance`, and never otherwise. Interrupts come when the accesses and the time that cause
     them are through, as messages.

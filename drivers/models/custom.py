@@ -16,7 +16,7 @@ _models: Final[WeakValueDictionary[int, CustomModel]] = WeakValueDictionary()
 
 
 class CustomModel:
-    """Subclass it, and override `read` and `write`; `run`, if it does something by itself. Keep the object as long as the bus is used.
+    """Subclass it, and override `read` and `write`; `run`, if it does something by itself.
 
     Args:
         ports: a range.
@@ -27,7 +27,10 @@ class CustomModel:
         self.ports = ports
         number = next(_numbers)
         _models[number] = self
+        if not ports or ports.step != 1:
+            raise ValueError(f"{ports!r} are no ports of a device: expected a range of at least one, without a step")
         self._device: Any = bus.plug("custom", number, ports[0], ports[-1])
+        bus.models[number] = self  # it is there as long as the bus
 
     def read(self, port: int, width: int) -> int:
         """What a read of so many bytes gives; too many bits are cut off."""

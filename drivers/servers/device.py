@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import caps
 from beamlike import Lock, Pid, record
 from beamlike.seam import Process, extra, on_release, tell
+from drivers.interrupts import LINES
 from drivers.space import IoSpace
 
 if TYPE_CHECKING:
@@ -105,6 +106,12 @@ class Device:
         lock: Lock | None = None,
     ) -> None:
         self.io = io
+        for each in (*ports, *memory):
+            if type(each) is not tuple or [type(end) for end in each] != [int, int] or not 0 <= each[0] < each[1]:
+                raise ValueError(f"{name}: {each!r} is no range of ports or memory: expected a tuple (start, end), half-open")
+        for line in lines:
+            if type(line) is not int or not 0 <= line < LINES:
+                raise ValueError(f"{name}: {line!r} is no interrupt line: expected 0 to {LINES - 1}")
         self.name = name
         self.kind = kind
         self.about = about

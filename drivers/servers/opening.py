@@ -135,7 +135,12 @@ def _is_here(manager: Any) -> bool:
 
 
 async def _call(manager: Any, request: Any) -> Any:
-    return checked(await call(manager, request))
+    try:
+        return checked(await call(manager, request))
+    except CallError as error:
+        if type(error.reason) is tuple and error.reason[:1] == ("refused",):
+            raise PermissionError(error.reason[1]) from None
+        raise
 
 
 def checked(answer: Any) -> Any:
@@ -166,7 +171,8 @@ async def open_device(
         DeviceBusyError: somebody has it, or some of it.
         DeviceLostError: its driver did not come up in that time.
         ValueError: it cannot be divided like that.
-        CallError: ("refused", text): an exclusion refuses the device, its ports, memory or interrupts.
+        PermissionError: an exclusion refuses the device, its ports, memory or interrupts.
+        CallError: there is no such manager.
     """
     deadline = now() + timeout
     while True:
@@ -194,7 +200,7 @@ async def list_devices(manager: Any) -> list[DeviceInfo]:
 async def revoke_device(manager: Any, name: str, timeout: float = 5.0) -> int:
     """Ask all who have a grant for a device to give it back, and take it after `timeout` seconds. To how many it was said.
 
-    Raises: DeviceAbsentError; CallError ("refused", text): `("device", name)` is excluded.
+    Raises: DeviceAbsentError; PermissionError: `("device", name)` is excluded.
     """
     told: int = await _call(manager, Revoke(name, timeout))
     return told

@@ -91,7 +91,7 @@ def test_who_may_do_no_port_io_may_have_an_area_and_nothing_else(play: Play, med
             assert await home.do("read", 1, 1) == sector(65)
             with pytest.raises(PermissionError, match="excl"):
                 await open_area(service, "boot")
-            with pytest.raises(CallError, match="refused"):
+            with pytest.raises(PermissionError, match="refused by"):
                 await open_device(manager, "timer")
             with pytest.raises(PermissionError):
                 io.inb(0x1F7)

@@ -101,7 +101,7 @@ def test_a_model_does_something_by_itself() -> None:
         assert [(await receive(Interrupt, timeout=0)).at for _ in range(5)] == pytest.approx([0.001, 0.003, 0.005, 0.007, 0.009])
         assert (bus.inb(0x300), bus.inb(0x301), bus.inw(0x300)) == (0xFF, 10, 0xFFFF)
         del model
-        assert bus.inb(0x301) == 0xFF  # nobody has kept it
+        assert bus.inb(0x301) == 10  # the bus has it
 
     run(main)
 
@@ -109,6 +109,9 @@ def test_a_model_does_something_by_itself() -> None:
 def test_a_model_without_ports() -> None:
     with pytest.raises(ValueError, match="cannot be plugged in"):
         CustomModel(PortBus(), range(0x10000, 0x10001))
+    for wrong in (range(5, 5), range(0x700, 0x720, 8)):
+        with pytest.raises(ValueError, match="are no ports of a device"):
+            CustomModel(PortBus(), wrong)
 
 
 class Relay(CustomModel):
