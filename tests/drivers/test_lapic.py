@@ -66,9 +66,9 @@ def test_what_it_is(on: Any) -> None:
 @pytest.mark.parametrize("version", [0, 0x0F, 0x20, 0xFFFFFFFF])
 def test_memory_is_none(on: Any, version: int) -> None:
     async def check(io: IoSpace) -> None:
-        io.write32(0x1030, version)
-        for act in (Lapic(io, 0x1000).version, Lapic(io, 0x1000).enable):
-            with pytest.raises(DeviceAbsentError, match=f"no local APIC at 0x1000: its version is {version:#x}"):
+        io.write32(0x4030, version)
+        for act in (Lapic(io, 0x4000).version, Lapic(io, 0x4000).enable):
+            with pytest.raises(DeviceAbsentError, match=f"no local APIC at 0x4000: its version is {version:#x}"):
                 act()
 
     on(check)
@@ -199,9 +199,9 @@ def test_a_clock_that_stands_still_measures_nothing(on: Any) -> None:
 
 def test_a_timer_that_stands_still_is_an_error(on: Any) -> None:
     async def check(io: IoSpace) -> None:
-        io.write32(0x1030, 0x14)
+        io.write32(0x4030, 0x14)
         with pytest.raises(DeviceError, match="its timer stands still: 0 ticks"):
-            await Lapic(io, 0x1000).calibrate(Pit(io), 0.001)
+            await Lapic(io, 0x4000).calibrate(Pit(io), 0.001)
 
     on(check)
 
@@ -281,10 +281,10 @@ def test_what_it_cannot_do(on: Any) -> None:
 
 def test_a_message_that_is_never_sent_times_out(on: Any) -> None:
     async def check(io: IoSpace) -> None:
-        io.write32(0x1030, 0x14)
-        io.write32(0x1300, 0x1000)  # it is being sent, says this memory
-        with pytest.raises(DeviceTimeoutError, match=r"local APIC at 0x1000: a message sent: not within 0\.01 s"):
-            await Lapic(io, 0x1000).send(1, 0x40, timeout=0.01)
+        io.write32(0x4030, 0x14)
+        io.write32(0x4300, 0x1000)  # it is being sent, says this memory
+        with pytest.raises(DeviceTimeoutError, match=r"local APIC at 0x4000: a message sent: not within 0\.01 s"):
+            await Lapic(io, 0x4000).send(1, 0x40, timeout=0.01)
 
     on(check)
 
