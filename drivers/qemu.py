@@ -5,7 +5,7 @@ nobody but us touches them. Accesses are lines of text on a socket (QEMU, `softm
 `IRQ raise N` and `IRQ lower N` of the inputs of the I/O APIC, which are intercepted. A second socket is QEMU's monitor (QMP): for what is
 not the machine's own affair, such as pressing a key.
 
-Two things are not as on a board. The local APIC answers only to a processor, and so not to qtest. And an access takes about 20 µs.
+Two things are not as on a board. The local APIC answers only to a processor, and so not to qtest. And an access takes from 20 to 170 µs.
 """
 
 from __future__ import annotations

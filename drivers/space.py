@@ -1,7 +1,7 @@
 """The I/O space: ports, memory-mapped registers, interrupt lines and time of one machine, which is the same whatever plays it.
 
 A driver is written against this and nothing else. Who plays the machine: `PortBus`, models in C with a virtual clock; `Qemu`, an emulator;
-`UnikernelSpace`, a real processor's instructions on a bare machine; `MachineSpace`, this very machine.
+`IoServer`, an emulated processor's own instructions; `MachineSpace`, this very machine.
 
 Every access is checked against the exclusions of whoever makes it (`port_io`, `raw_memory`), at that time and over its whole width, in
 C: also while a guarded server acts for somebody else, and after the process was tightened.

@@ -318,7 +318,7 @@ NONSENSE: list[Any] = [
 
 
 @pytest.mark.parametrize("request_", NONSENSE, ids=lambda each: repr(each)[:40])
-def test_nonsense_is_answered_and_harms_nobody(play: Play, request_: Any) -> None:
+def test_nonsense_is_answered_and_harms_nobody(request_: Any) -> None:
     async def check(io: IoSpace) -> None:
         manager = await start(timer(io))
         handle = await open_device(manager, "timer")
