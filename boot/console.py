@@ -29,16 +29,14 @@ LARGEST = 4096
 
 
 @click.command()
-@click.option("--portbus", "backend", flag_value="portbus", default="portbus", help="On models of the devices. [default]")
-@click.option("--qemu", "backend", flag_value="qemu", help="On QEMU's devices.")
-@click.option(
-    "--serial", "kind", flag_value="serial", default="serial", help="A serial port, and this terminal at its other end. [default]"
-)
-@click.option("--vga", "kind", flag_value="vga", help="A VGA and a PS/2 keyboard: this terminal shows its text, and strikes its keys.")
-@click.option("--layout", type=click.Choice(["us", "de"]), default="us", show_default=True, help="Of that keyboard.")
+@click.option("--portbus", is_flag=True, help="On models of the devices. [default]")
+@click.option("--qemu", is_flag=True, help="On QEMU's devices.")
+@click.option("--serial", is_flag=True, help="A serial port, and this terminal at its other end. [default]")
+@click.option("--vga", is_flag=True, help="A VGA and a PS/2 keyboard: this terminal shows its text, and strikes its keys.")
+@click.option("--layout", type=click.Choice(["us", "de"]), help="Of that keyboard. [default: us]")
 @click.option("--socket", "path", type=click.Path(), metavar="PATH", help="Instead of this terminal: who connects to this Unix socket.")
 @click.option("--log-level", type=click.Choice(LEVELS), default="critical", show_default=True, help="Show what is at least as bad.")
-def console(backend: Literal["qemu", "portbus"], kind: Literal["serial", "vga"], layout: str, path: str | None, log_level: str) -> None:
+def console(portbus: bool, qemu: bool, serial: bool, vga: bool, layout: str | None, path: str | None, log_level: str) -> None:
     """A Python prompt on the console of a machine, by drivers that are processes: as `beamlike shell`, in the node that has the drivers.
 
     The device manager is there by the name "devices": `from drivers import list_devices`, `await list_devices("devices")`. Up and Down
@@ -46,10 +44,15 @@ def console(backend: Literal["qemu", "portbus"], kind: Literal["serial", "vga"],
 
     Ctrl-C interrupts what is being evaluated, and names remain; Ctrl-D leaves; Ctrl-] on a terminal ends it all at once.
     """
+    for one, other, are_both in (("--portbus", "--qemu", portbus and qemu), ("--serial", "--vga", serial and vga)):
+        if are_both:
+            raise click.UsageError(f"{one} and {other} exclude each other: give one of them")
+    if layout is not None and not vga:
+        raise click.UsageError("--layout is that of the keyboard, which comes with --vga")
     show_logs(log_level, as_json=False)
     try:
         with _terminal() if path is None else _listening(path) as relay:
-            beamlike.run(_serve, backend, kind, layout, relay)
+            beamlike.run(_serve, "qemu" if qemu else "portbus", "vga" if vga else "serial", layout or "us", relay)
     except (OSError, RuntimeError, beamlike.ExitError) as error:
         fail(str(error))
     except KeyboardInterrupt:

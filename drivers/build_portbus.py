@@ -30,7 +30,7 @@ ffibuilder.cdef("""
     enum { BL_POWER_OFF, BL_RESET, BL_DEBUG_EXIT, ... };
     typedef struct { int kind; uint32_t first, last, mask; int64_t skip, count; } bl_fault;
     typedef struct { uint32_t line; int64_t at; uint64_t number; } bl_event;
-    typedef struct { int64_t now; uint64_t lost_events; int32_t stopped, stop_status; ...; } bl_bus;
+    typedef struct { int64_t now; uint64_t lost_events; int32_t stopped, stop_status, clash; unsigned device_count; ...; } bl_bus;
     typedef struct { ...; } bl_device;
 
     bl_bus *bl_new(uint64_t memory_size);
@@ -47,6 +47,7 @@ ffibuilder.cdef("""
     int bl_event_next(bl_bus *bus, bl_event *event);
     int bl_fault_add(bl_bus *bus, bl_fault fault);
     void bl_fault_clear(bl_bus *bus);
+    void bl_withdraw(bl_bus *bus, unsigned first);
 
     int bl_io_ask(volatile uint32_t *block, uint32_t command, uint32_t width, uint32_t at, uint32_t value, uint32_t looks);
 

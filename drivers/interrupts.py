@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Final
+from typing import Any, Final
 from weakref import WeakSet
 
 import trio
@@ -14,6 +14,12 @@ from beamlike import record
 from beamlike.seam import Process, check_access, check_thread, current_process, extra, on_release, tell
 
 LINES: Final = 24  # 0 to 15 of the ISA bus, 16 to 23 of PCI
+
+
+def check_line(line: Any) -> None:
+    """Raises: ValueError: there is no such interrupt line."""
+    if type(line) is not int or not 0 <= line < LINES:
+        raise ValueError(f"{line!r} is no interrupt line: expected 0 to {LINES - 1}")
 
 
 @record
@@ -47,7 +53,7 @@ class Lines:
         Raises: ValueError if there is no such line; CapabilityError: `("device", "irq N")` is excluded. Who is tightened so later gets no
         more of them.
         """
-        self._check(line)
+        check_line(line)
         check_access("device", f"irq {line}")
         process = current_process()
         check_thread("lines.attach")
@@ -58,7 +64,7 @@ class Lines:
 
     def detach(self, line: int) -> None:
         """The calling process gets no more of these; what is in its mailbox stays there."""
-        self._check(line)
+        check_line(line)
         process = current_process()
         if process in self._listeners[line]:
             self._listeners[line].remove(process)
@@ -91,10 +97,6 @@ class Lines:
         for listeners in self._listeners:
             if process in listeners:
                 listeners.remove(process)
-
-    def _check(self, line: int) -> None:
-        if type(line) is not int or not 0 <= line < LINES:
-            raise ValueError(f"{line!r} is no interrupt line: expected 0 to {LINES - 1}")
 
 
 _all: WeakSet[Lines] = WeakSet()

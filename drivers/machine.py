@@ -45,9 +45,9 @@ class MachineSpace(IoSpace):
         """
         check_access("device", "machine")
         wanted = tuple(ports)
-        for start, end in wanted:
-            if not 0 <= start < end <= PORTS:
-                raise ValueError(f"({start:#x}, {end:#x}) is no range of ports: expected 0 <= start < end <= 0x10000")
+        for each in wanted:
+            if type(each) is not tuple or [type(end) for end in each] != [int, int] or not 0 <= each[0] < each[1] <= PORTS:
+                raise ValueError(f"{each!r} is no range of ports: expected a tuple (start, end), 0 <= start < end <= 0x10000")
         if not wanted:
             raise ValueError("no ports were given: MachineSpace.open expects half-open ranges, such as [(0x80, 0x81)]")
         if os.environ.get(FLAG) != "1":

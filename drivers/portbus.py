@@ -242,15 +242,24 @@ class PortBus(IoSpace):
     def plug(self, model: str, *args: Any) -> Any:
         """Add a device of `drivers/models`, after `bl_plug_MODEL` there. The `bl_device *` of it.
 
-        Raises: ValueError: there is no such model, or no room for more.
+        Raises: ValueError: there is no such model, no room for more, or another device at its ports, which stays; TypeError: it takes other
+            arguments.
         """
         found = getattr(lib, f"bl_plug_{model}", None)
         if found is None:
             raise ValueError(f"there is no model {model!r}: expected one of {', '.join(models())}")
         self._kept.extend(args)
-        device = found(self._bus, *args)
+        before = self._bus.device_count
+        self._bus.clash = -1
+        try:
+            device = found(self._bus, *args)
+        except TypeError as error:
+            raise TypeError(f"{model} is plugged in with the arguments of bl_plug_{model} in drivers/models: {error}") from None
         if device == ffi.NULL:
             raise ValueError(f"{model} cannot be plugged in: no room for more devices, or wrong arguments")
+        if self._bus.clash >= 0:
+            lib.bl_withdraw(self._bus, before)
+            raise ValueError(f"{model} cannot be plugged in: another device has port {self._bus.clash:#x}")
         return device
 
     def fault(self, kind: Fault, ports: int | Iterable[int], *, mask: int = 0xFF, skip: int = 0, count: int = FOREVER) -> None:

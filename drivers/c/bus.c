@@ -334,6 +334,14 @@ void *bl_plug(bl_bus *bus, const char *name, size_t size) {
 }
 
 void bl_claim(bl_device *device, uint32_t first, uint32_t last) {
+    bl_bus *bus = device->bus;
+    const uint8_t owner = (uint8_t)(index_of(device) + 1);
+    for (uint32_t port = first; port <= last && port < BL_PORTS; port++)
+        if (bus->owners[port] == 0) bus->owners[port] = owner;
+        else if (bus->owners[port] != owner) bus->clash = (int32_t)port;
+}
+
+void bl_cover(bl_device *device, uint32_t first, uint32_t last) {
     for (uint32_t port = first; port <= last && port < BL_PORTS; port++) device->bus->owners[port] = (uint8_t)(index_of(device) + 1);
 }
 
@@ -341,6 +349,14 @@ void bl_release(bl_device *device) {
     const uint8_t owner = (uint8_t)(index_of(device) + 1);
     for (uint32_t port = 0; port < BL_PORTS; port++)
         if (device->bus->owners[port] == owner) device->bus->owners[port] = 0;
+}
+
+void bl_withdraw(bl_bus *bus, unsigned first) {
+    for (unsigned i = first; i < bus->device_count; i++) {
+        bl_release(bus->devices[i]);
+        bl_unmap(bus->devices[i]);
+        bus->devices[i]->due = BL_NEVER;
+    }
 }
 
 void bl_map(bl_device *device, uint64_t first, uint64_t size) {

@@ -86,6 +86,7 @@ struct bl_bus {
     uint64_t lost_events;     /* there was no room for */
     int32_t stopped;          /* an enum bl_stop */
     int32_t stop_status;
+    int32_t clash;            /* a port that was claimed twice since this was set to -1 */
 };
 
 enum bl_stop { BL_RUNNING, BL_POWER_OFF, BL_RESET, BL_DEBUG_EXIT };
@@ -113,13 +114,15 @@ int64_t bl_advance(bl_bus *bus, int64_t until);
 int bl_event_next(bl_bus *bus, bl_event *event); /* 1, or 0: there is none */
 int bl_fault_add(bl_bus *bus, bl_fault fault);   /* 0 or -ENOSPC */
 void bl_fault_clear(bl_bus *bus);
+void bl_withdraw(bl_bus *bus, unsigned first); /* what was plugged in from this one on answers nowhere, and does nothing by itself */
 
 /* ---- for models ---- */
 
 /* A device of `size` bytes, zeroed, on the bus. NULL: no memory, or no room. */
 void *bl_plug(bl_bus *bus, const char *name, size_t size);
-/* It answers at these ports, first to last inclusive. What was there before does no more. */
+/* It answers at these ports, first to last inclusive: but for those that are another's, which `clash` tells. */
 void bl_claim(bl_device *device, uint32_t first, uint32_t last);
+void bl_cover(bl_device *device, uint32_t first, uint32_t last); /* likewise, and who was there before does no more */
 void bl_release(bl_device *device);                   /* all its ports */
 void bl_map(bl_device *device, uint64_t first, uint64_t size);
 void bl_unmap(bl_device *device);                     /* all its regions */

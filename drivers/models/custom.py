@@ -7,6 +7,7 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from drivers._portbus import ffi, lib
+from drivers.interrupts import check_line
 from drivers.portbus import PortBus
 
 MOST_SECONDS: Final = 1e9  # later than that is never
@@ -19,7 +20,9 @@ class CustomModel:
     """Subclass it, and override `read` and `write`; `run`, if it does something by itself.
 
     Args:
-        ports: a range.
+        ports: a range. Nobody else has any of them.
+
+    Raises: ValueError: they are no ports, or another device on the bus has some.
     """
 
     def __init__(self, bus: PortBus, ports: range) -> None:
@@ -47,7 +50,8 @@ class CustomModel:
         lib.bl_custom_after(self._device, -1 if seconds is None or seconds > MOST_SECONDS else round(seconds * 1e9))
 
     def set_line(self, line: int, high: bool) -> None:
-        """Hold an interrupt line up, or let it go."""
+        """Hold an interrupt line up, or let it go. Raises: ValueError: there is no such line."""
+        check_line(line)
         lib.bl_custom_line(self._device, line, high)
 
 

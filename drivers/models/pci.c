@@ -78,7 +78,7 @@ static void put_on(bl_pci_function *f, bl_bar *bar) {
     bar->is_on = 1;
     if (bar->kind == BL_BAR_PORTS) {
         memcpy(bar->below, f->device.bus->owners + bar->base, bar->size);
-        bl_claim(&f->device, (uint32_t)bar->base, (uint32_t)bar->base + bar->size - 1);
+        bl_cover(&f->device, (uint32_t)bar->base, (uint32_t)bar->base + bar->size - 1);
     } else bl_map(&f->device, bar->base, bar->size);
 }
 
@@ -94,8 +94,8 @@ static void settle(pci *p) {
             if (bar->kind == BL_BAR_MEMORY_64) bar->base |= (uint64_t)get(f, BARS + 4 * b + 4, 4) << 32;
             if (is_decoded(f, bar)) put_on(f, bar);
         }
-    bl_claim(&p->device, ADDRESS, ADDRESS); /* the host bridge comes first */
-    bl_claim(&p->device, RESET + 1, DATA + 3);
+    bl_cover(&p->device, ADDRESS, ADDRESS); /* the host bridge comes first */
+    bl_cover(&p->device, RESET + 1, DATA + 3);
 }
 
 /* ---- interrupts ---- */

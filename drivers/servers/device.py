@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
 import caps
 from beamlike import Lock, Pid, record
-from beamlike.seam import Process, extra, on_release, tell
-from drivers.interrupts import LINES
+from beamlike.seam import Process, extra, format_reason, on_release, tell
+from drivers.interrupts import check_line
 from drivers.space import IoSpace
 
 if TYPE_CHECKING:
@@ -32,13 +33,32 @@ class Kind:
 
     name: str
     commands: frozenset[str]
-    """The driver's methods that an owner may ask for."""
+    """The driver's methods that an owner may ask for; `size` of one that has blocks is not the driver's."""
     interrupted: Callable[[Any], Awaitable[list[Any]]] | None = None
-    """Handle an interrupt, with the driver; what the owner is told."""
+    """Handle an interrupt, with the driver; what the owner is told, a message each. ValueError unless it is an `async` function."""
     has_blocks: bool = False
     """It is divided by blocks: an owner may have some of them."""
     has_frames: bool = False
     """It is divided by whose frames they are: an owner may have those for an address, or a UDP port."""
+
+    def __post_init__(self) -> None:
+        if self.interrupted is not None and not iscoroutinefunction(self.interrupted):
+            raise ValueError(f"Kind {self.name!r}: interrupted is {self.interrupted!r}, expected an async function of the driver")
+
+    def check(self, driver: Any) -> None:
+        """TypeError if it has no such method as an owner may ask for."""
+        missing = sorted(each for each in self.commands if not (hasattr(driver, each) or (each == "size" and self.has_blocks)))
+        if missing:
+            raise TypeError(f"the driver {type(driver).__name__} has no {', '.join(missing)}, which are commands of the kind {self.name!r}")
+
+    async def data_of(self, driver: Any) -> list[Any]:
+        """What an interrupt has brought. Raises: TypeError: it is no list; what the driver raises."""
+        if self.interrupted is None:
+            return []
+        found = await self.interrupted(driver)
+        if type(found) is not list:
+            raise TypeError(f"`interrupted` of the kind {self.name!r} returned {found!r:.80}, expected a list of what the owner is told")
+        return found
 
 
 @record
@@ -78,8 +98,12 @@ class DeviceInfo:
     memory: tuple[tuple[int, int], ...]
     lines: tuple[int, ...]
     state: str
-    """`ready`, or `down`: its driver is being started."""
+    """`ready`; `down`: its driver is being started, or held; `stopped`: its machine has stopped."""
     owners: tuple[Pid, ...]
+    commands: tuple[str, ...]
+    """What `do` may be asked for."""
+    why: str
+    """The reason why its driver went down last; empty: it did not."""
 
 
 class Device:
@@ -110,8 +134,7 @@ class Device:
             if type(each) is not tuple or [type(end) for end in each] != [int, int] or not 0 <= each[0] < each[1]:
                 raise ValueError(f"{name}: {each!r} is no range of ports or memory: expected a tuple (start, end), half-open")
         for line in lines:
-            if type(line) is not int or not 0 <= line < LINES:
-                raise ValueError(f"{name}: {line!r} is no interrupt line: expected 0 to {LINES - 1}")
+            check_line(line)
         self.name = name
         self.kind = kind
         self.about = about
@@ -125,6 +148,8 @@ class Device:
         self.sectors = 0
         """Of one that has blocks, as of when it was ready last."""
         self.server: Pid | None = None
+        self.why = ""
+        """The reason why its driver went down last, for people."""
         self.grants: list[Grant] = []
 
     def check_access(self) -> None:
@@ -140,8 +165,21 @@ class Device:
     def info(self) -> DeviceInfo:
         """What is told of it."""
         owners = tuple(dict.fromkeys(grant.owner for grant in self.grants))
-        state = "down" if self.driver is None else "ready"
-        return DeviceInfo(self.name, self.kind.name, self.about, self.ports, self.memory, self.lines, state, owners)
+        state = "stopped" if self.io.stopped is not None else "down" if self.driver is None else "ready"
+        commands = tuple(sorted(self.kind.commands))
+        return DeviceInfo(self.name, self.kind.name, self.about, self.ports, self.memory, self.lines, state, owners, commands, self.why)
+
+    def overlaps(self, other: Device) -> bool:
+        """Do both take up some of the same machine?"""
+        if self.io.lines is not other.io.lines:  # all I/O spaces of a machine have its lines
+            return False
+        pairs = ((self.ports, other.ports), (self.memory, other.memory))
+        return any(start < last and first < end for mine, its in pairs for start, end in mine for first, last in its)
+
+    def lost(self) -> str:
+        """That it has no driver, and why."""
+        cause = f" ({self.why})" if self.why else ""
+        return f"the driver of {self.name} is down{cause}; DeviceBack tells when it is up"
 
     def tell_owners(self, message: Any) -> None:
         """Each process that has a grant, once."""
@@ -159,6 +197,7 @@ class Device:
     def up(self, driver: Any) -> None:
         """The device is ready."""
         assert self.server is not None
+        self.kind.check(driver)
         self.driver = driver
         if self.kind.has_blocks:
             self.sectors = driver.sectors
@@ -168,6 +207,7 @@ class Device:
     def down(self, reason: Any) -> None:
         """Its server has ended."""
         self.server = None
+        self.why = format_reason(reason)
         if self.driver is not None:
             self.driver = None
             self.tell_owners(DeviceLost(self.name, reason))

@@ -90,9 +90,15 @@ class Grant:
         self.want = want
         self.check_access = check_access
         self.parent = parent
-        self.is_good = True
+        self.ended = ""
+        """Why it is no good any more; empty: it is."""
         self.checked = current_layers()
         self._free_at = now()  # of the rate: when what was done so far is paid for
+
+    @property
+    def is_good(self) -> bool:
+        """Is it the owner's still?"""
+        return not self.ended
 
     def overlaps(self, want: Want) -> bool:
         """Would both be somebody's at the same time?"""
@@ -114,13 +120,13 @@ class Grant:
     def check_good(self) -> None:
         """Raises: GrantRevokedError."""
         if not self.is_good:
-            raise GrantRevokedError(f"the grant {self.number} for {self.device.name} is no good any more")
+            raise GrantRevokedError(f"the grant {self.number} for {self.device.name} has ended: {self.ended}")
 
     def line(self) -> list[Grant]:
         """This one, and those that it is a part of."""
         return [self] if self.parent is None else [self, *self.parent.line()]
 
-    async def perform(self, command: str, args: tuple[Any, ...]) -> Any:
+    async def perform(self, command: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Run one of the driver's methods, for the owner, in the process that calls this.
 
         Raises: as `check`; ValueError: it is no command, or not within what was granted; DeviceLostError; DeviceError as the driver does.
@@ -129,7 +135,7 @@ class Grant:
         device = self.device
         if type(command) is not str or command not in device.kind.commands:
             raise ValueError(f"{device.name} has no command {command!r}: expected one of {', '.join(sorted(device.kind.commands))}")
-        args, cost = self._restricted(command, args)
+        args, cost = self._restricted(command, args, options)
         await sleep(0)  # a device that is always ready would let nobody else have a turn
         for each in self.line():
             if each.want.rate is not None and cost:
@@ -138,18 +144,18 @@ class Grant:
             self.check()  # it may have been taken while this waited
             driver = device.driver
             if driver is None:
-                raise DeviceLostError(f"the driver of {device.name} is being started again: wait for DeviceBack")
+                raise DeviceLostError(device.lost())
             if device.is_busy:  # somebody has died in the midst of something
                 server = device.server
                 driver = await device.make()
                 if device.server != server:
-                    raise DeviceLostError(f"the driver of {device.name} is being started again: wait for DeviceBack")
+                    raise DeviceLostError(device.lost())
                 device.driver = driver
                 device.is_busy = False
                 self.check()
             device.is_busy = True
             try:
-                result = self._size(driver, *args) if command == "size" else getattr(driver, command)(*args)
+                result = self._size(driver, *args, **options) if command == "size" else getattr(driver, command)(*args, **options)
                 if inspect.isawaitable(result):
                     result = await result
             except (DeviceError, ValueError):
@@ -158,19 +164,20 @@ class Grant:
             device.is_busy = False
             return result
 
-    def _restricted(self, command: str, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], int]:
+    def _restricted(self, command: str, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], int]:
         """The arguments as the driver gets them, and what that costs of the rate."""
         device = self.device
         if device.kind.has_blocks and command in ("read", "write"):
-            if len(args) != 2:
-                raise ValueError(f"{command} expects the first block, and a number of blocks or bytes; got {len(args)} arguments")
+            what = "a number of blocks" if command == "read" else "bytes"
+            if len(args) != 2 or options:
+                raise ValueError(f"{command} expects the first block, and {what}; got {_shown(args, options)}")
             size = device.driver.sector_size if device.driver is not None else 512
             first, rest = args
             if command == "write":
                 rest = _copied(rest)
             count = rest if command == "read" else -(-len(rest) // size)
             if type(first) is not int or type(count) is not int:
-                raise ValueError(f"{command} expects the first block, and a number of blocks or bytes; got {first!r:.40}, {count!r:.40}")
+                raise ValueError(f"{command} expects the first block, and {what}; got {_shown(args, options)}")
             if self.want.blocks is not None:
                 start, end = self.want.blocks
                 if first < 0 or count < 0 or first + count > end - start:
@@ -178,8 +185,8 @@ class Grant:
                 first += start
             return (first, rest), count * size
         if device.kind.has_frames and command == "send":
-            if len(args) != 1:
-                raise ValueError(f"send expects a frame; got {len(args)} arguments")
+            if len(args) != 1 or options:
+                raise ValueError(f"send expects a frame; got {_shown(args, options)}")
             frame = _copied(args[0])
             if self.want.address is not None:
                 self._check_frame(frame, self.want.address)
@@ -219,12 +226,17 @@ class Grant:
     def end(self, reason: str) -> None:
         """It is no good any more."""
         if self.is_good:
-            self.is_good = False
+            self.ended = reason
             self.device.grants.remove(self)
             _grants.pop(self.number, None)
             for part in [each for each in self.device.grants if each.parent is self]:
                 part.end(reason)
             tell(self.owner, GrantTaken(self.device.name, self.number, reason))
+
+
+def _shown(args: tuple[Any, ...], options: dict[str, Any]) -> str:
+    """Arguments, for a message."""
+    return ", ".join([*(f"{each!r:.40}" for each in args), *(f"{name}={value!r:.40}" for name, value in options.items())]) or "nothing"
 
 
 def _copied(data: Any) -> bytes:
@@ -247,7 +259,8 @@ def give(device: Device, owner: Pid, want: Want, check_access: Callable[[], None
         each.check_good()
     for other in device.grants:
         if other not in above and other.overlaps(want):
-            raise DeviceBusyError(f"{device.name}: {_part(want)} is not free: {other.owner} has {_part(other.want)}")
+            has = "this process has" if other.owner == owner else f"{other.owner} has"
+            raise DeviceBusyError(f"{device.name}: {_part(want)} cannot be had: {has} {_part(other.want)} already")
     grant = Grant(device, owner, want, check_access, parent)
     device.grants.append(grant)
     _grants[grant.number] = grant

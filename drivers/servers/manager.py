@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import caps
 from beamlike import Backoff, Caller, ChildSpec, Down, GenServer, Pid, Supervisor, monitor, record
-from beamlike.seam import Timer, now, push_timer, tell
+from beamlike.seam import Process, Timer, current_process, extra, now, on_release, push_timer, tell
 from drivers.errors import DeviceAbsentError, DeviceError
 from drivers.servers import grants
 from drivers.servers.device import Device
@@ -58,7 +58,10 @@ class Where:
 
 
 class DeviceManager(GenServer, guarded=True):
-    """See the module. `DeviceManager.start_link(devices)`; it is asked by the functions in opening.py."""
+    """See the module. `DeviceManager.start_link(devices)`; it is asked by the functions in opening.py.
+
+    Raises: ValueError: two of them have one name, or one is another manager's, which would use it at the same time.
+    """
 
     child_type = "supervisor"
 
@@ -68,6 +71,7 @@ class DeviceManager(GenServer, guarded=True):
             grant.end("the device manager was started again")
         if len(self.devices) != len(devices):
             raise ValueError(f"two devices have one name: {', '.join(sorted(each.name for each in devices))}")
+        _claim(current_process(), devices)
         self.owners: dict[Pid, Any] = {}  # and the refs of our monitors
         specs = [ChildSpec.of(DeviceServer, each, id=each.name) for each in devices]
         self.supervisor = await Supervisor.start_link(specs, intensity=intensity, period=period, backoff=BACKOFF, hold=True)
@@ -135,6 +139,25 @@ class DeviceManager(GenServer, guarded=True):
         return grant
 
 
+_managed: dict[Process, list[Device]] = {}  # by whom, on this node
+
+
+def _claim(manager: Process, devices: list[Device]) -> None:
+    for other, theirs in _managed.items():
+        taken = [each.name for each in devices if any(each is its or each.overlaps(its) for its in theirs)]
+        if taken:
+            raise ValueError(f"another device manager, {other.pid}, has what these take up: {', '.join(taken)}")
+    extra(manager)  # so that its end is told to `on_release`
+    _managed[manager] = devices
+
+
+def _released(process: Process, reason: Any) -> None:
+    _managed.pop(process, None)
+
+
+on_release.append(_released)
+
+
 def _take(grant: Grant) -> bool:
     """The time to give it back is over."""
     grant.end("it was not given back in time")
@@ -143,7 +166,7 @@ def _take(grant: Grant) -> bool:
 
 def _check_want(device: Device, want: Want) -> None:
     if device.driver is None:
-        raise DeviceLostError(f"the driver of {device.name} is not up")
+        raise DeviceLostError(device.lost())
     if want.blocks is not None:
         if not device.kind.has_blocks:
             raise ValueError(f"{device.name} is a {device.kind.name}, and has no blocks")

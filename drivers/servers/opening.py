@@ -46,7 +46,7 @@ class Handle:
         self._server = opened.server
         self._grant = grants.grant_of(opened.grant) if _is_here(manager) else None
 
-    async def do(self, command: str, *args: Any) -> Any:
+    async def do(self, command: str, *args: Any, **options: Any) -> Any:
         """Run a method of the driver.
 
         Raises:
@@ -57,8 +57,8 @@ class Handle:
         """
         if self._grant is not None:
             self._check_owner(self._grant)
-            return await self._grant.perform(command, args)
-        return await self._ask(Command(self.number, command, args))
+            return await self._grant.perform(command, args, options)
+        return await self._ask(Command(self.number, command, args, options))
 
     def _check_owner(self, grant: grants.Grant) -> None:
         if grant.owner != self_pid():

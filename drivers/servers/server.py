@@ -23,6 +23,7 @@ class Command:
     grant: int
     name: str
     args: tuple[Any, ...]
+    options: dict[str, Any]
 
 
 @record
@@ -49,13 +50,13 @@ class DeviceServer(GenServer, guarded=True):
             device.up(await device.make())
 
     async def handle_call(self, request: Any, caller: Caller) -> Any:
-        if type(request) is not Command or type(request.args) is not tuple:
+        if type(request) is not Command or type(request.args) is not tuple or type(request.options) is not dict:
             return Failed("ValueError", f"{self.device.name} is asked by the handle that open_device() gave, not with {request!r:.80}")
         grant = grant_of(request.grant)
         if grant is None or grant.device is not self.device or grant.owner != caller.pid:
             return Failed(GrantRevokedError.__name__, f"{caller.pid} has no grant {request.grant} for {self.device.name}")
         try:
-            return await grant.perform(request.name, request.args)
+            return await grant.perform(request.name, request.args, request.options)
         except (DeviceError, ValueError) as error:  # the owner's affair: the device is as it was
             return Failed(type(error).__name__, str(error))
         except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
@@ -63,19 +64,18 @@ class DeviceServer(GenServer, guarded=True):
             return Failed(ValueError.__name__, f"{request.name}: {type(error).__name__}: {error}")
 
     async def handle_info(self, message: Any) -> None:
-        if type(message) is Interrupt and message.line in self.device.lines and self.device.kind.interrupted is not None:
+        if type(message) is Interrupt and message.line in self.device.lines:
             await self._handle_interrupt()
 
     async def _handle_interrupt(self) -> None:
         device = self.device
-        assert device.kind.interrupted is not None
         async with device.lock:
             if device.is_busy:  # an owner has died in the midst of something
                 device.driver = await device.make()
                 device.is_busy = False
             if device.driver is None:
                 return  # it comes up yet
-            found = await device.kind.interrupted(device.driver)
+            found = await device.kind.data_of(device.driver)
         for data in found:
             for grant in list(device.grants):
                 if not device.kind.has_frames or grant.takes(data):

@@ -45,10 +45,12 @@ class ListAreas:
 class AreaService(GenServer):
     """One for each disk: `AreaService.start_link(manager, "ata0.0", {"boot": (0, 2048), "home": (2048, 8192)})`.
 
-    Areas are half-open ranges of blocks. Raises: ValueError: two of them overlap, or one is not on the disk; and what `open_device` raises.
+    Areas are half-open ranges of blocks. Raises: ValueError: two of them overlap, one is no range on the disk, or a name has a slash; and
+    what `open_device` raises.
     """
 
     async def init(self, manager: Any, disk: str, areas: Mapping[str, tuple[int, int]]) -> None:
+        _check_areas(disk, areas)
         in_order = sorted(areas.items(), key=lambda item: item[1])
         for (name, (_, end)), (other, (start, _)) in pairwise(in_order):
             if start < end:
@@ -59,7 +61,7 @@ class AreaService(GenServer):
         self.lent: dict[Pid, set[int]] = {}
         self.monitors: dict[Pid, Any] = {}
         for name, (start, end) in in_order:
-            if not 0 <= start < end <= self.handle.sectors:
+            if end > self.handle.sectors:
                 raise ValueError(f"the area {name!r}, blocks {start} to {end - 1}, is not on {disk}, which has {self.handle.sectors}")
 
     async def handle_call(self, request: Any, caller: Caller) -> Any:
@@ -97,6 +99,16 @@ class AreaService(GenServer):
         numbers -= {number for number in numbers if grant_of(number) is None}  # that were given back
         numbers.add(opened.grant)
         return OpenedArea(title, self.manager, opened)
+
+
+def _check_areas(disk: str, areas: Any) -> None:
+    if not isinstance(areas, Mapping):
+        raise ValueError(f"the areas of {disk} are {areas!r:.80}, expected a mapping of names to ranges of blocks")
+    for name, blocks in areas.items():
+        if type(name) is not str or not name or "/" in name:
+            raise ValueError(f"{name!r:.80} is no name of an area of {disk}: expected a string, not empty and without a slash")
+        if type(blocks) is not tuple or [type(each) for each in blocks] != [int, int] or not 0 <= blocks[0] < blocks[1]:
+            raise ValueError(f"the area {name!r} of {disk} is {blocks!r:.80}, expected a range of blocks, (start, end), half-open")
 
 
 def _check_of(title: str) -> Callable[[], None]:

@@ -47,9 +47,13 @@ class Blocks:
 
     Args:
         cache: bytes that it has at most.
+
+    Raises: TypeError: a handle, of which is not known how large it is.
     """
 
     def __init__(self, source: Source, *, cache: int = CACHE) -> None:
+        if isinstance(source, Handle):
+            raise TypeError(f"of a handle, make `await Blocks.of(handle)`: {source.name} is to be asked for its size")
         self.sector_size = source.sector_size
         self.sectors = source.sectors
         self._source = source

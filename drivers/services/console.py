@@ -2,7 +2,8 @@
 
 Theory of operation. A console is of one process, which has opened the devices, and to which they send: it is never asked by messages, and
 has no process of its own. What is typed while nobody reads waits, but for Ctrl-C, which is told at once to who waits in `receive` and
-ends what `write` is about. A driver that crashes costs the keys that came meanwhile: the console waits for it, and shows its line again.
+ends what `write` is about. A driver that crashes costs the keys that came meanwhile: the console waits for it, and shows its line again;
+one that does not come back in ten seconds is held, and nobody waits for it.
 
 Covers: UTF-8 and cursor keys by serial, CR, LF or both; code page 437, layouts us and de with the VGA; history. Not: completion; colours;
 how wide the terminal at the other end of a serial port is: of a line that is longer than its rows only the text is right.
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, Self
 
 from beamlike import receive, sleep
+from beamlike.seam import format_reason
 from drivers.devices import scancodes
 from drivers.devices.layouts import LAYOUTS, Typist
 from drivers.devices.scancodes import KeyEvent, Modifiers
@@ -24,7 +26,7 @@ from drivers.devices.vga import COLUMNS
 from drivers.servers.device import DeviceBack, DeviceData, DeviceLost
 from drivers.servers.grants import DeviceLostError, GrantAsked, GrantRevokedError, GrantTaken
 from drivers.servers.opening import Handle, list_devices, open_device
-from drivers.services.editing import BELL, Action, AnsiKeys, Key, LineEditor, cells, keys_of
+from drivers.services.editing import BELL, MOST, Action, AnsiKeys, Key, LineEditor, cells, keys_of
 
 MOST_TYPED: Final = 10_000  # keys that wait: more are lost
 PIECE: Final = 16  # bytes to a UART at a time
@@ -32,6 +34,7 @@ LOOK: Final = 0.0005  # seconds between two looks whether they have gone: in bet
 MOST_LOOKS: Final = 40
 WRITE_TIMEOUT: Final = 5.0  # seconds for them after that
 SPOILT: Final = LineFault.PARITY | LineFault.FRAMING | LineFault.BREAK
+BACK_TIMEOUT: Final = 10.0  # seconds for a driver that has crashed: its supervisor holds it long before
 TAB: Final = 8
 MOVES: Final = {
     scancodes.Key.UP: Action.UP,
@@ -58,7 +61,7 @@ Step = tuple[str, *tuple[Any, ...]]
 class Console(ABC):
     """See the module. Made by `SerialConsole.open` or `VgaConsole.open`, and only for the process that calls that.
 
-    Methods raise GrantRevokedError when a device was taken, and what drivers raise, but for DeviceLostError.
+    Methods raise GrantRevokedError when a device was taken, DeviceLostError when its driver does not come back, and what drivers raise.
     """
 
     def __init__(self, output: Handle, source: Handle, editor: LineEditor) -> None:
@@ -68,6 +71,7 @@ class Console(ABC):
         self._typed: deque[Key] = deque()
         self._is_interrupted = False
         self._is_reset = False  # the output's driver has crashed, and nothing was shown again yet
+        self._lost: dict[str, DeviceLost] = {}  # drivers that have crashed, and are not back
 
     async def read_line(self, prompt: str) -> str | Action:
         """A line, without its end; INTERRUPT after Ctrl-C, CLOSE after Ctrl-D. What was typed before counts."""
@@ -83,7 +87,7 @@ class Console(ABC):
                 self._is_reset = False
                 await self.write("\n" + prompt + self._editor.shown())
             elif not self._typed:
-                self._take(await receive(self._is_own))
+                self._take(await self._receive(self._is_own))
             elif (ended := await self._edit()) is not None:
                 return ended
 
@@ -94,13 +98,24 @@ class Console(ABC):
             key = self._typed.popleft()
             if key is Action.ENTER:
                 await self.write(shown + self._editor.type(Action.END) + "\n")
-                return self._editor.finish()
+                if not self._editor.lost:
+                    return self._editor.finish()
+                await self._refuse()
+                return None
             if key is Action.CLOSE and not self._editor.text:
                 await self.write(shown + "\n")
                 return key
             shown += self._editor.type(key)
         await self.write(shown)
         return None
+
+    async def _refuse(self) -> None:
+        """What is left of a line that was too long may mean something else."""
+        await self.write(
+            f"This line has {len(self._editor.text) + self._editor.lost} characters, expected {MOST} at most: it was not taken."
+        )
+        self._editor.forget()
+        self._is_reset = True
 
     async def write(self, text: str) -> None:
         """Show it. Ctrl-C, or one that nobody was told of yet, ends that early."""
@@ -113,7 +128,7 @@ class Console(ABC):
     async def receive(self, match: Callable[[Any], bool]) -> Any:
         """The next message for which `match` is true; or INTERRUPT, if Ctrl-C comes first."""
         while not self._is_interrupted:
-            message = await receive(lambda each: self._is_own(each) or match(each))
+            message = await self._receive(lambda each: self._is_own(each) or match(each))
             if not self._is_own(message):
                 return message
             self._take(message)
@@ -136,8 +151,17 @@ class Console(ABC):
         while True:
             try:
                 return await self._output.do(command, *args)
-            except DeviceLostError:
-                self._take(await receive(lambda each: type(each) is DeviceBack and each.device == self._output.name))
+            except DeviceLostError as error:
+                self._take(await _back(self._output.name, str(error)))
+
+    async def _receive(self, match: Callable[[Any], bool]) -> Any:
+        """A message; not for ever, while a driver is down."""
+        lost = next(iter(self._lost.values()), None)
+        try:
+            return await receive(match, timeout=None if lost is None else BACK_TIMEOUT)
+        except TimeoutError:
+            assert lost is not None
+            raise _held(lost.device, format_reason(lost.reason)) from None
 
     async def _look(self) -> None:
         """Take what has come."""
@@ -163,7 +187,10 @@ class Console(ABC):
                         self._is_interrupted = True
                     elif len(self._typed) < MOST_TYPED:
                         self._typed.append(key)
+            case DeviceLost(device):
+                self._lost[device] = message
             case DeviceBack(device):
+                self._lost.pop(device, None)
                 if device == self._source.name:
                     self._begin_keys()
                 if device == self._output.name:
@@ -274,5 +301,18 @@ class VgaConsole(Console):
 async def _opened(manager: Any, name: str) -> Handle:
     handle = await open_device(manager, name)
     if any(each.name == name and each.state == "down" for each in await list_devices(manager)):
-        await receive(lambda each: type(each) is DeviceBack and each.device == name)
+        await _back(name, "it is held")
     return handle
+
+
+async def _back(name: str, why: str) -> DeviceBack:
+    """Wait for a driver. Raises: DeviceLostError: it does not come back."""
+    try:
+        back: DeviceBack = await receive(lambda each: type(each) is DeviceBack and each.device == name, timeout=BACK_TIMEOUT)
+    except TimeoutError:
+        raise _held(name, why) from None
+    return back
+
+
+def _held(name: str, why: str) -> DeviceLostError:
+    return DeviceLostError(f"the driver of {name} did not come back within {BACK_TIMEOUT:g} s: {why}")

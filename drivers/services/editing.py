@@ -120,6 +120,8 @@ class LineEditor:
     def __init__(self, width: Callable[[str], int] = len) -> None:
         self.text = ""
         self.at = 0
+        self.lost = 0
+        """Characters that had no room in the line, since something was taken out of it."""
         self._width = width
         self._history: list[str] = []
         self._place = 0  # in the history; its end is the line itself
@@ -131,8 +133,9 @@ class LineEditor:
         match key:
             case str():
                 if len(text) + len(key) > MOST:
+                    self.lost += len(key)
                     return BELL
-                self._set(text[:at] + key + text[at:], at + len(key))
+                self.text, self.at = text[:at] + key + text[at:], at + len(key)
             case Action.BACKSPACE if at:
                 self._set(text[: at - 1] + text[at:], at - 1)
             case Action.DELETE | Action.CLOSE:
@@ -171,7 +174,7 @@ class LineEditor:
         self._place, self._draft = len(self._history), ""
 
     def _set(self, text: str, at: int) -> None:
-        self.text, self.at = text, at
+        self.text, self.at, self.lost = text, at, 0
 
     def _recall(self, place: int) -> None:
         if not 0 <= place <= len(self._history):

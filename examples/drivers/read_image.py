@@ -11,14 +11,12 @@ from argparse import ArgumentParser, Namespace
 from contextlib import closing
 from pathlib import Path
 
-from beamlike import Pid, receive, run
+from beamlike import run
 from drivers import DeviceError, IoSpace, PortBus, Qemu
 from drivers.models.ata import AtaModel
-from drivers.servers.device import DeviceBack
 from drivers.servers.finding import find_ata, find_devices
-from drivers.servers.grants import DeviceLostError
 from drivers.servers.manager import DeviceManager
-from drivers.servers.opening import Handle, open_device
+from drivers.servers.opening import open_device
 from drivers.services.blocks import Blocks
 from drivers.services.filesystem import FileSystem
 from drivers.services.image import open_image
@@ -30,7 +28,7 @@ PART = 1 << 20  # bytes of a file that are read at a time
 async def show(io: IoSpace, options: Namespace) -> None:
     """Print what is there."""
     manager = await DeviceManager.start_link(await find_devices(io, (find_ata,)))
-    async with await open_ready(manager) as disk:
+    async with await open_device(manager, DISK) as disk:
         fs = await open_image(await Blocks.of(disk), options.partition)
         entry = await fs.stat(options.path)
         if entry.is_directory:
@@ -39,16 +37,6 @@ async def show(io: IoSpace, options: Namespace) -> None:
             for offset in range(0, entry.size, PART):
                 sys.stdout.buffer.write(await fs.read(options.path, offset, PART))
             sys.stdout.buffer.flush()
-
-
-async def open_ready(manager: Pid) -> Handle:
-    """The disk, when its driver is up."""
-    handle = await open_device(manager, DISK)
-    try:
-        await handle.do("size")
-    except DeviceLostError:
-        await receive(DeviceBack, timeout=60)
-    return handle
 
 
 async def list_directory(fs: FileSystem, path: str) -> None:

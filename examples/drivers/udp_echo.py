@@ -15,11 +15,10 @@ from typing import Any, Final
 
 from beamlike import Pid, receive, run, self_pid, send, spawn_link
 from drivers import DeviceError, IoSpace, Qemu
-from drivers.servers.device import DeviceBack
 from drivers.servers.finding import find_devices
-from drivers.servers.grants import DeviceLostError, GrantRevokedError
+from drivers.servers.grants import GrantRevokedError
 from drivers.servers.manager import DeviceManager
-from drivers.servers.opening import Handle, open_device
+from drivers.servers.opening import open_device
 from drivers.services.udp import Udp
 
 CARDS: Final = {"ne2000": "ne2k_isa,iobase=0x300,irq=9", "virtio": "virtio-net-pci,disable-modern=on"}
@@ -39,22 +38,13 @@ async def manage(io: IoSpace) -> Pid:
     return await DeviceManager.start_link(await find_devices(io))
 
 
-async def open_udp(handle: Handle, mac: bytes, address: str, port: int) -> Udp:
-    """An endpoint, when the card is ready."""
-    while True:
-        try:
-            return await Udp.open(handle, mac, address, port)
-        except DeviceLostError:
-            await receive(DeviceBack)
-
-
 async def echo(manager: Pid, audience: Pid, mac: bytes = MAC, address: str = ADDRESS, port: int = PORT) -> None:
     """The server. The audience is told `"ready"`, and of each datagram, once it was sent back, who has sent it and how long it is.
 
     It has all of the card's address, so it answers `ping`, too. A datagram that cannot be sent back is lost, as on the way.
     """
     async with await open_device(manager, "eth0", address=mac) as card:
-        endpoint = await open_udp(card, mac, address, port)
+        endpoint = await Udp.open(card, mac, address, port)
         send(audience, "ready")
         while True:
             data, peer = await endpoint.receive()

@@ -74,3 +74,18 @@ def test_a_socket_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> Non
     ended = subprocess.run([*COMMAND, "--socket", str(path)], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
     assert (ended.stdout, ended.stderr, ended.returncode) == ("", f"beamlike: {path}: Address already in use\n", 1)
     assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--portbus", "--qemu"], "--portbus and --qemu exclude each other"),
+        (["--vga", "--serial"], "--serial and --vga exclude each other"),
+        (["--layout", "de"], "--layout is that of the keyboard, which comes with --vga"),
+        (["--vga", "--layout", "fr"], "'fr' is not one of 'us', 'de'"),
+    ],
+)
+def test_options_that_contradict_each_other(options: list[str], says: str) -> None:
+    ended = subprocess.run([*COMMAND, *options], cwd=ROOT, input="", capture_output=True, text=True, timeout=LIMIT)
+    assert (ended.stdout, ended.returncode) == ("", 2)
+    assert says in ended.stderr

@@ -160,7 +160,13 @@ def test_an_area_is_free_when_its_owner_has_ended(play: Play, medium: Path) -> N
     [
         ({"a": (0, 10), "b": (9, 20)}, "'a' and 'b' of ata0.0 overlap"),
         ({"a": (0, SECTORS + 1)}, f"which has {SECTORS}"),
-        ({"a": (5, 5)}, "is not on ata0.0"),
+        ({"a": (5, 5)}, r"'a' of ata0.0 is \(5, 5\), expected a range of blocks"),
+        ({"a": (5, 1)}, r"'a' of ata0.0 is \(5, 1\), expected a range"),
+        ({"a": ("0", 5)}, "expected a range"),
+        ({"a": range(5)}, "expected a range"),
+        ({"a/b": (0, 5)}, "'a/b' is no name of an area"),
+        ({5: (0, 5)}, "5 is no name of an area"),
+        ([("a", (0, 5))], "expected a mapping"),
     ],
 )
 def test_areas_that_cannot_be(play: Play, medium: Path, areas: Any, says: str) -> None:

@@ -13,7 +13,7 @@ from test_servers import quiet
 
 from beamlike import Down, Pid, exit, receive, spawn_monitor
 from boot.talking import talk
-from drivers import DeviceBusyError, SerialConsole, VgaConsole
+from drivers import DeviceBusyError, DeviceError, SerialConsole, VgaConsole
 from drivers.devices.layouts import LAYOUTS
 from drivers.devices.scancodes import Key
 from drivers.devices.vga import Vga
@@ -350,3 +350,31 @@ def test_the_keypad_moves_as_long_as_num_lock_is_off(play: Play) -> None:
         await seat.see("n>>> 73", "73", "n>>>")
 
     play_seat(play, "vga", check)
+
+
+def test_a_line_that_is_too_long_is_not_taken(play: Play) -> None:
+    """What is left of it may mean something else."""
+
+    async def check(seat: Seat) -> None:
+        await seat.type("7" + " " * 900 + " + 1" + " " * 200 + "- 6\r1+1\r")
+        await seat.see("This line has 1108 characters, expected 1000 at most: it was not taken.", "n>>> 1+1", "2", "n>>>")
+
+    play_seat(play, "serial", check)
+
+
+@both
+def test_a_driver_that_does_not_come_back_is_not_waited_for(play: Play, kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("drivers.services.console.BACK_TIMEOUT", 0.02)
+
+    async def fail() -> None:
+        raise DeviceError("it is broken")
+
+    async def check(seat: Seat) -> None:
+        name = "com1" if kind == "serial" else "keyboard"
+        device = seat.devices[name]
+        assert device.server is not None
+        device.make = fail
+        exit(device.server, "kill")
+        assert f"the driver of {name} did not come back within 0.02 s: killed" in str((await seat.end()).reason)
+
+    play_seat(play, kind, check)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from machines import Play, needs_qemu
@@ -112,6 +113,31 @@ def test_a_model_without_ports() -> None:
     for wrong in (range(5, 5), range(0x700, 0x720, 8)):
         with pytest.raises(ValueError, match="are no ports of a device"):
             CustomModel(PortBus(), wrong)
+
+
+def test_two_devices_at_one_port() -> None:
+    bus = PortBus()
+    bus.plug("pit")
+    bus.outb(0x61, 3)
+    with pytest.raises(ValueError, match="pit cannot be plugged in: another device has port 0x"):
+        bus.plug("pit")
+    first = CustomModel(bus, range(0x300, 0x310))
+    first.read = lambda port, width: 0x5A  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="custom cannot be plugged in: another device has port 0x30"):
+        CustomModel(bus, range(0x2F8, 0x308))
+    assert (bus.inb(0x61) & 3, bus.inb(0x307), bus.inb(0x2F8)) == (3, 0x5A, 0xFF)
+    CustomModel(bus, range(0x2F8, 0x300))
+
+
+def test_arguments_of_a_model_that_are_wrong() -> None:
+    with pytest.raises(TypeError, match="rtc is plugged in with the arguments of bl_plug_rtc in drivers/models: "):
+        PortBus().plug("rtc")
+
+
+@pytest.mark.parametrize("line", [99, 24, -1, "5", None])
+def test_a_line_that_there_is_not(line: Any) -> None:
+    with pytest.raises(ValueError, match="is no interrupt line: expected 0 to 23"):
+        CustomModel(PortBus(), range(0x300, 0x301)).set_line(line, True)
 
 
 class Relay(CustomModel):

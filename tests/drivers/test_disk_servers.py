@@ -22,6 +22,7 @@ from drivers.servers.finding import find_devices
 from drivers.servers.grants import DeviceBusyError, GrantRevokedError, GrantTaken
 from drivers.servers.manager import DeviceManager
 from drivers.servers.opening import Handle, list_devices, open_device, revoke_device
+from drivers.services.fat import Fat
 
 __all__ = ["medium"]
 
@@ -76,8 +77,10 @@ def test_parts_of_a_disk_are_numbered_from_0_and_nobody_elses(play: Play, medium
                 await first.do("read", start, count)
         with pytest.raises(ValueError, match="not in the 100 that were granted"):
             await first.do("write", 99, sector(0) * 2)
+        with pytest.raises(ValueError, match="expects the first block, and a number of blocks; got lba=99, count=2"):
+            await first.do("read", lba=99, count=2)
         for taken in ((0, 1), (50, 150), (99, 101), (0, SECTORS), (SECTORS - 1, SECTORS)):
-            with pytest.raises(DeviceBusyError, match="is not free"):
+            with pytest.raises(DeviceBusyError, match=r"this process has blocks (0 to 99|100 to \d+) already"):
                 await open_device(manager, DISK, blocks=taken)
         with pytest.raises(DeviceBusyError):
             await open_device(manager, DISK)
@@ -87,6 +90,15 @@ def test_parts_of_a_disk_are_numbered_from_0_and_nobody_elses(play: Play, medium
         for wrong in ((5, 5), (-1, 4), (0, SECTORS + 1)):
             with pytest.raises(ValueError, match=f"which has {SECTORS}"):
                 await open_device(manager, DISK, blocks=wrong)
+
+    play_disk(play, medium, check)
+
+
+def test_a_file_system_of_a_handle_is_told_what_it_takes(play: Play, medium: Path) -> None:
+    async def check(io: IoSpace, manager: Pid) -> None:
+        handle: Any = await open_device(manager, DISK)
+        with pytest.raises(TypeError, match=r"of a handle, make `await Blocks.of\(handle\)`: ata0.0"):
+            await Fat.mount(handle)
 
     play_disk(play, medium, check)
 
@@ -203,7 +215,7 @@ def test_a_grant_that_is_taken_while_a_transfer_waits_does_nothing_more(play: Pl
         while True:
             await io.pause(0.001)
             try:
-                assert "no good any more" in await receive(str, timeout=0)
+                assert "it was not given back in time" in await receive(str, timeout=0)
             except TimeoutError:
                 continue
             break

@@ -16,18 +16,17 @@ from beamlike import run
 from beamlike.privileged import DRIVERS
 from drivers import (
     AreaService,
-    DeviceManager,
     IoServer,
     MachineSpace,
     PortBus,
     Qemu,
     find_devices,
-    list_devices,
     open_area,
     open_device,
     revoke_device,
 )
 from drivers.models.ata import AtaModel
+from drivers.servers.finding import find_ata
 
 UNPRIVILEGED = {
     "as of the accesses that they make": "IoSpace PortBus Narrowed Memory find_devices DeviceManager AreaService",
@@ -48,11 +47,8 @@ class World:
         AtaModel(self.bus, path)
         screen = timer(self.bus, "screen")
         screen.ports, screen.memory, screen.lines = (), ((0xB8000, 0xB8FA0),), ()
-        self.manager = await start_manager(timer(self.bus), screen)
-        self.disks = await DeviceManager.start_link(await find_devices(self.bus))
-        while any(each.state != "ready" for each in await list_devices(self.disks)):
-            pass
-        self.areas = await AreaService.start_link(self.disks, "ata0.0", {"home": (0, 8)})
+        self.manager = await start_manager(timer(self.bus), screen, *await find_devices(self.bus, (find_ata,)))
+        self.areas = await AreaService.start_link(self.manager, "ata0.0", {"home": (0, 8)})
 
 
 async def sync(act: Callable[[], Any]) -> Any:

@@ -91,7 +91,13 @@ def test_a_line_has_a_greatest_length() -> None:
     editor = LineEditor()
     assert editor.type("x" * MOST) == "x" * MOST
     assert editor.type("y") == BELL
-    assert editor.text == "x" * MOST
+    assert editor.type("yy") == BELL
+    assert (editor.text, editor.lost) == ("x" * MOST, 3)
+    editor.type(Action.BACKSPACE)
+    assert editor.lost == 0  # whoever takes something out has seen it
+    editor.type("yy")
+    editor.finish()
+    assert editor.lost == 0
 
 
 @pytest.mark.parametrize(

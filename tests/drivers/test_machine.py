@@ -26,7 +26,8 @@ def test_it_is_off_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_what_are_no_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEAMLIKE_REAL_IO", "1")
-    for wrong in ((0x80, 0x80), (-1, 4), (0xFFFF, 0x10001)):
+    nonsense: list[Any] = [(0x80, 0x80), (-1, 4), (0xFFFF, 0x10001), range(0x80, 0x82), (1.0, 2), 0x80, (1, 2, 3)]
+    for wrong in nonsense:
         with pytest.raises(ValueError, match="is no range of ports"):
             MachineSpace.open([wrong])
     with pytest.raises(ValueError, match="no ports were given"):

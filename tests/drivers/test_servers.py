@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +32,7 @@ from drivers import DeviceAbsentError, DeviceError, Interrupt, IoSpace, PortBus,
 from drivers.devices.pit import Mode, Pit
 from drivers.models.custom import CustomModel
 from drivers.narrowed import Narrowed
+from drivers.servers import kinds
 from drivers.servers.device import Device, DeviceBack, DeviceData, DeviceLost, Kind
 from drivers.servers.grants import DeviceBusyError, DeviceLostError, GrantAsked, GrantRevokedError, GrantTaken, Want
 from drivers.servers.kinds import TIMER
@@ -105,7 +108,7 @@ def test_a_device_has_one_owner_and_the_next_one_when_that_has_ended(play: Play)
 
         pid, ref = spawn_monitor(owner, self_pid())
         await receive(str, timeout=5)
-        with pytest.raises(DeviceBusyError, match=r"timer: all of it is not free: .* has all of it"):
+        with pytest.raises(DeviceBusyError, match=r"timer: all of it cannot be had: .* has all of it already"):
             await open_device(manager, "timer")
         (info,) = await list_devices(manager)
         assert info.owners == (pid,)
@@ -133,7 +136,7 @@ def test_a_driver_that_crashes_is_restarted_and_its_owner_is_told(play: Play) ->
         for _ in range(20):
             exit(server, "kill")
             assert await receive(DeviceLost, timeout=5) == DeviceLost("timer", "killed")
-            with pytest.raises(DeviceLostError, match="wait for DeviceBack"):
+            with pytest.raises(DeviceLostError, match=r"the driver of timer is down \(killed\); DeviceBack tells"):
                 await handle.do("read", 0)
             back = await receive(DeviceBack, timeout=5)
             assert back.device == "timer"
@@ -158,7 +161,7 @@ def test_a_driver_that_cannot_come_up_is_held_and_the_others_do_not_notice(play:
         manager = await DeviceManager.start_link([broken, timer(io)], 3)
         watched = monitor(manager)
         await ready(manager, "timer")
-        with pytest.raises(DeviceLostError, match="the driver of broken is not up"):
+        with pytest.raises(DeviceLostError, match=r"the driver of broken is down \(.*DeviceError: it does not answer"):
             await open_device(manager, "broken", timeout=0.1)
         while len(tries) < 4:
             await io.pause(0.001)
@@ -224,7 +227,7 @@ def test_a_grant_is_asked_for_first_and_taken_after_the_deadline(play: Play) -> 
         await handle.do("read", 0)  # it is good until then
         taken = await receive(timeout=5)
         assert taken == GrantTaken("timer", handle.number, "it was not given back in time")
-        with pytest.raises(GrantRevokedError, match="no good any more"):
+        with pytest.raises(GrantRevokedError, match="has ended: it was not given back in time"):
             await handle.do("read", 0)
         handle = await open_device(manager, "timer")
         await revoke_device(manager, "timer", 0.05)
@@ -344,8 +347,15 @@ def on_portbus_only(check: Any) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        *(COMMAND([], "read", (0,)), COMMAND(None, "read", (0,)), COMMAND(1, "read", (0,)), "hello"),
-        *(COMMAND(0, "read", ("x",)), COMMAND(0, ["read"], (0,)), COMMAND(0, "read", (1, 2, 3, 4)), COMMAND(0, "read", 5)),
+        *(
+            COMMAND([], "read", (0,), {}),
+            COMMAND(None, "read", (0,), {}),
+            COMMAND(1, "read", (0,), {}),
+            COMMAND(1, "read", (0,), ()),
+            "hello",
+        ),
+        *(COMMAND(0, "read", ("x",), {}), COMMAND(0, ["read"], (0,), {}), COMMAND(0, "read", (1, 2, 3, 4), {}), COMMAND(0, "read", 5, {})),
+        COMMAND(0, "read", (0,), "x"),
     ],
     ids=lambda each: repr(each)[:40],
 )
@@ -357,7 +367,7 @@ def test_a_command_that_makes_no_sense_does_not_end_the_server(command: Any) -> 
         handle = await open_device(manager, "timer")
         assert handle._server is not None
         if type(command) is Command and command.grant == 0:
-            request: Any = Command(handle.number, command.name, command.args)
+            request: Any = Command(handle.number, command.name, command.args, command.options)
         else:
             request = command
         for _ in range(20):
@@ -441,3 +451,84 @@ def test_finding_accesses_nothing_that_is_excluded() -> None:
         assert {0x43, 0x64, 0x3F6, 0x300, 0xCF8} <= model.seen
 
     run(main)
+
+
+def test_a_kind_whose_interrupts_cannot_be_handled() -> None:
+    wrong: Any = lambda driver: []  # noqa: E731
+    with pytest.raises(ValueError, match=r"Kind 'wrong': interrupted is .*, expected an async function"):
+        Kind("wrong", frozenset(), wrong)
+
+
+def test_a_driver_that_has_not_all_commands_does_not_come_up() -> None:
+    async def check(io: IoSpace) -> None:
+        manager = await DeviceManager.start_link([timer(io, kind=Kind("timer", frozenset({"read", "dance"})))])
+        with pytest.raises(DeviceLostError, match="the driver Pit has no dance, which are commands of the kind 'timer'"):
+            await open_device(manager, "timer", timeout=0.1)
+
+    on_portbus_only(check)
+
+
+def test_an_interrupt_that_is_handled_to_no_list_crashes_the_driver_and_says_why() -> None:
+    async def tick(pit: Pit) -> Any:
+        return "tick"
+
+    async def check(io: IoSpace) -> None:
+        manager = await start(timer(io, kind=Kind("timer", frozenset({"start_periodic"}), tick)))
+        async with await open_device(manager, "timer") as handle:
+            await handle.do("start_periodic", 1000)
+            await io.pause(0.001)
+            assert "returned 'tick', expected a list" in str((await receive(DeviceLost, timeout=5)).reason)
+            await receive(DeviceBack, timeout=5)
+            (info,) = await list_devices(manager)
+            assert (info.state, info.commands) == ("ready", ("start_periodic",))
+            assert "expected a list" in info.why
+
+    on_portbus_only(check)
+
+
+def test_a_device_has_one_manager() -> None:
+    """Another one could use it at the same time, and would not know who owns it."""
+
+    async def check(io: IoSpace) -> None:
+        process_flag("trap_exit", True)
+        devices = await find_devices(io)
+        manager = await DeviceManager.start_link(devices)
+        for again in (devices, await find_devices(io), [timer(io, "mine")]):
+            with pytest.raises(ValueError, match=rf"another device manager, {manager}, has what these take up: (timer|mine)"):
+                await DeviceManager.start_link(again)
+        other = PortBus()
+        other.plug("pit")
+        await start(*await find_devices(other))
+        exit(manager, "kill")
+        await receive(lambda message: getattr(message, "sender", None) == manager, timeout=5)
+        await start(*devices)
+
+    on_portbus_only(check)
+
+
+def test_a_device_whose_machine_has_stopped_says_so(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        manager = await start(timer(io))
+        assert [each.state for each in await list_devices(manager)] == ["ready"]
+        io.outb(0xCF9, 6) if io.name == "portbus" else io.close()  # type: ignore[attr-defined]
+        assert [each.state for each in await list_devices(manager)] == ["stopped"]
+
+    play(check, [*PIT, ("reset",)])
+
+
+def test_commands_with_keywords(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        manager = await start(timer(io))
+        async with await open_device(manager, "timer") as handle:
+            await handle.do("start", counter=0, mode=Mode.RATE, count=100, bcd=True)
+            assert (await handle.do("status", counter=0)).is_bcd
+            with pytest.raises(TypeError, match="colour"):
+                await handle.do("read", 0, colour=1)
+
+    play(check, PIT)
+
+
+def test_the_table_of_kinds_is_true() -> None:
+    rows = (Path(__file__).parents[2] / "drivers" / "README.md").read_text().split("| kind | of |")[1].split("\n\n")[0].splitlines()[2:]
+    table = {cells[1].strip(): set(re.findall(r"`(\w+)`", cells[3])) for cells in (row.split("|") for row in rows)}
+    assert table == {each.name: each.commands for each in vars(kinds).values() if isinstance(each, Kind)}

@@ -66,7 +66,7 @@ def sockets(folder: Path, ours: str, theirs: str) -> str:
 async def ask(boss: Pid, manager: Pid, mac: bytes, address: str, peer: tuple[str, int], count: int) -> None:
     """A client: datagrams of all sizes go to the peer, and must come back as they are. The boss is told how many."""
     async with await open_device(manager, "eth0", address=mac, udp_port=3000) as card:
-        endpoint = await udp_echo.open_udp(card, mac, address, 3000)
+        endpoint = await udp_echo.Udp.open(card, mac, address, 3000)
         for number, size in enumerate(sizes(count)):
             data = bytes((number + i) % 251 for i in range(size))
             await endpoint.send(data, peer)
