@@ -12,11 +12,12 @@ a DeviceError.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
-from typing import Final, NamedTuple, TypeVar
+from enum import IntFlag
+from typing import Final, NamedTuple
 
+from drivers.devices.acpi_madt import Madt, parse_madt
+from drivers.devices.acpi_table import HEADER, LARGEST, Address, Space, Table, address_of, checked, integer, parse_table, text_of
 from drivers.errors import DeviceAbsentError, DeviceError
 from drivers.space import IoSpace
 
@@ -24,33 +25,7 @@ EBDA_POINTER: Final = 0x40E
 EBDA: Final = range(0x80000, 0xA0000)
 BIOS: Final = range(0xE0000, 0x100000)
 ROOT, ROOT_SIZE, ROOT_SIZE_2 = b"RSD PTR ", 20, 36
-HEADER: Final = 36
-LARGEST: Final = 1 << 20  # bytes of a table: those of the largest servers are smaller
 MOST_TABLES: Final = 256
-
-T = TypeVar("T")
-
-
-class Header(NamedTuple):
-    """What each table begins with."""
-
-    signature: str
-    length: int
-    revision: int
-    oem_id: str
-    oem_table_id: str
-    oem_revision: int
-    creator_id: str
-    creator_revision: int
-
-
-class Table(NamedTuple):
-    """A table whose length and checksum are right."""
-
-    header: Header
-    address: int
-    data: bytes
-    """All of it, with the header."""
 
 
 class Root(NamedTuple):
@@ -63,145 +38,6 @@ class Root(NamedTuple):
     rsdt: int
     xsdt: int
     """0: there is none."""
-
-
-class Space(IntEnum):
-    """Where a register is; there are other numbers, too."""
-
-    MEMORY = 0
-    PORTS = 1
-    PCI = 2
-
-
-class Address(NamedTuple):
-    """Of a register (the specification's generic address structure)."""
-
-    space: int
-    """A `Space`, or another number."""
-    bits: int
-    offset: int
-    """In bits."""
-    access: int
-    """1 to 4: by 8 to 64 bits; 0: not said."""
-    at: int
-
-
-# --- the interrupt controllers ---
-
-
-class LocalApic(NamedTuple):
-    """Type 0: a processor."""
-
-    processor: int
-    apic_id: int
-    is_enabled: bool
-    can_come_online: bool
-
-
-class IoApic(NamedTuple):
-    """Type 1."""
-
-    id: int
-    address: int
-    first_interrupt: int
-
-
-class Polarity(IntEnum):
-    """Of an interrupt's line."""
-
-    AS_OF_BUS = 0
-    HIGH = 1
-    RESERVED = 2
-    LOW = 3
-
-
-class Trigger(IntEnum):
-    """Of an interrupt."""
-
-    AS_OF_BUS = 0
-    EDGE = 1
-    RESERVED = 2
-    LEVEL = 3
-
-
-class SourceOverride(NamedTuple):
-    """Type 2: an ISA interrupt that is another one of the I/O APICs."""
-
-    bus: int
-    source: int
-    interrupt: int
-    polarity: Polarity
-    trigger: Trigger
-
-
-class NmiSource(NamedTuple):
-    """Type 3: an interrupt of the I/O APICs that cannot be masked."""
-
-    interrupt: int
-    polarity: Polarity
-    trigger: Trigger
-
-
-class LocalApicNmi(NamedTuple):
-    """Type 4: the input of a processor's local APIC for NMIs."""
-
-    processor: int
-    """255: of all."""
-    polarity: Polarity
-    trigger: Trigger
-    input: int
-
-
-class LocalApicAddress(NamedTuple):
-    """Type 5: a 64-bit address instead of the table's."""
-
-    address: int
-
-
-class LocalX2Apic(NamedTuple):
-    """Type 9: a processor whose number has 32 bits."""
-
-    processor: int
-    apic_id: int
-    is_enabled: bool
-    can_come_online: bool
-
-
-class LocalX2ApicNmi(NamedTuple):
-    """Type 10."""
-
-    processor: int
-    """0xffffffff: of all."""
-    polarity: Polarity
-    trigger: Trigger
-    input: int
-
-
-class OtherEntry(NamedTuple):
-    """Any other type, as it is: I/O SAPICs, GICs, and so on."""
-
-    type: int
-    data: bytes
-    """Without type and length."""
-
-
-Entry = LocalApic | IoApic | SourceOverride | NmiSource | LocalApicNmi | LocalApicAddress | LocalX2Apic | LocalX2ApicNmi | OtherEntry
-
-
-class Madt(NamedTuple):
-    """Multiple APIC description table: "APIC"."""
-
-    local_apic: int
-    """The address of the local APICs, of the entry of type 5 if there is one."""
-    has_8259s: bool
-    entries: tuple[Entry, ...]
-
-    def of(self, kind: type[T]) -> list[T]:
-        """The entries of one kind, in their order."""
-        return [each for each in self.entries if isinstance(each, kind)]
-
-
-# --- the others ---
 
 
 class FadtFlags(IntFlag):
@@ -349,11 +185,11 @@ def parse_root(data: bytes, address: int = 0) -> Root | None:
         return None
     revision, xsdt = data[15], 0
     if revision >= 2:
-        length = _int(data, 20, 4)
+        length = integer(data, 20, 4)
         if not ROOT_SIZE_2 <= length <= len(data) or sum(data[:length]) & 0xFF:
             return None
-        xsdt = _int(data, 24, 8)
-    return Root(address, revision, _text(data[9:15]), _int(data, 16, 4), xsdt)
+        xsdt = integer(data, 24, 8)
+    return Root(address, revision, text_of(data[9:15]), integer(data, 16, 4), xsdt)
 
 
 def _addresses(io: IoSpace, root: Root, warnings: list[str]) -> list[int]:
@@ -368,7 +204,7 @@ def _addresses(io: IoSpace, root: Root, warnings: list[str]) -> list[int]:
         except DeviceError as error:
             warnings.append(str(error))
             continue
-        found = [_int(table.data, each, width) for each in range(HEADER, len(table.data) - width + 1, width)]
+        found = [integer(table.data, each, width) for each in range(HEADER, len(table.data) - width + 1, width)]
         addresses = list(dict.fromkeys(each for each in found if each))
         if len(addresses) > MOST_TABLES:
             warnings.append(f"ACPI: the {signature} has {len(addresses)} tables: only the first {MOST_TABLES} were looked at")
@@ -387,107 +223,31 @@ def load_table(io: IoSpace, address: int) -> Table:
     """The table that is there. Raises: DeviceError as `parse_table`, or it would be beyond the end of all addresses."""
     if address >= (1 << 64) - LARGEST:
         raise DeviceError(f"ACPI: no table can be at {address:#x}")
-    length = _int(io.load(address, HEADER), 4, 4)
+    length = integer(io.load(address, HEADER), 4, 4)
     return parse_table(io.load(address, length if HEADER <= length <= LARGEST else HEADER), address)
-
-
-def parse_table(data: bytes, address: int = 0) -> Table:
-    """Raises: DeviceError: its length is not the header's, or out of all bounds, or the checksum is wrong."""
-    if len(data) < HEADER:
-        raise DeviceError(f"ACPI: a table of {len(data)} bytes: expected {HEADER} or more")
-    length = _int(data, 4, 4)
-    if length != len(data) or length > LARGEST:
-        raise DeviceError(f"ACPI: {data[:4]!r} at {address:#x} has the length {length}: expected {HEADER} to {LARGEST}, as it has")
-    if total := sum(data) & 0xFF:
-        raise DeviceError(f"ACPI: the bytes of {data[:4]!r} at {address:#x} add up to {total:#x}: expected 0")
-    header = Header(
-        _text(data[:4]),
-        length,
-        data[8],
-        _text(data[10:16]),
-        _text(data[16:24]),
-        _int(data, 24, 4),
-        _text(data[28:32]),
-        _int(data, 32, 4),
-    )
-    return Table(header, address, data)
 
 
 # --- parsing; each one gets a whole table ---
 
 
-def parse_madt(data: bytes) -> Madt:
-    """Raises: DeviceError: it is none, or an entry is shorter than its type demands, or goes beyond the end."""
-    data = _checked(data, "APIC", 44)
-    entries = tuple(_entry(*each) for each in _entries(data))
-    address = next((each.address for each in entries if isinstance(each, LocalApicAddress)), _int(data, 36, 4))
-    return Madt(address, bool(data[40] & 1), entries)
-
-
-def _entries(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 44
-    while at < len(data):
-        length = data[at + 1] if at + 1 < len(data) else 0
-        if length < 2 or at + length > len(data):
-            raise DeviceError(f"ACPI: the MADT's entry at {at:#x} has the length {length}: expected 2 to {len(data) - at}")
-        yield data[at], data[at + 2 : at + length]
-        at += length
-
-
-LENGTHS: Final = {0: 6, 1: 10, 2: 8, 3: 6, 4: 4, 5: 10, 9: 14, 10: 10}
-"""Of the MADT's entries, without type and length."""
-
-
-def _entry(kind: int, data: bytes) -> Entry:
-    if len(data) < LENGTHS.get(kind, 0):
-        raise DeviceError(f"ACPI: an entry of the MADT of type {kind} has {len(data) + 2} bytes: expected {LENGTHS[kind] + 2}")
-    match kind:
-        case 0:
-            return LocalApic(data[0], data[1], *_state(_int(data, 2, 4)))
-        case 1:
-            return IoApic(data[0], _int(data, 2, 4), _int(data, 6, 4))
-        case 2:
-            return SourceOverride(data[0], data[1], _int(data, 2, 4), *_line(_int(data, 6, 2)))
-        case 3:
-            return NmiSource(_int(data, 2, 4), *_line(_int(data, 0, 2)))
-        case 4:
-            return LocalApicNmi(data[0], *_line(_int(data, 1, 2)), data[3])
-        case 5:
-            return LocalApicAddress(_int(data, 2, 8))
-        case 9:
-            return LocalX2Apic(_int(data, 10, 4), _int(data, 2, 4), *_state(_int(data, 6, 4)))
-        case 10:
-            return LocalX2ApicNmi(_int(data, 2, 4), *_line(_int(data, 0, 2)), data[6])
-        case _:
-            return OtherEntry(kind, data)
-
-
-def _state(flags: int) -> tuple[bool, bool]:
-    return bool(flags & 1), bool(flags & 2)
-
-
-def _line(flags: int) -> tuple[Polarity, Trigger]:
-    return Polarity(flags & 3), Trigger(flags >> 2 & 3)
-
-
 def parse_fadt(data: bytes) -> Fadt:
     """Raises: DeviceError: it is none, or shorter than that of ACPI 1.0."""
-    data = _checked(data, "FACP", 116).ljust(276, b"\0")  # what an older one does not have is 0
+    data = checked(data, "FACP", 116).ljust(276, b"\0")  # what an older one does not have is 0
 
     def block(at: int, length: int, wide: int) -> Address | None:
         """A port and its length in bytes, or the generic address of later versions."""
-        found = _address(data, wide)
+        found = address_of(data, wide)
         if found.at:
             return found
-        port = _int(data, at, 4)
+        port = integer(data, at, 4)
         return Address(Space.PORTS, 8 * data[length], 0, 0, port) if port else None
 
-    flags = FadtFlags(_int(data, 112, 4))
+    flags = FadtFlags(integer(data, 112, 4))
     return Fadt(
-        facs=_int(data, 132, 8) or _int(data, 36, 4),
-        dsdt=_int(data, 140, 8) or _int(data, 40, 4),
-        sci=_int(data, 46, 2),
-        smi_command=_int(data, 48, 4),
+        facs=integer(data, 132, 8) or integer(data, 36, 4),
+        dsdt=integer(data, 140, 8) or integer(data, 40, 4),
+        sci=integer(data, 46, 2),
+        smi_command=integer(data, 48, 4),
         acpi_enable=data[52],
         acpi_disable=data[53],
         pm1a_event=block(56, 88, 148),
@@ -500,19 +260,19 @@ def parse_fadt(data: bytes) -> Fadt:
         gpe1=block(84, 93, 232),
         gpe1_base=data[94],
         century=data[108],
-        boot_flags=_int(data, 109, 2),
+        boot_flags=integer(data, 109, 2),
         flags=flags,
-        reset=_address(data, 116) if flags & FadtFlags.CAN_RESET else None,
+        reset=address_of(data, 116) if flags & FadtFlags.CAN_RESET else None,
         reset_value=data[128],
     )
 
 
 def parse_mcfg(data: bytes) -> list[Ecam]:
     """Raises: DeviceError: it is none, or an entry is not whole, or its buses are in the wrong order."""
-    data = _checked(data, "MCFG", 44)
+    data = checked(data, "MCFG", 44)
     if (len(data) - 44) % 16:
         raise DeviceError(f"ACPI: an MCFG of {len(data)} bytes: expected 44 and a multiple of 16")
-    found = [Ecam(_int(data, at, 8), _int(data, at + 8, 2), data[at + 10], data[at + 11]) for at in range(44, len(data), 16)]
+    found = [Ecam(integer(data, at, 8), integer(data, at + 8, 2), data[at + 10], data[at + 11]) for at in range(44, len(data), 16)]
     for each in found:
         if each.first_bus > each.last_bus:
             raise DeviceError(f"ACPI: the MCFG has the buses {each.first_bus} to {each.last_bus}")
@@ -521,24 +281,5 @@ def parse_mcfg(data: bytes) -> list[Ecam]:
 
 def parse_hpet(data: bytes) -> HpetTable:
     """Raises: DeviceError: it is none."""
-    data = _checked(data, "HPET", 56)
-    return HpetTable(_address(data, 40), data[52], _int(data, 36, 4), _int(data, 53, 2))
-
-
-def _checked(data: bytes, signature: str, least: int) -> bytes:
-    table = parse_table(data)
-    if table.header.signature != signature or len(data) < least:
-        raise DeviceError(f"ACPI: {table.header.signature!r} of {len(data)} bytes: expected {signature!r} of {least} or more")
-    return data
-
-
-def _address(data: bytes, at: int) -> Address:
-    return Address(data[at], data[at + 1], data[at + 2], data[at + 3], _int(data, at + 4, 8))
-
-
-def _int(data: bytes, at: int, size: int) -> int:
-    return int.from_bytes(data[at : at + size], "little")
-
-
-def _text(data: bytes) -> str:
-    return data.decode("latin-1").rstrip(" \0")
+    data = checked(data, "HPET", 56)
+    return HpetTable(address_of(data, 40), data[52], integer(data, 36, 4), integer(data, 53, 2))

@@ -15,14 +15,19 @@ from tables import DSDT, HIGH, HPET, MADT, MCFG, Q35, fadt, numbers, register, t
 
 from drivers import DeviceAbsentError, DeviceError, IoSpace, PortBus
 from drivers.devices.acpi import (
-    HEADER,
-    LARGEST,
     MOST_TABLES,
     Acpi,
-    Address,
     Ecam,
     FadtFlags,
     HpetTable,
+    Root,
+    find,
+    parse_fadt,
+    parse_hpet,
+    parse_mcfg,
+    parse_root,
+)
+from drivers.devices.acpi_madt import (
     IoApic,
     LocalApic,
     LocalApicAddress,
@@ -32,18 +37,11 @@ from drivers.devices.acpi import (
     NmiSource,
     OtherEntry,
     Polarity,
-    Root,
     SourceOverride,
-    Space,
     Trigger,
-    find,
-    parse_fadt,
-    parse_hpet,
     parse_madt,
-    parse_mcfg,
-    parse_root,
-    parse_table,
 )
+from drivers.devices.acpi_table import HEADER, LARGEST, Address, Space, parse_table
 from drivers.models.fw_cfg import FwCfgModel
 
 LOW = 0xF0000
