@@ -13,7 +13,7 @@ from itertools import takewhile
 from typing import Final, Self
 
 from drivers.services.blocks import Source
-from drivers.services.filesystem import Entry, FileSystem, Pieces, fields, is_name
+from drivers.services.filesystem import Entry, FileSystem, Pieces, fields, in_capitals, is_name
 
 BOOT, SIGNATURE = 512, b"\x55\xaa"
 ENTRY: Final = 32
@@ -128,7 +128,7 @@ class Fat(FileSystem):
     # --- directories ---
 
     def _folded(self, name: str) -> str:
-        return name.upper()
+        return in_capitals(name)
 
     async def _entries(self, directory: Entry) -> list[Entry]:
         entries = []

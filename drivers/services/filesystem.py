@@ -126,7 +126,7 @@ class FileSystem(ABC):
                 continue
             if not entry.is_directory:
                 _fail(NotADirectoryError, errno.ENOTDIR, path)
-            entry = await self._look_up(entry, self._folded(part)) or _fail(FileNotFoundError, errno.ENOENT, path)
+            entry = await self._look_up(entry, part) or _fail(FileNotFoundError, errno.ENOENT, path)
             if entry.is_directory:
                 if entry.start in above:
                     raise self._wrong(f"{path}: {part} is a directory that it is in")
@@ -134,15 +134,16 @@ class FileSystem(ABC):
         return entry
 
     async def _look_up(self, directory: Entry, name: str) -> Entry | None:
-        """By its name, or else by its alias; the first one if there are several."""
+        """By its name as it is, or else by one that means the same, or else by its alias; the first one if there are several."""
         found = self._listed.pop(directory.start, None)
         if found is None:
             entries = (await self._entries(directory))[::-1]
             found = {self._folded(each.alias): each for each in entries} | {self._folded(each.name): each for each in entries}
+            found |= {each.name: each for each in entries}
         self._listed[directory.start] = found
         if len(self._listed) > LISTED:
             del self._listed[next(iter(self._listed))]
-        return found.get(name)
+        return found.get(name) or found.get(self._folded(name))
 
     async def _directory(self, path: str) -> Entry:
         entry = await self._find(path)
@@ -152,6 +153,11 @@ class FileSystem(ABC):
 def is_name(name: str) -> bool:
     """Can a path have it?"""
     return name not in ("", ".", "..") and "/" not in name and "\0" not in name
+
+
+def in_capitals(name: str) -> str:
+    """As file systems do it, a character for a character: a sharp s, which is two in capitals, stays."""
+    return "".join(each.upper() if len(each.upper()) == 1 else each for each in name)
 
 
 def fields(layout: str, data: bytes, at: int = 0) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Final, NamedTuple, Self
 
 from drivers.services.blocks import Source
-from drivers.services.filesystem import Entry, FileSystem, Pieces, fields, is_name
+from drivers.services.filesystem import Entry, FileSystem, Pieces, fields, in_capitals, is_name
 
 SECTOR, FIRST = 2048, 16  # of volume descriptors
 IDENTIFIER, PRIMARY, SUPPLEMENTARY, TERMINATOR = b"CD001", 1, 2, 255
@@ -98,7 +98,7 @@ class Iso9660(FileSystem):
     # --- directories ---
 
     def _folded(self, name: str) -> str:
-        return name if self.names == "Rock Ridge" else name.casefold()
+        return name if self.names == "Rock Ridge" else in_capitals(name)
 
     async def _pieces(self, entry: Entry) -> Pieces:
         pieces: Pieces = entry.start

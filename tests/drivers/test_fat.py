@@ -131,6 +131,20 @@ def test_names_are_found_in_capitals_or_not_and_by_their_short_form(full: bytes)
     assert finish(fs.read("SUB/Deeper/DEEPEST/leaf.BIN")) == TREE["sub/deeper/deepest/leaf.bin"]
 
 
+def test_a_sharp_s_is_not_two_of_them(tmp_path: Path) -> None:
+    files = {"Strasse": b"ss", "Straße": "ß".encode()}
+    for order in (sorted(files), sorted(files, reverse=True)):
+        path = tmp_path / f"{order[0]}.img"
+        path.write_bytes(bytes(1440 << 10))
+        tool("mkfs.fat", path)
+        for name in order:
+            (tmp_path / name).write_bytes(files[name])
+            tool("mcopy", "-i", path, tmp_path / name, "::")
+        fs = mounted(path.read_bytes())
+        assert finish(everything(fs)) == files
+        assert [finish(fs.read(name)) for name in ("STRASSE", "STRAßE")] == [b"ss", "ß".encode()]
+
+
 def test_paths_of_nothing_and_of_the_wrong_kind(full: bytes) -> None:
     fs = mounted(full)
     for path in ("none", "/sub/none", "none/HELLO.TXT", "..", "sub/../HELLO.TXT", "HELLO", "hole000"):

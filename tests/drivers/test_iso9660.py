@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -98,6 +99,15 @@ def test_capitals_count_only_in_rock_ridge_names(images: Images, kind: str) -> N
                 finish(fs.stat(path))
         else:
             assert not finish(fs.stat(path)).is_directory
+
+
+def test_names_that_differ_in_capitals_only_are_those_of_two_files(tmp_path: Path) -> None:
+    files = {"README": b"1", "readme": b"22", "Straße": b"333", "Strasse": b"4444"}
+    fs = mounted(iso_image(tmp_path / "image.iso", files, "-J").read_bytes())
+    assert fs.names == "Joliet"
+    assert finish(everything(fs)) == files
+    assert finish(fs.read("ReadMe")) in (b"1", b"22")
+    assert finish(fs.read("STRAßE")) == b"333"
 
 
 def test_what_is_known_of_files_and_directories(images: Images) -> None:
