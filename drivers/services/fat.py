@@ -81,7 +81,7 @@ class Fat(FileSystem):
     async def _label(self) -> str:
         """The one in the root directory, or nothing."""
         for record in await self._records(self.root):
-            if record[11] & ATTRIBUTES != LONG and record[11] & VOLUME:
+            if record[0] != DELETED and record[11] & ATTRIBUTES != LONG and record[11] & VOLUME:
                 return record[:11].decode("cp437").rstrip()
         return ""
 

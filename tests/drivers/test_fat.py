@@ -315,6 +315,13 @@ def test_names_that_no_path_can_have_are_left_out(few: bytearray) -> None:
         assert sorted(each for each in names if each != "first") == ["A longer name.text", "big.bin", "sub"]
 
 
+def test_a_label_that_was_deleted_is_none(few: bytearray) -> None:
+    at = mounted(few)._root[0] if mounted(few)._root[1] else mounted(few)._data
+    assert few[at : at + 12] == b"BEAMLIKE   \x08"
+    few[at] = 0xE5
+    assert mounted(few).label == ""
+
+
 def test_the_fat_that_is_active(images: Images) -> None:
     data = bytearray(images["32"][0])
     fs = mounted(data)
