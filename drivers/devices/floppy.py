@@ -142,16 +142,18 @@ class Floppy:
 
         Raises:
             ValueError: they are not all on a disk.
-            DeviceError: there is no disk, or the controller reports an error; the message says which, and where.
+            DeviceError: there is no disk, or another one than when this began, or the controller reports an error; the message says which,
+                and where.
             DeviceTimeoutError: it does not become ready.
             RuntimeError: the drive is in use.
         """
         self._check(lba, count)
         pieces = []
+        disk = 0
         with self._exclusive.use():
             while count:
                 some = min(count, CYLINDER - lba % CYLINDER)
-                await self._transfer(READ, lba, some * SECTOR)
+                disk = await self._transfer(READ, lba, some * SECTOR, disk)
                 pieces.append(self.io.load(self._buffer, some * SECTOR))
                 lba += some
                 count -= some
@@ -163,11 +165,11 @@ class Floppy:
             raise ValueError(f"{self}: {len(data)} bytes are no whole sectors of {SECTOR}")
         self._check(lba, len(data) // SECTOR)
         with self._exclusive.use():
-            at = 0
+            at = disk = 0
             while at < len(data):
                 piece = data[at : at + (CYLINDER - lba % CYLINDER) * SECTOR]
                 self.io.store(self._buffer, piece)
-                await self._transfer(WRITE, lba, len(piece))
+                disk = await self._transfer(WRITE, lba, len(piece), disk)
                 at += len(piece)
                 lba += len(piece) // SECTOR
 
@@ -204,11 +206,13 @@ class Floppy:
         if lba < 0 or count < 0 or lba + count > CAPACITY:
             raise ValueError(f"{self}: {count} sectors from {lba} on: it has {CAPACITY}")
 
-    async def _transfer(self, command: int, lba: int, size: int) -> None:
-        """All on one cylinder. The count of the DMA channel ends it."""
+    async def _transfer(self, command: int, lba: int, size: int, disk: int) -> int:
+        """All on one cylinder. The count of the DMA channel ends it. Which disk it was, as `changes` counts: `disk`, unless that is 0."""
         cylinder, rest = divmod(lba, CYLINDER)
         head, sector = divmod(rest, SECTORS)
         await self._ready()
+        if disk not in (0, self.changes):
+            raise DeviceError(f"{self}: {NAMES[command]} at sector {lba}: the disk was taken out in the midst of it")
         if self._cylinder != cylinder:
             await self._seek(cylinder)
         self._dma.program(CHANNEL, self._buffer, size, Direction.TO_MEMORY if command == READ else Direction.FROM_MEMORY)
@@ -221,6 +225,7 @@ class Floppy:
         if left := self._dma.left(CHANNEL):
             self._is_settled = False
             raise DeviceError(f"{self}: {NAMES[command]} of {size} bytes at sector {lba}: it has moved {size - left} of them")
+        return self.changes
 
     async def _ready(self) -> None:
         """The controller is settled, the motor turns, and there is a disk."""

@@ -346,6 +346,29 @@ def test_a_disk_that_is_taken_out_in_a_transfer_is_a_timeout(medium: Path) -> No
     on_model(medium, check)
 
 
+@pytest.mark.parametrize("is_write", [False, True])
+def test_one_transfer_is_of_one_disk(medium: Path, tmp_path: Path, is_write: bool) -> None:
+    async def check(io: PortBus, floppy: Floppy) -> None:
+        other = tmp_path / "other"
+        other.write_bytes(b"o" * (CAPACITY * 512))
+        real, moved = (io.store, io.load), 0
+
+        def swapped(*args: Any) -> Any:
+            nonlocal moved
+            moved += 1
+            if moved == 2:
+                io.models[FloppyModel].insert(other)
+            return real[not is_write](*args)
+
+        setattr(io, "store" if is_write else "load", swapped)
+        with pytest.raises(DeviceError, match=r"at sector (36|72): the disk was taken out"):
+            await (floppy.write(0, b"n" * (108 * 512)) if is_write else floppy.read(0, 108))
+        assert content(other) == b"o" * (CAPACITY * 512)
+        assert await floppy.read(0, 108) == b"o" * (108 * 512)
+
+    on_model(medium, check)
+
+
 def test_dma_that_is_given_up_is_an_overrun(medium: Path) -> None:
     async def check(io: PortBus, floppy: Floppy) -> None:
         await floppy.read(0, 1)
