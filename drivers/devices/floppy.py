@@ -30,7 +30,7 @@ RATE_500: Final = 0  # kbit/s
 READ, WRITE, READ_ID = 0xC6, 0xC5, 0x4A  # both heads, MFM
 SPECIFY, SENSE_DRIVE, RECALIBRATE, SENSE_INTERRUPT, SEEK, VERSION, CONFIGURE = 0x03, 0x04, 0x07, 0x08, 0x0F, 0x10, 0x13
 NAMES: Final = {READ: "READ DATA", WRITE: "WRITE DATA", READ_ID: "READ ID", RECALIBRATE: "RECALIBRATE", SEEK: "SEEK"}
-TIMES: Final = (0xDF, 0x02)  # steps of 3 ms, the head is unloaded after 240 ms and settles within 2 ms; with DMA
+TIMES: Final = (0xDF, 0x02)  # steps of 3 ms, the head is unloaded after 240 ms and loaded within 2 ms; with DMA
 SETTINGS: Final = (0x00, 0x18, 0x00)  # FIFO of 8 bytes, no polling of drives, no implied seek
 ENHANCED: Final = 0x90  # an answer to VERSION
 INVALID: Final = 0x80
@@ -57,6 +57,7 @@ BYTE_TIMEOUT, SEEK_TIMEOUT, TRANSFER_TIMEOUT = (
     3.0,
 )  # seconds; a cylinder takes two turns of 0.2 s, and one that is not found two more
 SPIN_UP: Final = 0.5
+SETTLE: Final = 0.015  # seconds until the head is quiet after its steps, as the AT's BIOS has it
 
 
 class Id(NamedTuple):
@@ -297,6 +298,7 @@ class Floppy:
         while True:
             found = await self._command(SENSE_INTERRUPT, answers=2)
             if found[0] & (SEEK_DONE | 3) == SEEK_DONE | self.unit:
+                await self.io.pause(SETTLE)
                 return found
             if self.io.now() >= deadline:
                 self._is_settled = False

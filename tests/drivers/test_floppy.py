@@ -310,6 +310,16 @@ def test_a_cylinder_takes_two_turns(medium: Path) -> None:
     on_model(medium, check)
 
 
+def test_the_head_is_quiet_before_anything_is_read_or_written(medium: Path) -> None:
+    async def check(io: PortBus, floppy: Floppy) -> None:
+        await floppy.read(0, 1)
+        before = io.now()
+        await floppy.seek(10)
+        assert io.now() - before == pytest.approx(10 * 0.003 + 0.015, abs=0.003)
+
+    on_model(medium, check)
+
+
 def test_a_disk_that_shrinks_has_sectors_that_cannot_be_read(medium: Path) -> None:
     async def check(io: PortBus, floppy: Floppy) -> None:
         await floppy.read(0, 1)
