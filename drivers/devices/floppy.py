@@ -56,6 +56,7 @@ BYTE_TIMEOUT, SEEK_TIMEOUT, TRANSFER_TIMEOUT = (
     3.0,
     3.0,
 )  # seconds; a cylinder takes two turns of 0.2 s, and one that is not found two more
+POLL_TIMEOUT: Final = 0.1
 SPIN_UP: Final = 0.5
 SETTLE: Final = 0.015  # seconds until the head is quiet after its steps, as the AT's BIOS has it
 
@@ -262,8 +263,10 @@ class Floppy:
         await self.io.pause(20e-6)
         self.io.outb(self.base + OUTPUT, self._output())
         self.io.outb(self.base + RATE, RATE_500)
-        for unit in range(4):  # each drive has a status then
-            found = await self._command(SENSE_INTERRUPT, answers=2)
+        deadline = self.io.now() + POLL_TIMEOUT
+        for unit in range(4):  # each drive has a status when it was polled, and until then there is none to ask for
+            while (found := await self._command(SENSE_INTERRUPT, answers=2))[0] == INVALID and self.io.now() < deadline:
+                await self.io.pause(1e-3)
             if found[0] != 0xC0 | unit:
                 raise DeviceError(f"{self}: status {found[0]:#04x} after a reset: expected {0xC0 | unit:#04x}")
         version = (await self._command(VERSION, answers=1))[0]

@@ -408,6 +408,30 @@ def test_a_controller_that_is_never_ready(medium: Path) -> None:
     on_model(medium, check)
 
 
+@pytest.mark.parametrize("times", [3, 1000])
+def test_a_controller_that_polls_its_drives_some_time_after_a_reset(medium: Path, times: int) -> None:
+    async def check(io: Any, floppy: Floppy) -> None:
+        outb, left = io.outb, times
+
+        def early(port: int, value: int) -> None:
+            """The first times there is no status, as for a command that there is not."""
+            nonlocal left
+            is_early = port == FIFO and value == 0x08 and left > 0
+            left -= is_early
+            outb(port, 0x00 if is_early else value)
+
+        io.outb = early
+        again = Floppy(io)
+        if times == 3:
+            await again.start()
+            assert await again.read(7, 30) == sectors(7, 30)
+        else:
+            with pytest.raises(DeviceError, match="status 0x80 after a reset: expected 0xc0"):
+                await again.start()
+
+    on_model(medium, check)
+
+
 @pytest.mark.parametrize("answer", [0x80, 0x00])
 def test_another_controller(medium: Path, answer: int) -> None:
     async def check(io: PortBus, floppy: Floppy) -> None:
