@@ -305,13 +305,12 @@ async def _opened(manager: Any, name: str) -> Handle:
     return handle
 
 
-async def _back(name: str, why: str) -> DeviceBack:
-    """Wait for a driver. Raises: DeviceLostError: it does not come back."""
+async def _back(name: str, why: str) -> Any:
+    """Wait until a driver is back, or taken: the message that says so. Raises: DeviceLostError: neither."""
     try:
-        back: DeviceBack = await receive(lambda each: type(each) is DeviceBack and each.device == name, timeout=BACK_TIMEOUT)
+        return await receive(lambda each: type(each) in (DeviceBack, GrantTaken) and each.device == name, timeout=BACK_TIMEOUT)
     except TimeoutError:
         raise _held(name, why) from None
-    return back
 
 
 def _held(name: str, why: str) -> DeviceLostError:

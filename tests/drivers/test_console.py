@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Literal
 
 import pytest
@@ -11,7 +12,7 @@ from hands import Hands
 from machines import Play, on
 from test_servers import quiet
 
-from beamlike import Down, Pid, exit, receive, spawn_monitor
+from beamlike import Down, Pid, exit, receive, sleep, spawn_monitor
 from boot.talking import talk
 from drivers import DeviceBusyError, DeviceError, SerialConsole, VgaConsole
 from drivers.devices.layouts import LAYOUTS
@@ -268,6 +269,25 @@ def test_a_device_that_is_taken_ends_the_console_which_says_why(play: Play, kind
         await revoke_device(seat.manager, name, 0.01)
         down = await seat.end()
         assert f"the console has lost {name}: it was not given back in time" in str(down.reason)
+
+    play_seat(play, kind, check)
+
+
+@both
+def test_a_device_that_is_taken_while_it_is_down_ends_the_console_too(play: Play, kind: Kind) -> None:
+    async def check(seat: Seat) -> None:
+        name = "com1" if kind == "serial" else "vga"
+        await seat.type("while True: print(1)\r\r")
+        await seat.io.until(lambda: "\n1\n1\n" in seat.shown(), PATIENCE, "lines")
+        device = seat.devices[name]
+        before = device.server
+        assert before is not None
+        device.make = partial(sleep, 1000)
+        exit(before, "kill")
+        await seat.io.until(lambda: device.server not in (before, None), PATIENCE, "the next driver")
+        await seat.io.pause(0.05)  # the console wants to show something
+        await revoke_device(seat.manager, name, 0.01)
+        assert f"the console has lost {name}" in str((await seat.end()).reason)
 
     play_seat(play, kind, check)
 
