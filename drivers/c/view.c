@@ -7,7 +7,7 @@ void bl_refuse_ports(bl_view *view, uint32_t first, uint32_t last) {
 }
 
 int bl_may_port(const bl_view *view, int64_t port, unsigned width) {
-    if (port < 0 || (width != 1 && width != 2 && width != 4) || port + width > BL_PORTS) return -ERANGE;
+    if ((width != 1 && width != 2 && width != 4) || port < 0 || port > BL_PORTS - (int64_t)width) return -ERANGE;
     for (int64_t each = port; each < port + width; each++)
         if (view->refused[each >> 3] >> (each & 7) & 1) return -EACCES;
     return 0;

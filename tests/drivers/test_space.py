@@ -499,6 +499,9 @@ def test_numbers_that_c_does_not_have() -> None:
     for attempt in (
         lambda: bus.inb(1 << 63),
         lambda: bus.outb(1 << 63, 1),
+        lambda: bus.inb((1 << 63) - 1),
+        lambda: bus.outl((1 << 63) - 4, 1),
+        lambda: bus.may_port((1 << 63) - 1, 1),
         lambda: bus.inw(1 << 70),
         lambda: bus.port_in(0x40, -1),
         lambda: bus.may_port(1 << 70, 1),
