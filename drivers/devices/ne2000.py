@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntFlag
+from itertools import islice
 from typing import Final
 
 from drivers.errors import DeviceAbsentError, DeviceError
@@ -296,7 +297,8 @@ class Ne2000:
         self._out(IMR, 0)  # the line goes down, so that what comes from here on makes it go up, then or at the end
         try:
             rescued = await self.recover() if Happened.OVERFLOW in self.interrupt() else None
-            return ([] if rescued is None else [rescued]) + list(iter(self.try_receive, None))
+            # as many as there can be now; of what comes meanwhile another interrupt tells
+            return ([] if rescued is None else [rescued]) + list(islice(iter(self.try_receive, None), RING))
         finally:
             self._out(IMR, ALL)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, replace
 from enum import IntFlag
+from itertools import islice
 from typing import Final
 
 from drivers.devices.virtio import Buffer, Queue, Virtio
@@ -151,7 +152,7 @@ class VirtioNet:
     async def frames(self) -> list[bytes]:
         """After an interrupt: all frames that have come; its line is down then. Raises: DeviceError as `try_receive`."""
         self.virtio.take_interrupts()  # first: what comes from here on interrupts again
-        return list(iter(self.try_receive, None))
+        return list(islice(iter(self.try_receive, None), self.buffers))  # as many as there can be now, whatever comes meanwhile
 
     def statistics(self) -> Statistics:
         """As of now."""

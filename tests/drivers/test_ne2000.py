@@ -93,6 +93,34 @@ def test_a_frame_that_comes_while_the_ones_before_are_taken_does_not_keep_the_li
     play(check, [Ne2000Model])
 
 
+@on("portbus")  # as above
+def test_frames_that_come_as_fast_as_they_are_taken_are_taken_by_more_than_one_interrupt(play: Play) -> None:
+    async def check(io: Any) -> None:
+        board, model = Ne2000(io), io.models[Ne2000Model]
+        await board.reset()
+        io.lines.attach(LINE)
+        release, fed = board._release, 1
+
+        def release_and_feed(following: int) -> None:
+            nonlocal fed
+            release(following)
+            if fed < 1000:
+                assert model.feed(frame(MAC, 60, fed))
+                fed += 1
+
+        board._release = release_and_feed  # type: ignore[method-assign]
+        assert model.feed(frame(MAC, 60, 0))
+        found = []
+        while len(found) < 1000:
+            await receive(Interrupt, timeout=5)
+            some = await board.frames()
+            assert len(some) < LAST - FIRST + 1
+            found += some
+        assert found == [frame(MAC, 60, number) for number in range(1000)]
+
+    play(check, [Ne2000Model])
+
+
 def test_the_address_is_the_one_in_the_prom(net: Net) -> None:
     async def check(io: IoSpace, cable: Cable) -> None:
         board = Ne2000(io)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from machines import Play
+from machines import Play, on
 
 from beamlike import receive, record, run, self_pid, send, spawn
 from drivers import DeviceAbsentError, DeviceError, DeviceTimeoutError, Fault, Interrupt, IoSpace, PortBus
 from drivers.devices.pci import Pci
 from drivers.devices.pci_setup import Piix3, assign, number_buses
-from drivers.devices.virtio import CONFIG, NOTIFY, VENDOR, Isr, open_function
+from drivers.devices.virtio import CONFIG, NOTIFY, VENDOR, Isr, Queue, open_function
 from drivers.devices.virtio_net import DEVICE, VirtioNet
 from drivers.memory import Memory
 from drivers.models.virtio_net import MAC, VirtioNetModel
@@ -177,6 +177,33 @@ def test_a_frame_is_an_interrupt_until_it_is_taken(play: Play, outside: Outside)
             assert (await receive(Interrupt, timeout=5)).number == number
             assert net.virtio.take_interrupts() == Isr.QUEUE
             assert await net.receive(5) == frame(number)
+
+    play(check, MODELS, outside.qemu)
+
+
+@on("portbus")  # only there a frame comes at a moment that a test can name
+def test_frames_that_come_as_fast_as_they_are_taken_are_taken_by_more_than_one_interrupt(play: Play, outside: Outside) -> None:
+    async def check(io: IoSpace) -> None:
+        net = await started(io, buffers=4)
+        io.lines.attach(LINE)
+        offer, fed = net._offer, 1
+
+        def offer_and_feed(queue: Queue, at: int) -> None:
+            nonlocal fed
+            offer(queue, at)
+            if fed < 1000:
+                outside.feed(io, frame(fed))
+                fed += 1
+
+        net._offer = offer_and_feed  # type: ignore[method-assign]
+        outside.feed(io, frame(0))
+        found = []
+        while len(found) < 1000:
+            await receive(Interrupt, timeout=5)
+            some = await net.frames()
+            assert len(some) <= 4
+            found += some
+        assert found == [frame(number) for number in range(1000)]
 
     play(check, MODELS, outside.qemu)
 
