@@ -4,7 +4,7 @@ Source: National Semiconductor DP8390D/NS32490D NIC data sheet (July 1995), also
 port and reset port as of Novell's NE2000.
 
 Covers: reset and probe, address from the PROM or another, sending, the ring of received frames with all checks, recovery from an overflow,
-filters, tallies, interrupts. Not: 8-bit boards (NE1000), loopback tests, damaged and short frames as data.
+filters, tallies, interrupts. Not: 8-bit boards (NE1000), loopback tests, damaged, short and too long frames as data.
 
 Theory of operation. The board has 16 KiB of its own: 6 pages of 256 bytes for one frame to be sent, the others a ring. The chip writes
 frames behind each other from page CURR on, each from the beginning of a page with 4 bytes before it: status, the next frame's page, and
@@ -15,10 +15,9 @@ through the data port, word by word. A board is for one process: its registers s
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntFlag
-from itertools import islice
 from typing import Final
 
 from drivers.errors import DeviceAbsentError, DeviceError
@@ -97,6 +96,8 @@ class Statistics:
     missed: int = 0
     """There was no room for."""
     overflows: int = 0
+    too_long: int = 0
+    """More than 1,514 bytes, as a full frame with a VLAN's tag has. The chip takes them, the driver does not."""
     garbled: int = 0
     """How often the ring made no sense, and was emptied."""
 
@@ -263,11 +264,24 @@ class Ne2000:
                 return frame
 
     def try_receive(self) -> bytes | None:
-        """The next frame, if there is one.
+        """The next frame, if there is one. Those that are too long are passed over.
 
         Raises: DeviceError: what the ring says makes no sense. All that was in it is lost, and it goes on with what comes after; if the
         chip's own register is wrong, only `reset` helps. DeviceAbsentError: nothing answers any more.
         """
+        return next(self._waiting(), None)
+
+    def _waiting(self) -> Iterator[bytes]:
+        """Of as many frames as there can be now: whatever comes meanwhile, it comes to an end."""
+        for _ in range(RING):
+            frame = self._take()
+            if frame is None:
+                return
+            if frame:
+                yield frame
+
+    def _take(self) -> bytes | None:
+        """The next frame; b"": it was too long; None: there is none."""
         current = self._current()
         if current == self._next:
             return None
@@ -278,14 +292,18 @@ class Ne2000:
         received = (current - page) % RING
         advance = (following - page) % RING
         # some chips go a page too far when it fits closely (so has Linux, drivers/net/ethernet/8390/lib8390.c)
-        is_right = SHORTEST <= size <= LARGEST and FIRST <= following < LAST and advance in (pages, pages + 1) and advance <= received
+        is_right = size >= SHORTEST and FIRST <= following < LAST and advance in (pages, pages + 1) and advance <= received
         if not is_right or not status & RECEIVED_WELL:
             self._counted.garbled += 1
             self._release(current)
             raise DeviceError(
                 f"NE2000 at {self.base:#x}: page {page:#x} has the status {status:#x}, the next page {following:#x} and {size} bytes: "
-                f"expected a good frame of {SHORTEST} to {LARGEST} bytes and a page up to {current:#x}; the ring was emptied"
+                f"expected a good frame of at least {SHORTEST} bytes and the page behind it, up to {current:#x}; the ring was emptied"
             )
+        if size > LARGEST:
+            self._counted.too_long += 1
+            self._release(following)
+            return b""
         first = min(size, (LAST - page) * PAGE - 4)
         frame = self._load(page * PAGE + 4, first) + self._load(FIRST * PAGE, size - first)
         self._release(following)
@@ -297,8 +315,7 @@ class Ne2000:
         self._out(IMR, 0)  # the line goes down, so that what comes from here on makes it go up, then or at the end
         try:
             rescued = await self.recover() if Happened.OVERFLOW in self.interrupt() else None
-            # as many as there can be now; of what comes meanwhile another interrupt tells
-            return ([] if rescued is None else [rescued]) + list(islice(iter(self.try_receive, None), RING))
+            return ([] if rescued is None else [rescued]) + list(self._waiting())  # of what comes meanwhile another interrupt tells
         finally:
             self._out(IMR, ALL)
 

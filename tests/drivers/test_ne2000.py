@@ -207,6 +207,28 @@ def test_without_a_frame_receiving_ends_with_its_time(net: Net) -> None:
     net(check)
 
 
+@pytest.mark.parametrize("size", [1515, 1518, 2000])
+def test_frames_that_are_too_long_are_passed_over_and_those_around_them_come(net: Net, size: int) -> None:
+    """Anybody can send such, so they are no fault of the board, after which its driver would have to begin anew."""
+
+    async def check(io: IoSpace, cable: Cable) -> None:
+        board = Ne2000(io)
+        await board.reset()
+        for number in range(30):  # around the ring
+            cable.feed(frame(MAC, 60, number))
+            cable.feed(frame(MAC, size))
+            cable.feed(frame(MAC, 70, number))
+            assert await board.receive(5) == frame(MAC, 60, number)
+            assert await board.receive(5) == frame(MAC, 70, number)
+        cable.feed(frame(MAC, size))
+        await io.until(lambda: board.interrupt() & Happened.RECEIVED, 5, "the frame")
+        await io.until(lambda: board._current() != board._next, 5, "the frame")
+        assert await board.frames() == []
+        assert board.statistics() == Statistics(received=60, too_long=31)
+
+    net(check)
+
+
 async def comes(board: Ne2000, cable: Cable, wanted: bytes, *, unwanted: bytes) -> None:
     """The first does, and the second, which was there before, does not."""
     cable.feed(unwanted)
