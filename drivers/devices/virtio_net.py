@@ -9,9 +9,9 @@ device, merged receive buffers, the control queue (filters, promiscuous mode, VL
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import IntFlag
-from itertools import islice
 from typing import Final
 
 from drivers.devices.virtio import Buffer, Queue, Virtio
@@ -44,6 +44,8 @@ class Statistics:
 
     sent: int = 0
     received: int = 0
+    too_short: int = 0
+    """That came in with less than 14 bytes, and were passed over."""
 
 
 class VirtioNet:
@@ -131,10 +133,23 @@ class VirtioNet:
         return found.popleft()
 
     def try_receive(self) -> bytes | None:
-        """The next frame, or None: there is none now.
+        """The next frame, or None: there is none now. Those that are too short are passed over.
 
         Raises: DeviceError: it was not started, or says that it has written what cannot be: then `start` it again.
         """
+        return next(self._waiting(), None)
+
+    def _waiting(self) -> Iterator[bytes]:
+        """Of as many frames as there can be now: whatever comes meanwhile, it comes to an end."""
+        for _ in range(self.buffers):
+            frame = self._take()
+            if frame is None:
+                return
+            if frame:
+                yield frame
+
+    def _take(self) -> bytes | None:
+        """The next frame; b"": it was too short; None: there is none."""
         queue = _started(self._receive, self.virtio)
         chain = queue.take()
         if chain is None:
@@ -144,15 +159,18 @@ class VirtioNet:
         frame = self.io.load(at + HEADER, size) if size > 0 else b""
         self._offer(queue, at)
         queue.notify()
+        if size < 0:
+            raise DeviceError(f"{self.virtio.name}: {chain.written} bytes came in, expected a header of {HEADER} and a frame")
         if size < SHORTEST:
-            raise DeviceError(f"{self.virtio.name}: a frame of {size} bytes came in, expected {SHORTEST} to {LONGEST}")
+            self._counted.too_short += 1
+            return b""
         self._counted.received += 1
         return frame
 
     async def frames(self) -> list[bytes]:
         """After an interrupt: all frames that have come; its line is down then. Raises: DeviceError as `try_receive`."""
         self.virtio.take_interrupts()  # first: what comes from here on interrupts again
-        return list(islice(iter(self.try_receive, None), self.buffers))  # as many as there can be now, whatever comes meanwhile
+        return list(self._waiting())
 
     def statistics(self) -> Statistics:
         """As of now."""
