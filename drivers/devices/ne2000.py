@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from enum import IntFlag
 from typing import Final
 
-from drivers.errors import DeviceAbsentError, DeviceError
+from drivers.errors import DeviceAbsentError, DeviceError, DeviceTimeoutError
 from drivers.space import IoSpace
 
 BASE: Final = 0x300
@@ -262,6 +262,8 @@ class Ne2000:
             frame = found if isinstance(found, bytes) else await self.recover()
             if frame is not None:
                 return frame
+            if self.io.now() >= deadline:
+                raise DeviceTimeoutError(f"NE2000 at {self.base:#x}: a frame: not within {timeout:g} s, of overflows without one")
 
     def try_receive(self) -> bytes | None:
         """The next frame, if there is one. Those that are too long are passed over.

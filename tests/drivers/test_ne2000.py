@@ -423,6 +423,20 @@ def test_an_overflow_is_recovered_from_and_counted() -> None:
     on_board(check)
 
 
+def test_an_overflow_that_does_not_end_is_a_timeout() -> None:
+    async def check(bus: PortBus, model: Ne2000Model, board: Ne2000) -> None:
+        await board.reset()
+        for number in range(12):  # CURR, which is at the same port as the ISR, has the bit then, too
+            assert model.feed(frame(MAC, 60, number))
+            assert await board.receive(0.1) == frame(MAC, 60, number)
+        bus.fault(Fault.ONES, ISR, mask=0x10, count=1000)  # then it ends, for who has no patience
+        with pytest.raises(DeviceTimeoutError, match=r"a frame: not within 0\.1 s, of overflows without one"):
+            await board.receive(0.1)
+        assert bus.inb(ISR) & 0x10
+
+    on_board(check)
+
+
 def test_nothing_is_received_before_the_recovery() -> None:
     async def check(bus: PortBus, model: Ne2000Model, board: Ne2000) -> None:
         await board.reset()
