@@ -222,6 +222,7 @@ class Ne2000:
 
     async def send(self, frame: bytes) -> None:
         """Send a frame, without its check sequence, and wait until it is on the wire. A short one is filled with zeros.
+        A call that is cancelled sends it or does not.
 
         Raises: ValueError: it has less than 14 bytes or more than 1,514. DeviceError: it was given up, after 16 collisions or for want of
         data. DeviceTimeoutError: the board does not say that it has sent it.
@@ -229,9 +230,11 @@ class Ne2000:
         if not HEADER <= len(frame) <= LARGEST:
             raise ValueError(f"a frame of {len(frame)} bytes: expected {HEADER} to {LARGEST}")
         data = bytes(frame).ljust(SHORTEST, b"\0")
+        what = f"NE2000 at {self.base:#x}: "
+        # of a call that was cancelled: the board's memory has it until it is on the wire
+        await self.io.until(lambda: not self._in(COMMAND) & SEND, SEND_TIMEOUT, what + "the end of sending the frame before")
         self._start_dma(WRITE, SENT_FROM * PAGE, _even(len(data)))
         self.io.outsw(self.base + DATA, data.ljust(_even(len(data)), b"\0"))
-        what = f"NE2000 at {self.base:#x}: "
         await self.io.until(lambda: self._in(ISR) & DMA_DONE, DMA_TIMEOUT, what + "the end of a transfer to its memory")
         self._out(COMMAND, START | NO_DMA)
         self._out_pair(TBCR, len(data))

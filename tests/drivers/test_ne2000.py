@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from machines import Play, on
 
-from beamlike import receive, run
+from beamlike import Down, exit, receive, run, sleep, spawn_monitor
 from drivers import DeviceAbsentError, DeviceError, DeviceTimeoutError, Fault, Interrupt, IoSpace, PortBus
 from drivers.devices.ne2000 import FIRST, LAST, Happened, Ne2000, Statistics
 from drivers.models.ne2000 import MAC, Damage, Ne2000Model
@@ -500,6 +500,24 @@ def test_sending_takes_as_long_as_the_bits_do() -> None:
         before = bus.now()
         await board.send(frame(PEER, 1514))
         assert 1514 * 8e-7 < bus.now() - before < 1514 * 8e-7 + 1.1e-3  # `until` looks once in a millisecond
+
+    on_board(check)
+
+
+def test_a_frame_that_nobody_waits_for_any_more_goes_out_whole_before_the_next_one() -> None:
+    async def check(bus: PortBus, model: Ne2000Model, board: Ne2000) -> None:
+        await board.reset()
+
+        async def sender() -> None:
+            await board.send(frame(PEER, 1514, 1))
+
+        pid, _ = spawn_monitor(sender)
+        while not bus.inb(BASE) & 0x04:  # the chip is sending
+            await sleep(0)
+        exit(pid, "kill")
+        await receive(Down, timeout=5)
+        await board.send(frame(PEER, 1000, 2))
+        assert [model.taken(), model.taken(), model.taken()] == [frame(PEER, 1514, 1), frame(PEER, 1000, 2), None]
 
     on_board(check)
 
