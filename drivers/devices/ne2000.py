@@ -211,7 +211,7 @@ class Ne2000:
         return Happened(found) & ALL
 
     def statistics(self) -> Statistics:
-        """As of now. It reads the chip's tallies, which count no further than 192 between two calls."""
+        """As of now. It reads the chip's tallies, which count no further than 192 between two calls of this or `frames`."""
         counted = self._counted
         counted.alignment_errors += self._in(ALIGNMENT_ERRORS)
         counted.check_errors += self._in(CHECK_ERRORS)
@@ -319,7 +319,10 @@ class Ne2000:
         """After an interrupt: all frames that have come. It recovers from an overflow. Raises: DeviceError as `try_receive`."""
         self._out(IMR, 0)  # the line goes down, so that what comes from here on makes it go up, then or at the end
         try:
-            rescued = await self.recover() if Happened.OVERFLOW in self.interrupt() else None
+            happened = self.interrupt()
+            if Happened.COUNTERS in happened:
+                self.statistics()
+            rescued = await self.recover() if Happened.OVERFLOW in happened else None
             return ([] if rescued is None else [rescued]) + list(self._waiting())  # of what comes meanwhile another interrupt tells
         finally:
             self._out(IMR, ALL)

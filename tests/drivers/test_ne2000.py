@@ -540,6 +540,17 @@ def test_damaged_frames_are_counted_and_do_not_come() -> None:
     on_board(check)
 
 
+def test_a_tally_that_is_half_full_is_read_with_the_frames() -> None:
+    async def check(bus: PortBus, model: Ne2000Model, board: Ne2000) -> None:
+        await board.reset()
+        for _ in range(500):
+            model.feed(frame(MAC, 60), Damage.CHECK_SEQUENCE)
+            assert await board.frames() == []
+        assert board.statistics() == Statistics(check_errors=500)
+
+    on_board(check)
+
+
 def test_a_prom_without_an_address_or_of_another_board() -> None:
     async def check(bus: PortBus, model: Ne2000Model, board: Ne2000) -> None:
         with pytest.raises(DeviceError, match="no address of a station"):
