@@ -1,4 +1,4 @@
-"""ARP: which station has an IPv4 address. Source: RFC 826; RFC 1122, section 2.3.2; RFC 5227 (announcements)."""
+"""ARP: which station has an IPv4 address. Source: RFC 826; RFC 1122, section 2.3.2; RFC 5227 (announcements, probes)."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class Packet(NamedTuple):
     mac: bytes
     """Of who sends it, as is `address`."""
     address: IPv4Address
+    """0.0.0.0 in a probe."""
     target_mac: bytes
     """Zeros in a request."""
     target: IPv4Address

@@ -210,7 +210,10 @@ class Udp:
         return Drop.NOT_OURS
 
     async def _handle_arp(self, frame: Frame) -> Drop | None:
-        """In the order of RFC 826: who is known is learned anew, and others if they ask for, or answer, this host."""
+        """In the order of RFC 826: who is known is learned anew, and others if they ask for, or answer, this host.
+
+        Probes (RFC 5227, 2.1.1), by who has no address yet, are answered like other requests, else it would take this one.
+        """
         packet = arp.decode(frame.data)
         if isinstance(packet, Drop):
             return packet
@@ -218,9 +221,10 @@ class Udp:
             return Drop.SOURCE
         if packet.address == self.address:
             return Drop.CONFLICT
-        if not self._is_host(packet.address):
+        is_probe = packet.address.is_unspecified and packet.operation is arp.Operation.REQUEST  # "does anybody have the target?"
+        if not is_probe and not self._is_host(packet.address):
             return Drop.SOURCE
-        if packet.address in self.stations or packet.target == self.address:
+        if not is_probe and (packet.address in self.stations or packet.target == self.address):
             self.stations.learn(packet.address, packet.mac, self._link.now())
         if packet.target != self.address:
             return Drop.NOT_OURS

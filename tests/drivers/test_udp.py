@@ -384,6 +384,19 @@ def test_a_station_that_has_changed_is_learned_and_strangers_are_not(outside: Ou
     by_driver(outside, check)
 
 
+def test_who_probes_whether_the_address_is_free_is_told_that_it_is_not(outside: Outside) -> None:
+    async def check(endpoint: Udp, peer: Peer) -> None:
+        await peer.sees(arp_frame(arp.Operation.REQUEST, address="0.0.0.0", to=ethernet.EVERYBODY))
+        packet = arp.Packet(arp.Operation.REPLY, MAC, IPv4Address(US), PEER, IPv4Address("0.0.0.0"))
+        assert await peer.next() == ethernet.encode(ethernet.Frame(PEER, MAC, ethernet.ARP, arp.encode(packet)))
+        await peer.sees(arp_frame(arp.Operation.REQUEST, address="0.0.0.0", target=OTHER, to=ethernet.EVERYBODY))
+        await peer.sees(arp_frame(arp.Operation.REPLY, address="0.0.0.0"))
+        assert endpoint.dropped == {Drop.NOT_OURS: 1, Drop.SOURCE: 1}
+        assert not len(endpoint.stations)
+
+    by_driver(outside, check)
+
+
 @pytest.mark.parametrize("size", [0, 1, 56, 1468])
 def test_an_echo_is_answered(outside: Outside, size: int) -> None:
     async def check(endpoint: Udp, peer: Peer) -> None:
