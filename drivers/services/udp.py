@@ -239,7 +239,8 @@ class Udp:
             return packet
         if packet.source == self.address or not self._is_host(packet.source):
             return Drop.SOURCE
-        if packet.to != self.address and not self._is_broadcast(packet.to):
+        # to all stations, but one host: nobody sends that who means well (RFC 1122, 3.3.6)
+        if not self._is_broadcast(packet.to) and (packet.to != self.address or frame.to == EVERYBODY):
             return Drop.NOT_OURS
         if packet.protocol == ipv4.Protocol.UDP:
             return self._handle_datagram(packet)

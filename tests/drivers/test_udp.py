@@ -425,6 +425,8 @@ STRANGE: list[tuple[str, bytes, Drop]] = [
     ("from us", frame_of(datagram(b"x", source=US)), Drop.SOURCE),
     ("from another network", frame_of(datagram(b"x", source="10.0.1.1")), Drop.SOURCE),
     ("from a group of stations", frame_of(datagram(b"x"), source=b"\x01" + PEER[1:]), Drop.SOURCE),
+    ("to all stations, but one host", frame_of(datagram(b"x"), to=ethernet.EVERYBODY), Drop.NOT_OURS),
+    ("an echo to all stations", ethernet.EVERYBODY + of(1, icmp.echo(b"1234"))[6:], Drop.NOT_OURS),
     ("an echo to all", of(1, icmp.echo(b"1234"), to="10.0.0.255"), Drop.NOT_OURS),
     ("an answer to an echo", of(1, icmp.echo(b"1234", 0)), Drop.NOT_OURS),
     ("a damaged echo", of(1, icmp.echo(b"1234")[:-1] + b"5"), Drop.CHECKSUM),
