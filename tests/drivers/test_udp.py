@@ -17,7 +17,7 @@ from machines import Play, on
 from network import Outside
 from test_servers import ready
 
-from beamlike import Pid, exit, receive, run, self_pid, send, spawn
+from beamlike import Down, Pid, exit, receive, run, self_pid, send, sleep, spawn, spawn_monitor
 from drivers import IoSpace, PortBus
 from drivers.models.ne2000 import MAC
 from drivers.servers.device import Device
@@ -251,6 +251,27 @@ def test_whatever_comes_is_taken_answered_or_counted(frames: list[bytes]) -> Non
         for each in heap.sent:
             assert each[6:12] == MAC
             assert len(each) <= 1514
+
+    run(main)
+
+
+class Flood(Heap):
+    """A driver that always has a frame, for somebody else."""
+
+    async def receive(self, timeout: float) -> bytes:
+        assert len(self.frames) < 1000, "nobody else has a turn"
+        self.frames.append(frame_of(datagram(b"", to=OTHER)))
+        return self.frames[-1]
+
+
+def test_while_one_frame_comes_after_the_other_others_have_their_turn() -> None:
+    async def main() -> None:
+        endpoint = await Udp.open(Flood([]), MAC, ADDRESS, PORT)
+        pid, _ = spawn_monitor(endpoint.receive)
+        for _ in range(100):
+            await sleep(0)
+        exit(pid, "enough")
+        assert (await receive(Down, timeout=5)).reason == "enough"
 
     run(main)
 
