@@ -68,14 +68,16 @@ class Buffer(NamedTuple):
 class Chain:
     """Buffers that the device has, or has had."""
 
-    def __init__(self, descriptors: Sequence[int], writable: int, owned: Sequence[int]) -> None:
+    def __init__(self, descriptors: Sequence[int], size: int, writable: int, owned: Sequence[int]) -> None:
         self.descriptors = descriptors
+        self.size = size
+        """Bytes of all of them."""
         self.writable = writable
         """Bytes that the device may write."""
         self.owned = owned
         """Pieces of memory that are given back with it."""
         self.written: int | None = None
-        """Bytes that it has written; None: it has not come back."""
+        """Bytes that it has written, or at most so many; None: it has not come back."""
         self.is_left = False
         """Nobody waits for it any more."""
         self.is_lost = False
@@ -138,7 +140,7 @@ class Queue:
             flags = (0 if is_last else NEXT) | (WRITABLE if i >= len(readable) else 0)
             entry = DESCRIPTOR.pack(buffer.address, buffer.size, flags, 0 if is_last else descriptors[i + 1])
             self.io.store(self.address + DESCRIPTOR.size * at, entry)
-        chain = Chain(descriptors, sum(each.size for each in writable), owned)
+        chain = Chain(descriptors, sum(each.size for each in buffers), sum(each.size for each in writable), owned)
         self._with_device[descriptors[0]] = chain
         self.io.write16(self.available + 4 + 2 * (self._added % self.size), descriptors[0])
         self._added = (self._added + 1) & 0xFFFF
@@ -167,12 +169,12 @@ class Queue:
             chain = self._with_device.get(head)
             if chain is None:
                 raise DeviceError(f"{self.name}: the used ring shows chain {head}, which it does not have")
-            if written > chain.writable:
-                raise DeviceError(f"{self.name}: {written} bytes were written, it says, to a chain with room for {chain.writable}")
+            if written > chain.size:
+                raise DeviceError(f"{self.name}: {written} bytes were written, it says, to a chain of {chain.size}")
             self._seen = (self._seen + 1) & 0xFFFF
             del self._with_device[head]
             self._free.extend(chain.descriptors)
-            chain.written = written
+            chain.written = min(written, chain.writable)  # some legacy devices count what they have read, too (2.7.8, 5.2.6)
             if not chain.is_left:
                 return chain
             self.release(chain)

@@ -348,7 +348,7 @@ def test_a_disk_that_was_stopped_can_be_started_again(play: Play, medium: Medium
         (1, (1, 1), "shows chain 1, which it does not have"),
         (1, (0x1_0000, 1), "shows chain 65536"),
         (1, (0xFFFF_FFFF, 1), "shows chain 4294967295"),
-        (1, (0, 21), "21 bytes were written, it says, to a chain with room for 20"),
+        (1, (0, 21), "21 bytes were written, it says, to a chain of 20"),
         (1, (0, 0xFFFF_FFFF), "4294967295 bytes were written"),
     ],
 )
@@ -373,6 +373,23 @@ def test_a_used_ring_that_makes_no_sense_is_an_error_until_a_reset(
         assert virtio.memory.free < virtio.memory.size  # it is the device's
         await virtio.reset()
         assert virtio.memory.free == virtio.memory.size
+
+    play(check, medium.model(), medium.qemu())
+
+
+def test_a_device_may_count_what_it_has_read_as_written(play: Play, medium: Medium) -> None:
+    """As some legacy ones do: of a write they give the length of the data, or of the whole chain."""
+
+    async def check(io: IoSpace) -> None:
+        virtio = Virtio(io, base_of(io), Memory(io), "disk")
+        await virtio.begin(0)
+        queue = virtio.queue(0)
+        virtio.go()
+        at = virtio.memory.take(16 + 512 + 1)
+        chain = queue.add([Buffer(at, 16), Buffer(at + 16, 512)], [Buffer(at + 528, 1)], [at])
+        io.store(queue.used + 4, (0).to_bytes(4, "little") + (529).to_bytes(4, "little"))
+        io.write16(queue.used + 2, 1)
+        assert await queue.finish(chain, 5) == 1
 
     play(check, medium.model(), medium.qemu())
 

@@ -333,7 +333,7 @@ def test_a_frame_that_is_none_is_an_error_and_the_next_one_comes(lie: dict[str, 
 @pytest.mark.parametrize(
     ("lie", "match"),
     [
-        ({"length": 1525}, "1525 bytes were written, it says, to a chain with room for 1524"),
+        ({"length": 1525}, "1525 bytes were written, it says, to a chain of 1524"),
         ({"length": 0xFFFF_FFFF}, "4294967295 bytes"),
         ({"head": 1}, "shows chain 1, which it does not have"),
         ({"head": 127}, "shows chain 127"),
