@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from enum import IntFlag
 from typing import Final
 
-from drivers.devices.virtio import Buffer, Queue, Virtio
+from drivers.devices.virtio import NOTIFY, Buffer, Queue, Virtio
 from drivers.errors import DeviceError
 from drivers.memory import Memory
 from drivers.space import IoSpace
@@ -109,8 +109,12 @@ class VirtioNet:
         await _started(self._send, self.virtio).room(2, self.timeout)
         queue = _started(self._send, self.virtio)
         at = self.virtio.memory.take(HEADER + len(frame))
-        self.io.store(at, bytes(HEADER) + frame)
-        chain = queue.add([Buffer(at, HEADER), Buffer(at + HEADER, len(frame))], [], [at])
+        try:
+            self.io.store(at, bytes(HEADER) + frame)
+            chain = queue.add([Buffer(at, HEADER), Buffer(at + HEADER, len(frame))], [], [at])
+        except BaseException:
+            self.virtio.memory.give_back(at)
+            raise
         queue.notify()
         await queue.finish(chain, self.timeout)
         queue.release(chain)
@@ -151,14 +155,17 @@ class VirtioNet:
     def _take(self) -> bytes | None:
         """The next frame; b"": it was too short; None: there is none."""
         queue = _started(self._receive, self.virtio)
+        self.io.may_port(self.virtio.base + NOTIFY, 2)  # else the buffer could not go back
         chain = queue.take()
         if chain is None:
             return None
         (at,) = chain.owned
         size = (chain.written or 0) - HEADER
-        frame = self.io.load(at + HEADER, size) if size > 0 else b""
-        self._offer(queue, at)
-        queue.notify()
+        try:
+            frame = self.io.load(at + HEADER, size) if size > 0 else b""
+        finally:
+            self._offer(queue, at)
+            queue.notify()
         if size < 0:
             raise DeviceError(f"{self.virtio.name}: {chain.written} bytes came in, expected a header of {HEADER} and a frame")
         if size < SHORTEST:

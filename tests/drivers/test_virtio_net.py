@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from machines import Play, on
 
+import caps
 from beamlike import receive, record, run, self_pid, send, spawn
 from drivers import DeviceAbsentError, DeviceError, DeviceTimeoutError, Fault, Interrupt, IoSpace, PortBus
 from drivers.devices.pci import Pci
@@ -220,6 +221,42 @@ def test_frames_that_are_too_short_are_passed_over_and_those_around_them_come(pl
             assert await net.receive(5) == frame(number)
             assert await net.receive(5) == frame(number, 61)
         assert net.statistics() == Statistics(received=40, too_short=20)
+
+    play(check, MODELS, outside.qemu)
+
+
+@pytest.mark.parametrize("what", ["port", "queues", "buffer"])
+def test_who_may_not_touch_the_queues_or_a_buffer_takes_none_away(play: Play, outside: Outside, what: str) -> None:
+    async def check(io: IoSpace) -> None:
+        net = await started(io, buffers=1)
+        free, parent = net.virtio.memory.free, self_pid()
+        notify, buffer = net.virtio.base + NOTIFY, next(iter(net.virtio._queues[0]._with_device.values())).owned[0]
+        queues = net.virtio._queues
+        excluded: dict[str, list[Any]] = {
+            "port": [("port_io", notify, notify + 2)],
+            "queues": [("raw_memory", each.address, each.address + each.bytes) for each in queues],
+            "buffer": [("raw_memory", buffer, buffer + 64)],
+        }
+
+        async def restricted() -> None:
+            for call in (net.receive(5), net.send(frame(1))):
+                try:
+                    await call
+                except caps.CapabilityError:
+                    send(parent, "refused")
+                else:
+                    send(parent, "done")
+
+        outside.feed(io, frame(0))
+        spawn(restricted, exclude=excluded[what])
+        assert await receive(str, timeout=5) == "refused"
+        assert await receive(str, timeout=5) == ("done" if what == "buffer" else "refused")
+        assert net.virtio.memory.free == free
+        if what == "buffer":  # it had taken the frame
+            outside.feed(io, frame(0))
+        assert await net.receive(5) == frame(0)
+        outside.feed(io, frame(2))
+        assert await net.receive(5) == frame(2)
 
     play(check, MODELS, outside.qemu)
 
