@@ -10,6 +10,7 @@ wiring of the PC's that Bochs and QEMU emulate: slot 1's INTA# is PIRQA#, and ea
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 from drivers.devices.pci import LINE, SECONDARY, Address, Bar, Command, Function, Pci, Space
@@ -65,24 +66,21 @@ class _Free:
     """What is free of ports or of addresses."""
 
     def __init__(self, space: Space, room: range, taken: Iterable[Bar]) -> None:
-        self.space = space
         self.room = room
         self.taken = [each for each in taken if each.space is space and each.address]
         self.next = room.start
 
-    def align(self, to: int) -> int:
+    def align(self, to: int) -> None:
         self.next += -self.next % to
-        return self.next
 
-    def take(self, function: Function, bar: Bar) -> int:
-        address = self.align(bar.size)
-        while clash := next((each for each in self.taken if each.address < address + bar.size and address < each.end), None):
-            self.next = clash.end
-            address = self.align(bar.size)
-        self.next = address + bar.size
-        if self.next > self.room.stop:
-            what = "ports" if self.space is Space.IO else "addresses"
-            raise DeviceError(f"PCI {function.address}: no room for {bar.size:#x} {what} in {self.room.start:#x} to {self.room.stop:#x}")
+    def take(self, size: int) -> int | None:
+        """None: there is no room."""
+        address = self.next + -self.next % size
+        while clash := next((each for each in self.taken if each.address < address + size and address < each.end), None):
+            address = clash.end + -clash.end % size
+        if address + size > self.room.stop:
+            return None
+        self.next = address + size
         return address
 
 
@@ -91,15 +89,19 @@ def assign(pci: Pci, ports: range = PORTS, addresses: range = ADDRESSES) -> dict
 
     Returns those of every function, as they are then.
 
-    Functions are not enabled by this, but bridges are. What has an address keeps it.
+    Functions are not enabled by this, but bridges are. What has an address keeps it. What there is no room for stays without, and a
+    function whose registers make no sense is left out: the others are not to suffer from one.
 
     Args:
         ports, addresses: what is free, but for what has been given out.
 
-    Raises: DeviceError: there is no room, or as `Pci.bars`; DeviceAbsentError.
+    Raises: DeviceError: a register does not take its address, or what is behind a bridge has one that no window reaches; DeviceAbsentError.
     """
     functions = pci.scan()
-    bars = {each.address: pci.bars(each) for each in functions}
+    bars: dict[Address, list[Bar]] = {}
+    for function in functions:
+        with suppress(DeviceError):  # who opens it is told
+            bars[function.address] = pci.bars(function)
     every = [each for those in bars.values() for each in those]
     free = {Space.IO: _Free(Space.IO, ports, every), Space.MEMORY: _Free(Space.MEMORY, addresses, every)}
     seen = {0}
@@ -108,11 +110,11 @@ def assign(pci: Pci, ports: range = PORTS, addresses: range = ADDRESSES) -> dict
         """What is on this bus and behind it; and is any of that new?"""
         found, is_any_new = [], False
         for each in (each for each in functions if each.address.bus == bus):
-            for i, bar in enumerate(bars[each.address]):
-                if bar.address == 0:
-                    bars[each.address][i] = pci.place(each, bar, free[bar.space].take(each, bar))
+            for i, bar in enumerate(bars.get(each.address, ())):
+                if bar.address == 0 and (address := free[bar.space].take(bar.size)) is not None:
+                    bars[each.address][i] = pci.place(each, bar, address)
                     is_any_new = True
-            found += bars[each.address]
+            found += (bar for bar in bars.get(each.address, ()) if bar.address)
             behind = pci.read8(each, SECONDARY) if each.is_bridge else 0
             if behind in seen:  # it has no number, or leads back
                 continue

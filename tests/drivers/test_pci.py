@@ -205,8 +205,19 @@ def test_addresses_that_cannot_be(play: Play) -> None:
         for bar, address in ((memory, 0xE000_0800), (ports, 0xC080), (ports, 0x1_0000), (memory, 1 << 32), (memory, -4096)):
             with pytest.raises(ValueError, match=f"expected a multiple of {bar.size:#x}"):
                 pci.place(function, bar, address)
-        with pytest.raises(DeviceError, match="no room for 0x100 ports"):
-            assign(pci, ports=range(0xC000, 0xC080))
+
+    play(check, TESTDEV, TESTDEV_QEMU)
+
+
+def test_what_there_is_no_room_for_stays_without_an_address_and_others_get_theirs(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        pci = Pci(io)
+        function = _testdev(pci)
+        memory, ports, big = assign(pci, range(0xC000, 0xC080), range(0xE000_0000, 0xE000_1000))[function.address]
+        assert (memory.address, ports.address, big.address) == (0xE000_0000, 0, 0)
+        assert pci.bars(function) == [memory, ports, big]
+        memory, ports, big = assign(pci, range(0xC080, 0xC200), range(0xE000_0000, 0xE020_0000))[function.address]
+        assert (memory.address, ports.address, big.address) == (0xE000_0000, 0xC100, 0xE010_0000)
 
     play(check, TESTDEV, TESTDEV_QEMU)
 
@@ -340,14 +351,19 @@ def test_a_list_of_capabilities_that_comes_back_is_an_error() -> None:
         (0x0E, 5, 0, "a header of kind 0x5"),
     ],
 )
-def test_base_addresses_that_no_device_can_have_are_errors(offset: int, value: int, writable: int, match: str) -> None:
+def test_base_addresses_that_no_device_can_have_are_errors_of_that_one(offset: int, value: int, writable: int, match: str) -> None:
     bus = PortBus()
     pci_model = bus.plug("pci")
     bus.plug("pci_testdev")
     lib.bl_pci_poke(pci_model, 2, offset, value, writable)
     pci = Pci(bus)
+    function = _testdev(pci)
     with pytest.raises(DeviceError, match=match):
-        pci.bars(_testdev(pci))
+        pci.bars(function)
+    bus.plug("pci_testdev")
+    assigned = assign(pci)
+    assert function.address not in assigned
+    assert all(bar.address for bar in assigned[Address(0, 3, 0)])
 
 
 def test_a_base_address_that_does_not_take_what_is_written_is_an_error() -> None:
