@@ -53,7 +53,12 @@ class IoServer(Qemu):
         if self._stopped is not None:
             raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}")
         with self._lock:
-            if lib.bl_io_ask(self._block, command, width, at, value, LOOKS) == -errno.EAGAIN and not self._wake() and command not in WRITES:
+            try:
+                is_done = lib.bl_io_ask(self._block, command, width, at, value, LOOKS) != -errno.EAGAIN or self._wake()
+            except BaseException:
+                self._break_off()
+                raise
+            if not is_done and not (command in WRITES and self._has_stopped_itself()):
                 raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}")
             return self._words[RESULT // 4]
 

@@ -43,6 +43,7 @@ AT_ONCE: Final = 1000  # commands before the answers are read: both sockets have
 LARGEST: Final = 1 << 20  # bytes of a block that goes in one line
 WIDTHS: Final = {1: "b", 2: "w", 4: "l"}
 REASONS: Final = {"guest-reset": Stopped.RESET, "guest-shutdown": Stopped.POWER_OFF}
+ANSWERS: Final = (b"OK", b"FAIL", b"ERR")
 
 
 class Qemu(IoSpace):
@@ -92,6 +93,7 @@ class Qemu(IoSpace):
         self.channels: dict[str, socket.socket] = {}
         self._buffer = b""
         self._monitor_buffer = b""
+        self._asked = 0  # of the monitor
         self._stopped: tuple[Stopped, int] | None = None
         self._raised = [0] * LINES
         self._lock = threading.RLock()  # of the sockets: threads of processes make accesses, too
@@ -201,15 +203,21 @@ class Qemu(IoSpace):
         *lines, self._buffer = (self._buffer + part).split(b"\n")
         answers = []
         for line in lines:
-            if line.startswith(b"IRQ "):
-                self._irq(line)
-            else:
+            if line.startswith(ANSWERS):
                 answers.append(line)
+            else:
+                self._irq(line)
         return answers
 
     def _irq(self, line: bytes) -> None:
-        _, what, number = line.split()
-        pin = int(number)
+        try:
+            said, what, number = line.split()
+            pin = int(number)
+        except ValueError:
+            said = b""
+        if said != b"IRQ":
+            self.close()
+            raise MachineStoppedError(f"QEMU says {line[:80]!r}: expected an answer or an interrupt; it was ended") from None
         isa = 0 if pin == 2 else pin  # the timer's line is on this input (QEMU, hw/i386/x86.c; MADT: interrupt source override)
         if what == b"raise" and isa < LINES:
             with self.lines.telling:
@@ -219,8 +227,11 @@ class Qemu(IoSpace):
     def _answers(self, count: int) -> list[bytes]:
         """The next answers."""
         found: list[bytes] = []
+        deadline = time.monotonic() + ANSWER_TIMEOUT
         while len(found) < count:
             try:
+                if time.monotonic() > deadline:  # nothing but interrupts comes
+                    raise TimeoutError
                 part = self._socket.recv(65536)
             except TimeoutError:
                 self.close()
@@ -230,7 +241,9 @@ class Qemu(IoSpace):
             if not part:
                 self._end()
                 raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}")
-            found += self._lines(part)
+            if answers := self._lines(part):
+                found += answers
+                deadline = time.monotonic() + ANSWER_TIMEOUT
         return found
 
     def _ask(self, *lines: str) -> list[bytes]:
@@ -243,22 +256,34 @@ class Qemu(IoSpace):
                 portion = lines[first : first + AT_ONCE]
                 try:
                     self._socket.sendall("".join(line + "\n" for line in portion).encode())
+                    answers += self._answers(len(portion))
                 except OSError:
                     self._end()
                     raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}") from None
-                answers += self._answers(len(portion))
+                except BaseException:
+                    self._break_off()
+                    raise
         for line, answer in zip(lines, answers, strict=True):
             if not answer.startswith(b"OK"):
                 raise RuntimeError(f"QEMU refuses {line[:80]!r}: {answer.decode()}")
         return [answer[3:] for answer in answers]
+
+    def _break_off(self) -> None:
+        """An access is left in the middle: its answer, which is still to come, would be taken for that of the next one."""
+        if self._stopped is None:
+            self.close()
 
     def _tell(self, *lines: str) -> None:
         """Commands without an answer that matters. One that stops the machine may not be answered at all."""
         try:
             self._ask(*lines)
         except MachineStoppedError:
-            if self._stopped is None:
+            if not self._has_stopped_itself():
                 raise
+
+    def _has_stopped_itself(self) -> bool:
+        """Not by `close`, nor because QEMU has failed: perhaps by what was just written."""
+        return self._stopped is not None and self._stopped[0] not in (Stopped.CLOSED, Stopped.FAILED)
 
     # --- the space ---
 
@@ -311,12 +336,16 @@ class Qemu(IoSpace):
         self._may_go_on()
         try:
             with self._lock:
-                self._monitor.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+                self._asked += 1
+                asked = {"execute": command, "arguments": arguments, "id": self._asked}
+                self._monitor.sendall(json.dumps(asked).encode() + b"\n")
                 while True:
                     answer = self._monitor_line()
                     if self._stopped is not None:  # it ends, and may answer no more, nor be through before it has
                         self._process.kill()
                         raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}")
+                    if answer.get("id") != self._asked:
+                        continue  # an event, or the answer to what was left in the middle
                     if "return" in answer:
                         return answer["return"]
                     if "error" in answer:
