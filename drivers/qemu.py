@@ -356,9 +356,16 @@ class Qemu(IoSpace):
 
     def _monitor_line(self) -> dict[str, Any]:
         """The next that it says. Raises: OSError: it says no more; MachineStoppedError."""
+        sockets = select.poll()
+        for each in (self._monitor, self._socket):
+            sockets.register(each, select.POLLIN)
+        deadline = time.monotonic() + ANSWER_TIMEOUT
         while b"\n" not in self._monitor_buffer:
-            ready, _, _ = select.select([self._monitor, self._socket], [], [], ANSWER_TIMEOUT)
-            if self._monitor in ready or not ready:
+            left = deadline - time.monotonic()
+            ready = {descriptor for descriptor, _ in sockets.poll(1000 * left)} if left > 0 else set()
+            if not ready:
+                raise TimeoutError(f"nothing within {ANSWER_TIMEOUT:g} s")
+            if self._monitor.fileno() in ready:
                 break
             self._take_lines()  # QEMU waits, and its devices, until there is room for more interrupts
         return self._next_monitor_line()

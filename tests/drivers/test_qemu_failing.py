@@ -143,3 +143,21 @@ def test_the_monitors_answer_to_what_was_left_in_the_middle_is_not_that_of_the_n
             assert machine.qmp("query-status")["status"] in ("running", "prelaunch")
 
     run(main)
+
+
+@BOTH
+def test_a_machine_among_more_than_1024_open_files(kind: type[Qemu]) -> None:
+    async def main() -> None:
+        with closing(await kind.start()) as machine:
+            assert machine.qmp("query-status")["running"]
+
+    opened: list[int] = []
+    try:
+        try:
+            opened.extend(os.open("/dev/null", os.O_RDONLY) for _ in range(1100))
+        except OSError:
+            pytest.skip("so many files may not be open here")
+        run(main)
+    finally:
+        for each in opened:
+            os.close(each)
