@@ -25,6 +25,9 @@ WRITES: Final = {OUT, WRITE, OUTS}
 BLOCK, RESULT, DATA, DATA_SIZE = 0x500, 0x520, 0x800, 4096
 RESERVED: Final = (BLOCK, DATA + DATA_SIZE)
 """The memory that the server has for itself: an access is a PermissionError."""
+HOLE: Final = (0xA0000, 0x100000)
+"""Where the chipset decides whether RAM answers, or the VGA, or a ROM."""
+PLAIN: Final = 0x8000_0000  # below this all else is RAM, if there is so much; above there may be the chipset's own
 LOOKS: Final = 4_000  # some 0.1 ms: longer than most accesses take, if the processor is awake
 
 
@@ -109,16 +112,22 @@ class IoServer(Qemu):
 
     def _load(self, address: int, size: int) -> bytes:
         self._keep_out(address, size)
-        if address + size <= len(self._ram):
+        if self._is_plain(address, size):
             return self._ram[address : address + size]
         return super()._load(address, size)
 
     def _store(self, address: int, data: bytes) -> None:
         self._keep_out(address, len(data))
-        if address + len(data) <= len(self._ram):
+        if self._is_plain(address, len(data)):
             self._ram[address : address + len(data)] = data
         else:
             super()._store(address, data)
+
+    def _is_plain(self, address: int, size: int) -> bool:
+        """Is it RAM, of which this process has the same, whatever the chipset is set to?"""
+        self._may_go_on()
+        end = address + size
+        return end <= min(len(self._ram), PLAIN) and (end <= HOLE[0] or address >= HOLE[1])
 
     def _keep_out(self, address: int, size: int) -> None:
         """Raises: PermissionError: that is the server's own, by which anybody could have it make accesses that are not checked."""

@@ -128,3 +128,25 @@ def test_the_servers_own_memory_is_nobodys() -> None:
         assert machine.load(0x1800, 4) == b"free"
 
     on_it(check)
+
+
+def test_memory_is_what_the_processor_sees_where_no_ram_answers() -> None:
+    async def check(machine: IoServer) -> None:
+        rom = machine.load(0xF0000, 8)
+        assert int.from_bytes(rom, "little") == machine.read32(0xF0000) | machine.read32(0xF0004) << 32 != 0
+        machine.store(0xF0000, bytes(8))
+        assert machine.load(0xF0000, 8) == rom
+        assert machine.load(0xEFFFE, 4)[2:] == rom[:2]
+
+    on_it(check)
+
+
+def test_a_machine_that_is_no_more_has_no_memory() -> None:
+    async def check(machine: IoServer) -> None:
+        machine.store(0x1800, b"here")
+        machine.close()
+        for act in (lambda: machine.load(0x1800, 4), lambda: machine.store(0x1800, b"gone")):
+            with pytest.raises(MachineStoppedError):
+                act()
+
+    on_it(check)
