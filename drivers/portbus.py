@@ -16,6 +16,7 @@ from drivers.views import View, refuse_memory, refuse_port, view_of
 
 MEBIBYTE: Final = 1 << 20
 MOST_SECONDS: Final = 1e9  # that pass at once
+AT_ONCE: Final = 512  # accesses of a block, before their interrupts are told: the bus has room for 4096
 FOREVER: Final = (1 << 63) - 1
 NEWS: Final = lib.BL_NEWS
 VALUE: Final = NEWS - 1
@@ -121,15 +122,18 @@ class PortBus(IoSpace):
         if refused:
             self._settle_port(refused, port, width)
         block = ffi.new("uint8_t[]", count * width)
-        refused = _in_block(self._bus, view.at, port, width, block, count)
-        if refused:
-            self._settle_port(refused, port, width)
+        for first in range(0, count, AT_ONCE):
+            refused = _in_block(self._bus, view.at, port, width, block + first * width, min(AT_ONCE, count - first))
+            if refused:
+                self._settle_port(refused, port, width)
         return bytes(ffi.buffer(block))
 
     def _block_out(self, view: View, port: int, width: int, data: bytes) -> None:
-        refused = _out_block(self._bus, view.at, port, width, ffi.from_buffer(data), len(data) // width)
-        if refused:
-            self._settle_port(refused, port, width)
+        block, count = ffi.from_buffer(data), len(data) // width
+        for first in range(0, count, AT_ONCE):
+            refused = _out_block(self._bus, view.at, port, width, block + first * width, min(AT_ONCE, count - first))
+            if refused:
+                self._settle_port(refused, port, width)
 
     def _settle_port(self, result: int, port: int, width: int, value: int | None = None) -> int:
         """An access that was refused, or has caused an interrupt."""

@@ -392,6 +392,18 @@ def test_each_of_many_interrupts_arrives_in_order_however_far_the_clock_goes_at_
     run(main)
 
 
+def test_a_block_may_cause_more_interrupts_than_the_bus_has_room_for() -> None:
+    async def main() -> None:
+        bus = PortBus()
+        bus.plug("pit")
+        bus.lines.attach(0)
+        bus.outsb(0x43, bytes([0x30, 0x36]) * 5000)  # low, and high
+        numbers = [(await receive(Interrupt, timeout=0)).number for _ in range(5000)]
+        assert numbers == list(range(1, 5001))
+
+    run(main)
+
+
 # --- faults ---
 
 
