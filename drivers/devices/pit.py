@@ -75,8 +75,7 @@ class Pit:
             raise ValueError(f"a count of {count}: expected {least} to {most} in the mode {Mode(mode).name}")
         written = int(str(count % MOST_BCD), 16) if bcd else count
         self.io.outb(self.base + CONTROL, counter << 6 | BOTH_BYTES | mode << 1 | (BCD if bcd else 0))
-        self.io.outb(self.base + counter, written & 0xFF)
-        self.io.outb(self.base + counter, written >> 8 & 0xFF)
+        self.io.outsb(self.base + counter, (written & 0xFFFF).to_bytes(2, "little"))
 
     def start_periodic(self, hertz: float, counter: int = 0) -> float:
         """Let a counter's output rise so often; of counter 0 each time is interrupt 0. What the rate really is.
@@ -93,7 +92,7 @@ class Pit:
         """The count, as it is at one moment: latched. Raises: DeviceError: it is to be decimal, and has other digits."""
         _check(counter)
         self.io.outb(self.base + CONTROL, READ_BACK | 2 << counter)
-        status, low, high = (self.io.inb(self.base + counter) for _ in range(3))
+        status, low, high = self.io.insb(self.base + counter, 3)  # at once: who is killed in between would leave half of it for the next
         count = high << 8 | low
         if not status & BCD:
             return count

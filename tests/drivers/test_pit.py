@@ -6,6 +6,7 @@ its output is high while it counts; in the modes 0 and 4 it counts on while its 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -287,3 +288,55 @@ def test_a_gate_that_is_low_holds_a_wave_high(mode: Mode) -> None:
         assert outputs == {True, False}
 
     on_portbus(check)
+
+
+class KilledError(Exception):
+    pass
+
+
+class Killing(PortBus):
+    """Whoever makes more accesses than are left ends there."""
+
+    left = 100
+
+    def _count(self) -> None:
+        if self.left == 0:
+            raise KilledError
+        self.left -= 1
+
+    def inb(self, port: int) -> int:
+        self._count()
+        return super().inb(port)
+
+    def outb(self, port: int, value: int) -> None:
+        self._count()
+        super().outb(port, value)
+
+    def block_in(self, port: int, width: int, count: int) -> bytes:
+        self._count()
+        return super().block_in(port, width, count)
+
+    def block_out(self, port: int, width: int, data: bytes) -> None:
+        self._count()
+        super().block_out(port, width, data)
+
+
+@pytest.mark.parametrize("accesses", range(5))
+def test_who_is_killed_in_the_middle_leaves_no_half_of_a_count(accesses: int) -> None:
+    async def main() -> None:
+        bus = Killing()
+        bus.plug("pit")
+        Pit(bus).start(0, Mode.TERMINAL_COUNT, 0x1234)
+        bus.left = accesses
+        with suppress(KilledError):
+            Pit(bus).read(0)
+        bus.left = 100
+        assert [Pit(bus).read(0) for _ in range(3)] == [0x1234] * 3
+        bus.left = accesses
+        with suppress(KilledError):
+            Pit(bus).start(0, Mode.TERMINAL_COUNT, 0x5678)
+        bus.left = 100
+        Pit(bus).start(0, Mode.TERMINAL_COUNT, 0x9ABC)
+        assert Pit(bus).read(0) == 0x9ABC
+
+    run(main)
