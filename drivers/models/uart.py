@@ -34,8 +34,12 @@ class UartModel:
 
         Raises: ValueError: the wire does not hold so many; nothing is said of which of them went.
         """
-        if lib.bl_uart_feed(self._device, data, len(data), errors) < len(data):
+        if self.try_feed(data, errors) < len(data):
             raise ValueError(f"{len(data)} bytes are more than fit: the wire holds {LONGEST}")
+
+    def try_feed(self, data: bytes, errors: int = 0) -> int:
+        """The same of the first ones that the wire holds: how many these are."""
+        return int(lib.bl_uart_feed(self._device, data, len(data), errors))
 
     def taken(self) -> bytes:
         """What the UART has sent since the last time; of more than 64 KiB the first."""

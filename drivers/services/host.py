@@ -116,9 +116,11 @@ class Wire:
 
     async def run(self) -> None:
         """Until the other end of the socket is closed."""
+        typed = b""  # that the wire does not hold yet
         with self._end:
-            while (data := _received(self._end, PIECE)) != b"":
-                self._model.feed(data or b"")
+            while typed or (data := _received(self._end, PIECE)) != b"":
+                typed = typed or data or b""
+                typed = typed[self._model.try_feed(typed) :]
                 await self._bus.pause(TICK)
                 await self.show()
                 await sleep(TICK)

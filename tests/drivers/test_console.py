@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -12,21 +13,22 @@ from hands import Hands
 from machines import Play, on
 from test_servers import quiet
 
-from beamlike import Down, Pid, exit, receive, sleep, spawn_monitor
+from beamlike import Down, Pid, exit, receive, run, sleep, spawn_monitor
 from boot.talking import talk
-from drivers import DeviceBusyError, DeviceError, SerialConsole, VgaConsole
+from drivers import DeviceBusyError, DeviceError, PortBus, SerialConsole, VgaConsole
 from drivers.devices.layouts import LAYOUTS
 from drivers.devices.scancodes import Key
+from drivers.devices.uart import Uart
 from drivers.devices.vga import Vga
 from drivers.models.i8042 import I8042Model
-from drivers.models.uart import UartModel
+from drivers.models.uart import LONGEST, UartModel
 from drivers.models.vga import VgaModel
 from drivers.servers.device import Device
 from drivers.servers.finding import find_devices, find_ps2, find_serial, find_vga
 from drivers.servers.manager import DeviceManager
 from drivers.servers.opening import revoke_device
 from drivers.services.editing import Action, keys_of
-from drivers.services.host import STROKES, strokes_of
+from drivers.services.host import STROKES, TICK, Wire, strokes_of
 
 __all__ = ["quiet"]
 
@@ -398,3 +400,25 @@ def test_a_driver_that_does_not_come_back_is_not_waited_for(play: Play, kind: Ki
         assert f"the driver of {name} did not come back within 0.02 s: killed" in str((await seat.end()).reason)
 
     play_seat(play, kind, check)
+
+
+def test_what_a_wire_does_not_hold_yet_waits_at_its_end() -> None:
+    async def main() -> None:
+        bus = PortBus()
+        model = UartModel(bus)
+        Uart(bus).configure(115200)
+        end, inner = socket.socketpair()
+        model.feed(bytes(LONGEST - 10))
+        end.send(b"a" * 100 + b"b" * 10)
+        spawn_monitor(Wire(bus, model, inner).run)
+        for _ in range(3):
+            await sleep(TICK)
+        bus.advance(6)  # all that it held is through
+        for _ in range(10):
+            await sleep(TICK)
+        with pytest.raises(BlockingIOError):
+            inner.recv(1, socket.MSG_DONTWAIT)
+        end.close()
+        assert (await receive(Down, timeout=5)).reason == "normal"
+
+    run(main)
