@@ -108,7 +108,8 @@ def assign(pci: Pci, ports: range = PORTS, addresses: range = ADDRESSES) -> dict
 
     def give(bus: int) -> tuple[list[Bar], bool]:
         """What is on this bus and behind it; and is any of that new?"""
-        found, is_any_new = [], False
+        found: list[Bar] = []
+        is_any_new = False
         for each in (each for each in functions if each.address.bus == bus):
             for i, bar in enumerate(bars.get(each.address, ())):
                 if bar.address == 0 and (address := free[bar.space].take(bar.size)) is not None:

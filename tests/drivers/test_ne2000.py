@@ -110,7 +110,7 @@ def test_frames_that_come_as_fast_as_they_are_taken_are_taken_by_more_than_one_i
 
         board._release = release_and_feed  # type: ignore[method-assign]
         assert model.feed(frame(MAC, 60, 0))
-        found = []
+        found: list[bytes] = []
         while len(found) < 1000:
             await receive(Interrupt, timeout=5)
             some = await board.frames()

@@ -198,7 +198,7 @@ def test_frames_that_come_as_fast_as_they_are_taken_are_taken_by_more_than_one_i
 
         net._offer = offer_and_feed  # type: ignore[method-assign]
         outside.feed(io, frame(0))
-        found = []
+        found: list[bytes] = []
         while len(found) < 1000:
             await receive(Interrupt, timeout=5)
             some = await net.frames()
