@@ -94,7 +94,8 @@ class FwCfg:
     async def item(self, select: int, size: int) -> bytes:
         """The first bytes of what is selected so; zeros after its end.
 
-        Raises: ValueError: no selector, or no size. DeviceError: DMA to the buffer fails. DeviceTimeoutError: it does not come to an end.
+        Raises: ValueError: no selector, or no size. CapabilityError: the caller may not access the buffer. DeviceError: DMA to
+        the buffer fails. DeviceTimeoutError: it does not come to an end.
         """
         if not 0 <= select <= 0xFFFF or not 0 <= size <= LARGEST:
             raise ValueError(f"{size} bytes of the item {select:#x}: expected up to {LARGEST} of 0 to 0xffff")
@@ -110,6 +111,7 @@ class FwCfg:
         return b"".join(self.io.insb(self.base + DATA, min(PIECE, size - at)) for at in range(0, size, PIECE))
 
     async def _by_dma(self, access: int, select: int, size: int) -> bytes:
+        self.io.may_memory(access, 16 + size)  # the device asks nobody
         control = select << 16 | SELECT | READ
         self.io.store(access, control.to_bytes(4, "big") + size.to_bytes(4, "big") + (access + 16).to_bytes(8, "big"))
         for at, half in ((DMA, access >> 32), (DMA + 4, access & 0xFFFFFFFF)):  # the second one starts it

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from machines import Play
 
-from beamlike import run
+import caps
+from beamlike import receive, run, self_pid, send, spawn
 from drivers import DeviceAbsentError, DeviceError, DeviceTimeoutError, Fault, IoSpace, PortBus
 from drivers.devices.fw_cfg import DIRECTORY, LARGEST, Features, File, FwCfg
 from drivers.models.fw_cfg import FwCfgModel
@@ -106,6 +107,26 @@ def test_a_transfer_to_where_there_is_no_ram_is_an_error(play: Play) -> None:
         file = (await FwCfg(io).files())["opt/test/file"]
         with pytest.raises(DeviceError, match=r"DMA of 100 bytes of the item .* to 0x1000000 has failed"):
             await FwCfg(io, buffer=(16 << 20) - 16).item(file.select, 100)
+
+    play(check, [FwCfgModel], qemu=["-fw_cfg", f"name=opt/test/file,string={'x' * 100}"])
+
+
+def test_who_may_not_access_the_buffer_does_not_let_the_device_write_there(play: Play) -> None:
+    async def check(io: Any) -> None:
+        if io.name == "portbus":
+            io.models[FwCfgModel].add("opt/test/file", b"x" * 100)
+        file = (await FwCfg(io).files())["opt/test/file"]
+        before, parent = io.load(BUFFER, 200), self_pid()
+
+        async def reader() -> None:
+            try:
+                await FwCfg(io, buffer=BUFFER).item(file.select, 100)
+            except caps.CapabilityError:
+                send(parent, "refused")
+
+        spawn(reader, exclude=[("raw_memory", BUFFER + 100, BUFFER + 101)])
+        assert await receive(str, timeout=5) == "refused"
+        assert io.load(BUFFER, 200) == before
 
     play(check, [FwCfgModel], qemu=["-fw_cfg", f"name=opt/test/file,string={'x' * 100}"])
 
