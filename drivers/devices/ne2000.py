@@ -143,8 +143,8 @@ class Ne2000:
         self._out(CURR, self._next)
         self._out(COMMAND, START | NO_DMA)
         self._out(TCR, 0)
+        self._out(ISR, 0xFF)  # before a frame can come
         self.accept()
-        self._out(ISR, 0xFF)
         self._out(IMR, ALL)
         return self.mac
 

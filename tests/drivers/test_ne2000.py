@@ -94,6 +94,27 @@ def test_a_frame_that_comes_while_the_ones_before_are_taken_does_not_keep_the_li
 
 
 @on("portbus")  # as above
+def test_a_frame_that_comes_before_the_reset_is_through_interrupts(play: Play) -> None:
+    async def check(io: Any) -> None:
+        board, model = Ne2000(io), io.models[Ne2000Model]
+        io.lines.attach(LINE)
+        write, is_in = board._out, False
+
+        def write_and_feed(register: int, value: int) -> None:
+            nonlocal is_in
+            write(register, value)
+            is_in = is_in or model.feed(frame(MAC, 60))
+
+        board._out = write_and_feed  # type: ignore[method-assign]
+        await board.reset()
+        assert is_in
+        await receive(Interrupt, timeout=5)
+        assert await board.frames() == [frame(MAC, 60)]
+
+    play(check, [Ne2000Model])
+
+
+@on("portbus")  # as above
 def test_frames_that_come_as_fast_as_they_are_taken_are_taken_by_more_than_one_interrupt(play: Play) -> None:
     async def check(io: Any) -> None:
         board, model = Ne2000(io), io.models[Ne2000Model]
