@@ -11,7 +11,8 @@ Theory of operation. A queue is three tables in memory: descriptors, which name 
 driver puts heads of chains; the used ring, in which the device puts them back, in any order. Descriptors are only written here: which are
 free, which chain is whose, and how long it is, is known without memory that the device could have written. Who waits for a chain may
 be cancelled or give up, but the buffers are the device's until it says otherwise: the chain's memory is given back when it comes back, or
-when the device has been reset.
+when the device has been reset. The end of a process resets nothing: a device that nobody has stopped goes on writing into its buffers, so
+its memory is for others only when it was reset, as it is by whoever starts it anew. A device manager sees to that.
 """
 
 from __future__ import annotations
