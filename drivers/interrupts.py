@@ -41,6 +41,8 @@ class Lines:
     def __init__(self) -> None:
         self.telling = threading.RLock()
         """Of who calls `rise`: what came first is told first."""
+        self.last = [0] * LINES
+        """Of each line the number of the interrupt that was told last."""
         self._listeners: list[list[Process]] = [[] for _ in range(LINES)]
         self._posted: deque[tuple[int, int, float]] = deque()  # by threads
         self._thread = 0
@@ -86,6 +88,7 @@ class Lines:
                 self._tell(*self._posted.popleft())
 
     def _tell(self, line: int, number: int, at: float) -> None:
+        self.last[line] = number
         for process in list(self._listeners[line]):
             if process.layers and not caps.permits(process.layers, "device", f"irq {line}"):
                 self._listeners[line].remove(process)

@@ -47,6 +47,7 @@ class DeviceServer(GenServer, guarded=True):
         async with device.lock:  # an owner may be in the midst of something
             for line in device.lines:
                 device.io.lines.attach(line)
+            self.seen = {line: device.io.lines.last[line] for line in device.lines}
             device.up(await device.make())
 
     async def handle_call(self, request: Any, caller: Caller) -> Any:
@@ -64,8 +65,11 @@ class DeviceServer(GenServer, guarded=True):
             return Failed(ValueError.__name__, f"{request.name}: {type(error).__name__}: {error}")
 
     async def handle_info(self, message: Any) -> None:
-        if type(message) is Interrupt and message.line in self.device.lines:
-            await self._handle_interrupt()
+        if type(message) is Interrupt and type(message.line) is int and message.line in self.seen:
+            last = self.device.io.lines.last[message.line]
+            if type(message.number) is int and self.seen[message.line] < message.number <= last:  # else somebody has made it up
+                self.seen[message.line] = message.number
+                await self._handle_interrupt()
 
     async def _handle_interrupt(self) -> None:
         device = self.device

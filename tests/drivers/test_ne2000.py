@@ -385,6 +385,43 @@ def test_a_ring_that_makes_no_sense_is_emptied_and_reported(net: Net) -> None:
     net(check)
 
 
+@on("qemu")  # whose board writes a frame of any length over its ring, and over CURR
+@pytest.mark.parametrize("size", [2000, 9000, 20000, 40000])
+def test_frames_that_are_larger_than_the_ring_cost_no_more_than_what_is_in_it(net: Net, size: int) -> None:
+    async def check(io: IoSpace, cable: Cable) -> None:
+        board = Ne2000(io)
+        await board.reset()
+        for _ in range(20):
+            for each in (frame(MAC, 80, 1), frame(MAC, size), frame(MAC, 80, 2)):
+                cable.feed(each)
+                await io.pause(0.001)
+            for each in await board.frames():
+                assert each in (frame(MAC, 80, 1), frame(MAC, 80, 2))
+        while await board.frames():
+            pass
+        cable.feed(frame(MAC, 100))
+        assert await board.receive(5) == frame(MAC, 100)
+
+    net(check)
+
+
+@on("portbus")
+def test_frames_before_one_that_makes_no_sense_are_not_lost(net: Net) -> None:
+    async def check(io: IoSpace, cable: Cable) -> None:
+        board = Ne2000(io)
+        await board.reset()
+        for number in range(3):
+            cable.feed(frame(MAC, 80, number))
+        board._start_dma(0x10, FIRST + 3 << 8, 4)
+        io.outsw(DATA_PORT, bytes(4))
+        assert await board.frames() == [frame(MAC, 80, 0), frame(MAC, 80, 1)]
+        assert board.statistics().garbled == 1
+        cable.feed(frame(MAC, 100))
+        assert await board.frames() == [frame(MAC, 100)]
+
+    net(check)
+
+
 def test_where_there_is_no_board(play: Play) -> None:
     async def check(io: IoSpace) -> None:
         with pytest.raises(DeviceAbsentError, match="nothing answers"):

@@ -532,3 +532,25 @@ def test_the_table_of_kinds_is_true() -> None:
     rows = (Path(__file__).parents[2] / "drivers" / "README.md").read_text().split("| kind | of |")[1].split("\n\n")[0].splitlines()[2:]
     table = {cells[1].strip(): set(re.findall(r"`(\w+)`", cells[3])) for cells in (row.split("|") for row in rows)}
     assert table == {each.name: each.commands for each in vars(kinds).values() if isinstance(each, Kind)}
+
+
+def test_an_interrupt_that_somebody_makes_up_is_none() -> None:
+    async def check(io: IoSpace) -> None:
+        server = await ready(await start(timer(io)), "timer")
+        made_up: Any = Interrupt
+        manager = await start(timer(other := PortBus()))
+        other.plug("pit")
+        async with await open_device(manager, "timer") as handle:
+            assert handle._server is not None
+            for number in (1, 0, -1, 10**30, "1", None):
+                send(handle._server, made_up(0, number, 0.0))
+                send(server, made_up([], number, 0.0))
+            await handle.do("start_periodic", 1000)
+            other.advance(0.0025)
+            last = other.lines.last[0]
+            send(handle._server, made_up(0, last, 0.0))
+            assert [(await receive(DeviceData, timeout=5)).data for _ in range(last)] == ["tick"] * last
+            with pytest.raises(TimeoutError):
+                await receive(DeviceData, timeout=0.05)
+
+    on_portbus_only(check)
