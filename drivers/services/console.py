@@ -25,7 +25,7 @@ from drivers.devices.uart import Event, LineFault
 from drivers.devices.vga import COLUMNS
 from drivers.servers.device import DeviceBack, DeviceData, DeviceLost
 from drivers.servers.grants import DeviceLostError, GrantAsked, GrantRevokedError, GrantTaken
-from drivers.servers.opening import Handle, list_devices, open_device
+from drivers.servers.opening import Handle, open_device
 from drivers.services.editing import BELL, MOST, Action, AnsiKeys, Key, LineEditor, cells, keys_of
 
 MOST_TYPED: Final = 10_000  # keys that wait: more are lost
@@ -221,7 +221,7 @@ class SerialConsole(Console):
     @classmethod
     async def open(cls, manager: Any, port: str = "com1") -> Self:
         """Have a serial port for it, when its driver is up. Raises: as `open_device`."""
-        return cls(await _opened(manager, port))
+        return cls(await open_device(manager, port))
 
     async def flush(self) -> None:
         """See `Console`."""
@@ -264,9 +264,9 @@ class VgaConsole(Console):
         """Have both for it, when their drivers are up. Raises: as `open_device`; ValueError: there is no such layout."""
         if layout not in LAYOUTS:
             raise ValueError(f"there is no layout {layout!r}: expected one of {', '.join(LAYOUTS)}")
-        shown = await _opened(manager, screen)
+        shown = await open_device(manager, screen)
         try:
-            return cls(shown, await _opened(manager, keyboard), layout)
+            return cls(shown, await open_device(manager, keyboard), layout)
         except BaseException:
             await shown.close()
             raise
@@ -296,13 +296,6 @@ class VgaConsole(Console):
             return await super()._do(command, *args)
         row, column = await super()._do("cursor")
         await super()._do("move_cursor", *divmod(max(0, row * COLUMNS + column - 1), COLUMNS))
-
-
-async def _opened(manager: Any, name: str) -> Handle:
-    handle = await open_device(manager, name)
-    if any(each.name == name and each.state == "down" for each in await list_devices(manager)):
-        await _back(name, "it is held")
-    return handle
 
 
 async def _back(name: str, why: str) -> Any:
