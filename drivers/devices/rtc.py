@@ -63,6 +63,7 @@ class Rtc:
     def __init__(self, io: IoSpace, base: int = BASE) -> None:
         self.io = io
         self.cmos = Cmos(io, base)
+        self._untold = Cause(0)  # what has interrupted, before `enable` read it away
 
     async def read(self) -> datetime:
         """The time, read twice alike with no update in between.
@@ -162,9 +163,11 @@ class Rtc:
         self.cmos.write(A, self.cmos.read(A) & DIVIDER | (CRYSTAL // hertz).bit_length())
 
     def enable(self, causes: Cause) -> None:
-        """Let these interrupt. What came before is forgotten, of all of them. Raises: DeviceAbsentError."""
-        self.happened()
-        self.cmos.write(B, self.cmos.read(B) | causes)
+        """Let these interrupt. What came before is forgotten, of those that did not interrupt yet. Raises: DeviceAbsentError."""
+        self.cmos.probe()
+        mode = self.cmos.read(B)
+        self._untold = self.happened() & Cause(mode & ALL)
+        self.cmos.write(B, mode | causes)
 
     def disable(self, causes: Cause = ALL) -> None:
         """Let these interrupt no more. Raises: DeviceAbsentError."""
@@ -177,7 +180,8 @@ class Rtc:
         Raises: DeviceAbsentError.
         """
         self.cmos.probe()
-        return Cause(self.cmos.read(C) & ALL)
+        untold, self._untold = self._untold, Cause(0)
+        return Cause(self.cmos.read(C) & ALL) | untold
 
     @property
     def is_battery_good(self) -> bool:

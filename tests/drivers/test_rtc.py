@@ -136,6 +136,23 @@ def test_periodic_interrupts_have_the_rate_that_was_set(play: Play, hertz: int) 
     play(check, RTC, qemu=CLOCK)
 
 
+def test_what_has_interrupted_is_told_though_more_is_enabled(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        rtc = Rtc(io)
+        io.lines.attach(LINE)
+        rtc.enable(Cause.UPDATE)
+        await interrupt(io)
+        for causes in (Cause.ALARM, Cause.UPDATE):
+            rtc.enable(causes)
+        assert rtc.happened() & Cause.UPDATE
+        await interrupt(io)  # the line was let go
+        rtc.disable()
+        rtc.enable(Cause.UPDATE)
+        assert io.name != "portbus" or not rtc.happened()  # another second may be over in real time
+
+    play(check, RTC, CLOCK)
+
+
 def test_an_alarm_comes_at_its_time(play: Play) -> None:
     async def check(io: IoSpace) -> None:
         rtc = Rtc(io)
