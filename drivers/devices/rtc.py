@@ -70,11 +70,14 @@ class Rtc:
 
         Raises:
             DeviceAbsentError: nobody answers.
-            DeviceError: the registers hold no time; nor may they be trusted after the battery has failed: see `is_battery_good`.
+            DeviceError: the registers hold no time, or the clock is stopped, as by a `set` that did not come to its end; nor may they be
+                trusted after the battery has failed: see `is_battery_good`.
             DeviceTimeoutError: the update never ends.
         """
         self.cmos.probe()
         mode, *found = await self.io.until(self._snapshot, READ_TIMEOUT, "RTC: no end of the update (register A, bit 7)")
+        if mode & SET or self.cmos.read(A) & DIVIDER != RUNS:
+            raise DeviceError(f"RTC: it is stopped, register A is {self.cmos.read(A):#04x} and B {mode:#04x}: `set` lets it go")
         try:
             second, minute, day, month, year, century = (_decoded(mode, found[at]) for at in (0, 1, 3, 4, 5, 6))
             if century < EARLIEST // 100:

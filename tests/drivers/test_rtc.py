@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -423,6 +424,30 @@ def test_writes_that_are_lost_are_told() -> None:
             rtc.cmos.store(0x40, b"a")
 
     run(check)
+
+
+@pytest.mark.parametrize("writes", [1, 2, 5, 10, 11])
+def test_a_clock_that_was_not_set_to_the_end_tells_no_time(play: Play, writes: int) -> None:
+    async def check(io: Any) -> None:
+        outb, left = io.outb, writes
+
+        def ended(port: int, value: int) -> None:
+            nonlocal left
+            left -= port == DATA
+            if left < 0:
+                raise InterruptedError
+            outb(port, value)
+
+        io.outb = ended
+        with pytest.raises(InterruptedError):
+            Rtc(io).set(BEGUN)
+        del io.outb
+        with pytest.raises(DeviceError, match=r"it is stopped, register A is 0x.6 and B 0x.2: `set` lets it go"):
+            await Rtc(io).read()
+        Rtc(io).set(BEGUN)
+        assert near(await Rtc(io).read(), BEGUN)
+
+    play(check, RTC, CLOCK)
 
 
 def test_any_accesses_leave_the_model_whole() -> None:
