@@ -16,6 +16,7 @@ MOST: Final = 1000  # characters of a line: with its prompt it fits a screen
 MOST_HISTORY: Final = 1000  # lines
 MOST_SEQUENCE: Final = 16  # characters of a control sequence: one that is longer is none
 INDENT: Final = " " * 4
+COMBINING: Final = ("Mn", "Me")  # categories; some of these have no combining class: vowels of Thai, variation selectors
 BELL, ESCAPE = "\a", "\x1b"
 
 
@@ -96,16 +97,16 @@ class AnsiKeys:
     def _go_on(self, each: str, found: list[Key]) -> None:
         self._sequence += each
         length = len(self._sequence)
-        if each in "[O" if length == 2 else length < MOST_SEQUENCE and not "@" <= each <= "~":
-            return
+        if self._sequence == "\x1b[[" or (each in "[O" if length == 2 else length < MOST_SEQUENCE and not "@" <= each <= "~"):
+            return  # two brackets: F1 to F5 of a Linux console
         if action := SEQUENCES.get(self._sequence[1:]):
             found.append(action)
         self._sequence = ""
 
 
 def cells(text: str) -> int:
-    """How many columns a terminal gives to a text: two to wide characters, none to those that combine (Unicode, UAX 11)."""
-    return sum(0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text)
+    """How many columns a terminal gives to a text: two to wide characters (Unicode, UAX 11), none to marks that combine."""
+    return sum(0 if unicodedata.category(each) in COMBINING else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text)
 
 
 class LineEditor:

@@ -108,6 +108,7 @@ def test_a_line_has_a_greatest_length() -> None:
         (b"\xff\xc3(", ["\ufffd", "\ufffd", "("]),
         (b"\x1b[A\x1bOB\x1b[3~\x1b[1~\x7f\x08\t", [UP, DOWN, DELETE, HOME, BACKSPACE, BACKSPACE, "    "]),
         (b"\x1b[1;5Dx\x1bqy\x1b[99999999999999999999z", ["x", "y", *"999999z"]),
+        (b"\x1b[[Ax\x1b[[E\x1b[A", ["x", UP]),  # function keys of a Linux console
         (b"\x1b[\x03\x1b\x1b[C\x00\x1c", [Action.INTERRUPT, RIGHT]),
     ],
 )
@@ -124,6 +125,10 @@ def test_whatever_a_terminal_sends_the_next_key_is_told(data: bytes) -> None:
     assert ansi.feed(b"\x03")[-1] is Action.INTERRUPT
     for sequence, action in SEQUENCES.items():
         assert ansi.feed(b"\x1b" + sequence.encode()) == [action]
+
+
+def test_marks_take_up_no_cells_whether_they_have_a_combining_class_or_not() -> None:
+    assert [cells(text) for text in ("a", "漢", "a\u0308", "\u0e01\u0e31", "\u2764\ufe0f", "1\ufe0f\u20e3")] == [1, 2, 1, 1, 1, 1]
 
 
 def test_control_characters_without_a_meaning_are_no_keys() -> None:
