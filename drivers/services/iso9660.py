@@ -24,6 +24,7 @@ MOST_DIRECTORY: Final = 16 << 20  # bytes
 MOST_EXTENTS: Final = 4096  # of a file
 MOST_AREAS: Final = 16  # of a record, for what does not fit into it
 RECORD: Final = 33  # bytes before its name
+INTERLEAVED: Final = -1  # instead of where it is
 DIRECTORY, ASSOCIATED, MORE = 0x02, 0x04, 0x80  # flags
 SPEAKS_SUSP: Final = b"SP\x07\x01\xbe\xef"
 ENTRY: Final = 4  # bytes before the data of an entry of a system use area
@@ -34,7 +35,7 @@ class Record(NamedTuple):
     """Of a directory."""
 
     at: int
-    """In bytes, of what it is about."""
+    """In bytes, of what it is about; `INTERLEAVED`."""
     size: int
     flags: int
     modified: datetime | None
@@ -102,6 +103,8 @@ class Iso9660(FileSystem):
 
     async def _pieces(self, entry: Entry) -> Pieces:
         pieces: Pieces = entry.start
+        if any(at == INTERLEAVED for at, _ in pieces):
+            raise self._wrong(f"{entry.name} is interleaved with others, and cannot be read")
         return pieces
 
     async def _entries(self, directory: Entry) -> list[Entry]:
@@ -131,8 +134,8 @@ class Iso9660(FileSystem):
 
     async def _records(self, directory: Entry) -> list[Record]:
         at, size = directory.start[0]
-        if len(directory.start) > 1 or not 0 < size <= MOST_DIRECTORY:
-            raise self._wrong(f"directory {directory.name!r} has {len(directory.start)} extents, the first one of {size} bytes")
+        if len(directory.start) > 1 or at == INTERLEAVED or not 0 < size <= MOST_DIRECTORY:
+            raise self._wrong(f"directory {directory.name!r} has {len(directory.start)} extents, the first one of {size} bytes at {at}")
         data = await self._bytes(at, size)
         records = []
         for begin in range(0, size, SECTOR):
@@ -153,10 +156,9 @@ class Iso9660(FileSystem):
             return None
         attributes, extent, size = fields("xBIxxxxI", data)
         flags, unit, gap = data[25:28]
-        if unit or gap:
-            raise self._wrong("interleaved files cannot be read")
+        at = INTERLEAVED if unit or gap else (extent + attributes) * self._block
         end = RECORD + data[32]
-        return Record((extent + attributes) * self._block, size, flags, _when(data[18:25]), data[RECORD:end], data[end + (end & 1) :])
+        return Record(at, size, flags, _when(data[18:25]), data[RECORD:end], data[end + (end & 1) :])
 
     def _text(self, name: bytes) -> str:
         return name.decode("utf-16-be" if self.names == "Joliet" else "latin-1", "replace")

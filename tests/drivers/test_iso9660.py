@@ -204,8 +204,6 @@ def test_records_that_cannot_be_true(few: bytearray) -> None:
         (0, 33, "no record"),
         (0, 255, "no record"),
         (32, 200, "no record"),
-        (26, 1, "interleaved"),
-        (27, 1, "interleaved"),
     ):
         before, few[at + place] = few[at + place], value
         if value != 255:
@@ -213,6 +211,20 @@ def test_records_that_cannot_be_true(few: bytearray) -> None:
                 finish(mounted(few).listdir())
         few[at + place] = before
     assert "FIRST.A" in finish(mounted(few).listdir())
+
+
+@pytest.mark.parametrize("place", [26, 27])
+def test_an_interleaved_file_is_the_only_one_that_cannot_be_read(few: bytearray, place: int) -> None:
+    few[record_of(few, b"FIRST.A;1") + place] = 1
+    fs = mounted(few)
+    with pytest.raises(FileSystemError, match=r"FIRST\.A is interleaved"):
+        finish(fs.read("FIRST.A"))
+    assert finish(fs.read("FIRST.B")) == b"22"
+    few[record_of(few, b"SUB") + place] = 1
+    fs = mounted(few)
+    with pytest.raises(FileSystemError, match="directory 'sub' has 1 extents, the first one of 2048 bytes at -1"):
+        finish(fs.listdir("sub"))
+    assert finish(fs.read("FIRST.B")) == b"22"
 
 
 def test_system_use_areas_that_go_on_and_on(few: bytearray, monkeypatch: pytest.MonkeyPatch) -> None:
