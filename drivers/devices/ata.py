@@ -39,6 +39,7 @@ LIMIT_28: Final = 1 << 28
 MOST_28, MOST_48 = 256, 65536  # sectors of a command
 RESET_PULSE, RESET_QUIET, RESET_TIMEOUT = 5e-6, 2e-3, 31.0  # seconds (9.2)
 TIMEOUT: Final = 10.0  # seconds for each of a command's steps: a disk may have to spin up
+FLUSH_STEPS: Final = 4  # so many times that: FLUSH CACHE may take longer than 30 s, its description says
 
 
 class Kind(Enum):
@@ -87,7 +88,7 @@ class AtaChannel:
     One object a channel: a second one's reset takes from the first one's disks the settings that it counts on.
 
     Args:
-        timeout: seconds for each step of a command.
+        timeout: seconds for each step of a command; four times as many for a flush.
     """
 
     def __init__(self, io: IoSpace, base: int = PRIMARY[0], control: int = PRIMARY[1], *, timeout: float = TIMEOUT) -> None:
@@ -329,7 +330,7 @@ class AtaDisk:
             await self.settle()
             command = FLUSH_EXT if self.has_lba48 else FLUSH
             await self.channel.command(self.unit, command)
-            await self._over(command)
+            await self._over(command, steps=FLUSH_STEPS)
 
     async def set_multiple(self, sectors: int) -> None:
         """Let so many sectors be moved at once, or 0: one after the other. It is `most_multiple` at first.
@@ -406,10 +407,10 @@ class AtaDisk:
         if status & (ERR | DF):
             self._fail(command, lba, count, is_extended, status)
 
-    async def _over(self, command: Command, lba: int = 0, count: int = 0, is_extended: bool = False) -> None:
+    async def _over(self, command: Command, lba: int = 0, count: int = 0, is_extended: bool = False, *, steps: int = 1) -> None:
         """Wait for the end of a command."""
-        channel = self.channel
-        status = await channel.io.until(channel.status_if_over, channel.timeout, lambda: f"{_what(self, command, lba, count)}: the end")
+        channel, timeout = self.channel, steps * self.channel.timeout
+        status = await channel.io.until(channel.status_if_over, timeout, lambda: f"{_what(self, command, lba, count)}: the end")
         if status & (ERR | DF):
             self._fail(command, lba, count, is_extended, status)
         if status & DRQ:
