@@ -71,7 +71,7 @@ class AreaService(GenServer):
             case OpenArea(name) if type(name) is str:
                 try:
                     return self._open(name, caller.pid)
-                except (DeviceError, PermissionError) as error:
+                except (DeviceError, PermissionError, ValueError) as error:
                     return Failed(PermissionError.__name__ if isinstance(error, PermissionError) else type(error).__name__, str(error))
         return Failed("ValueError", f"the areas of {self.handle.name} are asked for by open_area(), not with {request!r:.80}")
 
@@ -119,7 +119,7 @@ async def open_area(service: Any, name: str) -> Handle:
     """Have an area, until `close`, or the end of this process. Its blocks count from 0.
 
     Raises: DeviceAbsentError: there is no such area; DeviceBusyError: somebody has it; PermissionError: `("device", "DISK/AREA")` is
-        excluded.
+        excluded; ValueError: the disk came back smaller than it was, and has not all of it.
     """
     answer: OpenedArea = checked(await call(service, OpenArea(name)))
     return Handle(answer.manager, answer.disk, answer.opened)

@@ -32,7 +32,7 @@ from beamlike import (
 )
 from drivers import DeviceAbsentError, IoSpace
 from drivers.servers.device import DeviceBack, DeviceLost
-from drivers.servers.grants import DeviceBusyError, GrantRevokedError, GrantTaken
+from drivers.servers.grants import DeviceBusyError, GrantRevokedError, GrantTaken, grant_of
 from drivers.servers.opening import open_device, revoke_device
 from drivers.servers.server import Failed
 from drivers.services.areas import AreaService, OpenArea, list_areas, open_area
@@ -176,6 +176,20 @@ def test_areas_that_cannot_be(play: Play, medium: Path, areas: Any, says: str) -
         await receive(timeout=5)
         with pytest.raises(ValueError, match=says):
             await AreaService.start_link(manager, DISK, areas)
+
+    play_areas(play, medium, check)
+
+
+def test_a_disk_that_comes_back_smaller_costs_only_the_areas_that_it_has_no_more(play: Play, medium: Path) -> None:
+    async def check(io: IoSpace, manager: Pid, service: Pid) -> None:
+        home = await open_area(service, "home")
+        grant = grant_of(home.number)
+        assert grant is not None
+        grant.device.sectors = 150  # as its driver says when it is up again
+        with pytest.raises(ValueError, match=r"are not in the 150 of ata0\.0"):
+            await open_area(service, "rest")
+        assert await home.do("read", 0, 1) == sector(64)
+        assert await (await open_area(service, "boot")).do("read", 0, 1) == sector(0)
 
     play_areas(play, medium, check)
 
