@@ -143,7 +143,6 @@ class Rtc:
         self.cmos.write(MINUTE + ALARM, ANY if minute is None else _encoded(mode, minute))
         self.cmos.write(SECOND + ALARM, ANY if second is None else _encoded(mode, second))
 
-    @property
     def alarm(self) -> Alarm:
         """What was set. Raises: DeviceAbsentError; DeviceError: the registers hold no time of day."""
         self.cmos.probe()

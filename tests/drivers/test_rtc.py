@@ -18,10 +18,22 @@ from hypothesis.strategies import datetimes, integers, sampled_from
 from machines import Play
 
 from beamlike import receive, run
-from drivers import DeviceAbsentError, DeviceError, DeviceTimeoutError, Fault, Interrupt, IoSpace, PortBus
+from drivers import (
+    DeviceAbsentError,
+    DeviceError,
+    DeviceManager,
+    DeviceTimeoutError,
+    Fault,
+    Interrupt,
+    IoSpace,
+    PortBus,
+    find_devices,
+    open_device,
+)
 from drivers.devices.cmos import SUMMED, Cmos
 from drivers.devices.rtc import ALL, LINE, Alarm, Cause, Rtc
 from drivers.models.rtc import START, RtcModel
+from drivers.servers.finding import find_clock
 
 RTC = [("rtc", START)]
 BEGUN = datetime(2026, 1, 1)
@@ -160,7 +172,7 @@ def test_an_alarm_comes_at_its_time(play: Play) -> None:
         for binary, hours_24 in MODES:
             rtc.set(datetime(2026, 5, 6, 13, 59, 59), binary=binary, hours_24=hours_24)
             rtc.set_alarm(14, 0, 0)
-            assert rtc.alarm == Alarm(14, 0, 0)
+            assert rtc.alarm() == Alarm(14, 0, 0)
             rtc.enable(Cause.ALARM)
             io.lines.attach(LINE)
             await interrupt(io)
@@ -171,12 +183,22 @@ def test_an_alarm_comes_at_its_time(play: Play) -> None:
     play(check, RTC, qemu=CLOCK)
 
 
+def test_who_has_the_clock_asks_for_its_alarm(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        manager = await DeviceManager.start_link(await find_devices(io, (find_clock,)))
+        async with await open_device(manager, "clock") as clock:
+            await clock.do("set_alarm", 14, None, 5)
+            assert await clock.do("alarm") == Alarm(14, None, 5)
+
+    play(check, RTC, CLOCK)
+
+
 def test_an_alarm_at_any_hour_and_minute_comes_when_the_second_fits(play: Play) -> None:
     async def check(io: IoSpace) -> None:
         rtc = Rtc(io)
         rtc.set(datetime(2026, 5, 6, 7, 8, 9))
         rtc.set_alarm(None, None, 11)
-        assert rtc.alarm == Alarm(None, None, 11)
+        assert rtc.alarm() == Alarm(None, None, 11)
         rtc.enable(Cause.ALARM)
         io.lines.attach(LINE)
         await interrupt(io)
@@ -370,7 +392,7 @@ def test_an_alarm_that_is_no_time_is_an_error(play: Play, register: int, value: 
         rtc.set_alarm(1, 2, 3)
         rtc.cmos.write(register, value)
         with pytest.raises(DeviceError, match="alarm are no time"):
-            _ = rtc.alarm
+            rtc.alarm()
 
     play(check, RTC)
 
