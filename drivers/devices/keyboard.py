@@ -12,6 +12,7 @@ from collections import deque
 from enum import IntFlag
 from typing import Final
 
+from beamlike import record
 from drivers.devices.i8042 import I8042, Port
 from drivers.devices.scancodes import Decoder, KeyEvent
 from drivers.errors import DeviceError
@@ -24,6 +25,7 @@ RATES: Final = tuple(1 / ((8 + (code & 7)) * 2 ** (code >> 3) * 0.00417) for cod
 SETS: Final = {1: 1, 2: 2, 0x43: 1, 0x41: 2}  # the number, and as it is when it was translated
 
 
+@record
 class Led(IntFlag):
     """Of the keyboard."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import IntFlag
-from typing import Final, NamedTuple
+from typing import Final
 
 from beamlike import record
 from drivers.devices.cmos import BASE, Cmos
@@ -49,7 +49,8 @@ class Cause(IntFlag):
 ALL: Final = Cause.PERIODIC | Cause.ALARM | Cause.UPDATE
 
 
-class Alarm(NamedTuple):
+@record
+class Alarm:
     """When it comes; None: each one."""
 
     hour: int | None

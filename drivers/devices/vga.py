@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final
 
+from beamlike import record
 from drivers.devices.cp437 import decoded, encoded
 from drivers.errors import DeviceAbsentError, DeviceError
 from drivers.space import IoSpace
@@ -59,7 +60,8 @@ class Colour(IntEnum):
     WHITE = 15
 
 
-class Rgb(NamedTuple):
+@record
+class Rgb:
     """Of the DAC, 0 to 63."""
 
     red: int
@@ -247,10 +249,11 @@ class Vga:
     def set_dac(self, entry: int, colour: Rgb) -> None:
         """Let an entry of the DAC look so, each part 0 to 63. Raises: ValueError: there is no such one."""
         _check_range("DAC entry", entry, 256)
-        for part in colour:
+        parts = colour.red, colour.green, colour.blue
+        for part in parts:
             _check_range("part of a colour", part, 64)
         self.io.outb(DAC_WRITE, entry)
-        self.io.outsb(DAC_DATA, bytes(colour))
+        self.io.outsb(DAC_DATA, bytes(parts))
 
     def dac(self, entry: int) -> Rgb:
         """How an entry of the DAC looks. Raises: ValueError: there is no such one."""
