@@ -40,11 +40,12 @@ async def show(io: IoSpace, options: Namespace) -> None:
 
 
 async def list_directory(fs: FileSystem, path: str) -> None:
-    """A line for each entry."""
+    """A line for each entry. Control characters of a name, which the terminal would obey, are question marks, as `ls` has them."""
     for name in await fs.listdir(path):
         entry = await fs.stat(f"{path}/{name}")
         when = f"{entry.modified:%Y-%m-%d %H:%M}" if entry.modified else "-"
-        print(f"{'' if entry.is_directory else entry.size:>12} {when:16} {name}{'/' * entry.is_directory}")
+        shown = "".join(each if each.isprintable() else "?" for each in name)
+        print(f"{'' if entry.is_directory else entry.size:>12} {when:16} {shown}{'/' * entry.is_directory}")
 
 
 async def main(options: Namespace) -> str | None:

@@ -255,6 +255,13 @@ def test_the_example_says_what_is_wrong(fat: Path, arguments: list[str], said: s
     assert b"Traceback" not in done.stderr
 
 
+@needs_iso
+def test_the_example_sends_no_control_characters_of_names_to_the_terminal(tmp_path: Path) -> None:
+    image = iso_image(tmp_path / "iso", {"a\x1b[2Jb": b"1", "ä": b"2"}, "-R")
+    done = example(image)
+    assert sorted(line.split()[-1] for line in done.stdout.decode().splitlines()) == ["a?[2Jb", "ä"]
+
+
 def test_the_example_has_help() -> None:
     done = example("--help")
     assert done.returncode == 0
