@@ -263,14 +263,17 @@ class I8042:
     async def command(self, port: Port, *values: int, answers: int = 0, timeout: float = ACK_TIMEOUT) -> bytes:
         """Send a device a command and its parameters, and return so many bytes of answer. A port that is off is switched on by that.
 
-        Each byte is acknowledged, and sent again if the device asks for it. What it says before that stays for `take`: for a mouse that is
-        sending reports, whose bytes may look as an acknowledgement, that is no safe thing; `Mouse` stops them first.
+        Each byte is acknowledged, and sent again if the device asks for it. What it has said before stays for `take`: its port is held
+        until it gets the first byte, for what a mouse reports may look as an acknowledgement. Of more bytes than one the device must be
+        silent meanwhile; `Mouse` sees to that.
 
         Raises:
             DeviceAbsentError: nothing hangs on the port, says the controller.
             DeviceTimeoutError: the device does not answer; within `timeout` seconds for each byte of the answer.
             DeviceError: it asks for a byte again and again.
         """
+        await self.disable(port)
+        await self._until_taken("before a command to a device")
         self.poll()
         self._enabled.add(port)
         for value in values:

@@ -262,6 +262,27 @@ def test_a_reset_that_fails_and_no_mouse() -> None:
     on_portbus(check, starts=False)
 
 
+@pytest.mark.parametrize("act", [Mouse.start, Mouse.resync, Mouse.state])
+def test_a_report_that_looks_as_an_acknowledgement_is_none(act: Callable[[Mouse], Awaitable[object]]) -> None:
+    """Its second byte, -6, is on the wire, and through it a moment sooner or later, when the mouse is told something."""
+
+    async def check(mouse: Mouse, hands: Hands) -> None:
+        bus, controller = mouse.controller.io, mouse.controller
+        for microseconds in range(970, 1010, 2):
+            await mouse.start()
+            await bus.pause(0.05)
+            hands.move(-6, 0)
+            await bus.pause(1.01e-3)
+            controller.poll()
+            await bus.pause(microseconds * 1e-6)
+            await act(mouse)
+            await bus.pause(0.05)
+            hands.move(3, 4)
+            assert await mouse.read(1) == MouseEvent(3, 4, 0, NONE, False)
+
+    on_portbus(check)
+
+
 def test_answers_that_cannot_be() -> None:
     async def check(mouse: Mouse, hands: Hands) -> None:
         io: Any = mouse.controller.io
