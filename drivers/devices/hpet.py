@@ -197,6 +197,7 @@ class Hpet:
             self._out(at + COMPARATOR, when & 0xFFFFFFFF)
             if config & CAN_64:
                 self._out(at + COMPARATOR + 4, when >> 32 & 0xFFFFFFFF)
+            self._forget(number, config)
             self._out(at, config | INTERRUPTS)
             if self._is_ahead(when):
                 return ticks
@@ -221,6 +222,7 @@ class Hpet:
             when = self.counter() + first
             self._out(at + COMPARATOR, when & 0xFFFFFFFF)
             self._out(at + COMPARATOR, ticks)
+            self._forget(number, config)
             self._out(at, config | PERIODIC | AS_32 | INTERRUPTS)
             if self._is_ahead(when):
                 return first
@@ -245,6 +247,11 @@ class Hpet:
     def ticks(self, seconds: float) -> int:
         """So much time in ticks, rounded up."""
         return -int(-seconds * FEMTO // self.capabilities().period)
+
+    def _forget(self, number: int, config: int) -> None:
+        """A timer that does not interrupt has a status nevertheless, and would at once (2.3.8, Tn_INT_ENB_CNF)."""
+        if config & LEVEL:
+            self._out(STATUS, 1 << number)
 
     def _is_ahead(self, when: int) -> bool:
         bits = 64 if self.capabilities().is_wide else 32

@@ -406,3 +406,24 @@ def test_a_counter_that_runs_away_is_an_error() -> None:
                 act(0, 1 << 30)  # 11 s
 
     with_narrow_timers(check)
+
+
+def test_a_level_that_has_come_while_the_timer_was_stopped_does_not_interrupt_when_it_is_started() -> None:
+    async def check(io: PortBus) -> None:
+        hpet = Hpet(io)
+        hpet.enable()
+        for number, start in ((1, hpet.start), (0, hpet.start_periodic)):
+            line = hpet.route(number, 16 + number, level=True)
+            io.lines.attach(line)
+            start(number, 1000)
+            hpet.stop(number)
+            io.advance(45)  # its 32 bits go round in 43 s
+            assert number in hpet.pending()
+            begun = io.now()
+            start(number, 100_000)
+            io.advance(0.002)
+            assert (await receive(Interrupt, timeout=0)).at == pytest.approx(begun + 0.001, abs=1e-6)
+            hpet.stop(number)
+            hpet.acknowledge(number)
+
+    with_narrow_timers(check)
