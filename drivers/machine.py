@@ -4,8 +4,9 @@ Real devices have real owners: the kernel drives most of them. To read from a UA
 clock's index register is shared with it, and 0xfe to port 0x64 is a reset. Give ports that nothing drives (see `/proc/ioports`).
 
 Two ways, the first that the kernel permits: `ioperm` or `iopl`, and then the processor's instructions; the file `/dev/port`, which takes
-some microseconds more. Both want root (CAP_SYS_RAWIO); a kernel in lockdown permits neither. There are no interrupts and no memory here:
-the kernel gives them to its own drivers.
+some microseconds more, and does 8 bits only: of more bytes the kernel makes accesses of one each (Linux, drivers/char/mem.c), which is not
+what a register of 16 or 32 bits wants, so they are refused. Both want root (CAP_SYS_RAWIO); a kernel in lockdown permits neither. There are
+no interrupts and no memory here: the kernel gives them to its own drivers.
 """
 
 from __future__ import annotations
@@ -79,9 +80,13 @@ class MachineSpace(IoSpace):
         return time.monotonic()
 
     def _check(self, port: int, width: int) -> None:
-        """Raises: PermissionError: it is not in the list; RuntimeError: another thread."""
+        """Raises: PermissionError: it is not in the list, or too wide for the file; RuntimeError: another thread."""
         if not any(start <= port and port + width <= end for start, end in self.ports):
             raise PermissionError(f"port {port:#x} with {width} bytes is not in the list of MachineSpace.open: {self.ports!r}")
+        if self._file is not None and width > 1:
+            raise PermissionError(
+                f"port {port:#x} with {width} bytes: {PORT_FILE} has accesses of 1 byte only; the kernel must permit ioperm or iopl"
+            )
         if threading.get_ident() != self._thread:
             raise RuntimeError("the kernel permits ports to one thread, and this is another: use MachineSpace in its node's own thread")
 

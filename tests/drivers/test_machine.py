@@ -50,9 +50,20 @@ def test_ports_as_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
     async def main() -> None:
         io = MachineSpace.open([(0x80, 0x84), (0x3F8, 0x400)], str(file))
-        io.outl(0x80, 0x12345678)
+        for port, value in enumerate((0x78, 0x56, 0x34, 0x12), 0x80):
+            io.outb(port, value)
         io.outsb(0x3F8, b"abc")
-        assert (io.inb(0x81), io.inw(0x82), io.inb(0x3F8), io.insb(0x3F8, 2)) == (0x56, 0x1234, ord("c"), b"cc")
+        assert (io.inb(0x81), io.inb(0x3F8), io.insb(0x3F8, 2)) == (0x56, ord("c"), b"cc")
+        for wide in (
+            lambda: io.inw(0x80),
+            lambda: io.inl(0x80),
+            lambda: io.outw(0x80, 0),
+            lambda: io.outl(0x80, 0),
+            lambda: io.insw(0x80, 2),
+            lambda: io.outsl(0x80, bytes(8)),
+        ):
+            with pytest.raises(PermissionError, match="has accesses of 1 byte only"):
+                wide()
         for port, width in ((0x7F, 1), (0x7F, 2), (0x84, 1), (0x83, 2), (0x40, 4)):
             with pytest.raises(PermissionError, match="is not in the list"):
                 io.port_in(port, width)
