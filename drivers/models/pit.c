@@ -5,11 +5,14 @@
 #include "bus.h"
 #include "pit.h"
 
-enum { HERTZ = 1193182, IRQ = 0 };
+enum { HERTZ = 1193182, IRQ = 0, FIRST_TICK = 1 << 17 /* later than any count is long */ };
 
 typedef struct counter {
     unsigned mode, access, bcd; /* of the control word; access 1: low byte, 2: high byte, 3: both */
     uint32_t count;             /* 1 to 65536 */
+    uint32_t next;              /* count, when the period or half period that runs is over, or at the next trigger; 0: none */
+    uint64_t next_at;           /* tick; UINT64_MAX: only at the trigger */
+    uint32_t next_elapsed;      /* of it, then: a half of a wave, or 0 */
     uint64_t loaded;            /* tick; in the modes 1 and 5: when it was triggered */
     int running;                /* it has a count, and was triggered if it must be */
     int gate, paused;           /* but in the modes 1 and 5 it counts only while its gate is high */
@@ -29,12 +32,26 @@ typedef struct pit {
     int is_cut_off; /* from its line */
 } pit;
 
-static uint64_t tick(const pit *p) { return bl_ticks(p->device.bus->now, HERTZ); }
+static uint64_t tick(const pit *p) { return bl_ticks(p->device.bus->now, HERTZ) + FIRST_TICK; }
 
 /* How far it is behind its loading; the count arrives with the next pulse of the clock. */
 static uint64_t elapsed(const pit *p, const counter *c) {
     if (c->paused) return c->held;
     return tick(p) > c->loaded ? tick(p) - c->loaded : 0;
+}
+
+static void take_next(counter *c, uint64_t loaded) {
+    if (c->next) c->count = c->next;
+    c->next = 0;
+    c->loaded = loaded;
+}
+
+/* What has come since the last time: a new count, at the end of a period. */
+static void settle(pit *p) {
+    for (unsigned i = 0; i < 3; i++) {
+        counter *c = &p->counters[i];
+        if (c->next && !c->paused && tick(p) >= c->next_at) take_next(c, c->next_at - c->next_elapsed);
+    }
 }
 
 static int output(const pit *p, const counter *c) {
@@ -79,17 +96,27 @@ static uint64_t next_change(const pit *p, const counter *c) {
 /* The line of counter 0, and when it changes. */
 static void follow(pit *p) {
     const uint64_t at = next_change(p, &p->counters[0]);
-    p->device.due = at ? bl_when(at, HERTZ) : BL_NEVER;
+    p->device.due = at ? bl_when(at - FIRST_TICK, HERTZ) : BL_NEVER;
     if (!p->is_cut_off) bl_irq(&p->device, IRQ, output(p, &p->counters[0]));
 }
 
-static void run(bl_device *device) { follow((pit *)device); }
+static void run(bl_device *device) {
+    settle((pit *)device);
+    follow((pit *)device);
+}
 
 static void load(pit *p, counter *c, uint16_t written) {
     uint32_t count = written;
     if (c->bcd) count = (written >> 12) * 1000u + (written >> 8 & 15) * 100u + (written >> 4 & 15) * 10u + (written & 15);
     if (count == 0) count = c->bcd ? 10000 : 65536;
-    if (c->mode == 2 && c->running) c->loaded += elapsed(p, c) / c->count * c->count; /* the period that runs goes on; then the new count */
+    if (c->running && c->mode != 0 && c->mode != 4) { /* what runs goes on; then the new count */
+        const uint64_t n = c->count, d = elapsed(p, c), begun = c->loaded + d - d % n, half = (n + 1) / 2;
+        const int is_first = c->mode == 3 && d % n < half;
+        c->next = count;
+        c->next_at = c->mode == 1 || c->mode == 5 ? UINT64_MAX : begun + (is_first ? half : n);
+        c->next_elapsed = is_first ? (count + 1) / 2 : 0;
+        return;
+    }
     c->count = count;
     if (c->mode == 1 || c->mode == 5) return; /* it waits for its gate */
     c->running = 1;
@@ -109,7 +136,7 @@ static void control(pit *p, uint8_t word) {
                 c->latched = c->access == 3 ? 2 : 1;
             }
             if (!(word & 0x10) && !c->has_status) {
-                c->status = (uint8_t)(output(p, c) << 7 | !c->running << 6 | c->access << 4 | c->mode << 1 | c->bcd);
+                c->status = (uint8_t)(output(p, c) << 7 | (!c->running || c->next) << 6 | c->access << 4 | c->mode << 1 | c->bcd);
                 c->has_status = 1;
             }
         }
@@ -128,15 +155,15 @@ static void control(pit *p, uint8_t word) {
     if (c->mode > 5) c->mode &= 3; /* 6 and 7 are 2 and 3 */
     c->bcd = word & 1;
     c->running = c->paused = c->has_first = c->reads_high = 0;
+    c->next = 0;
     c->latched = 0;
     c->has_status = 0;
 }
 
-static uint32_t in(bl_device *device, uint16_t port, unsigned width) {
-    pit *p = (pit *)device;
+static uint8_t read(pit *p, uint16_t port) {
     if (port == 0x61) {
-        const int refresh = (int)(device->bus->now / 15085 & 1); /* of memory, every 15 us */
-        return (uint32_t)(p->counters[2].gate | p->speaker << 1 | refresh << 4 | output(p, &p->counters[2]) << 5);
+        const int refresh = (int)(p->device.bus->now / 15085 & 1); /* of memory, every 15 us */
+        return (uint8_t)(p->counters[2].gate | p->speaker << 1 | refresh << 4 | output(p, &p->counters[2]) << 5);
     }
     if (port == 0x43) return 0xff;
     counter *c = &p->counters[port - 0x40];
@@ -148,9 +175,16 @@ static uint32_t in(bl_device *device, uint16_t port, unsigned width) {
     if (c->latched) c->latched--;
     if (c->access == 3) {
         c->reads_high = !c->reads_high;
-        return c->reads_high ? value & 0xff : value >> 8;
+        return (uint8_t)(c->reads_high ? value : value >> 8);
     }
-    return c->access == 2 ? value >> 8 : value & 0xff;
+    return (uint8_t)(c->access == 2 ? value >> 8 : value);
+}
+
+static uint32_t in(bl_device *device, uint16_t port, unsigned width) {
+    uint32_t value = 0;
+    settle((pit *)device);
+    for (unsigned byte = 0; byte < width; byte++) value |= (uint32_t)read((pit *)device, (uint16_t)(port + byte)) << 8 * byte;
+    return value;
 }
 
 static void gate_speaker(pit *p, int gate) {
@@ -159,33 +193,31 @@ static void gate_speaker(pit *p, int gate) {
     c->gate = gate;
     if (rises && is_triggered && c->count) {
         c->running = 1;
-        c->loaded = tick(p) + 1;
+        take_next(c, tick(p) + 1);
     } else if (rises && c->paused) {
         c->paused = 0;
-        c->loaded = c->mode == 2 || c->mode == 3 ? tick(p) + 1 : tick(p) - c->held; /* these begin anew, the others go on */
+        if (c->mode == 2 || c->mode == 3) take_next(c, tick(p) + 1); /* these begin anew, the others go on */
+        else c->loaded = tick(p) - c->held;
     } else if (falls && !is_triggered && c->running) {
         c->held = elapsed(p, c);
         c->paused = 1;
     }
 }
 
-static void out(bl_device *device, uint16_t port, unsigned width, uint32_t value) {
-    pit *p = (pit *)device;
+static void write(pit *p, uint16_t port, uint8_t value) {
     if (port == 0x61) {
         p->speaker = value >> 1 & 1;
         gate_speaker(p, value & 1);
-        return;
-    }
-    if (port == 0x43) control(p, (uint8_t)value);
+    } else if (port == 0x43) control(p, value);
     else {
         counter *c = &p->counters[port - 0x40];
         if (c->access == 3 && !c->has_first) {
-            c->first = (uint8_t)value;
+            c->first = value;
             c->has_first = 1;
             if (c->mode == 0) c->running = 0; /* the first byte stops it */
         } else {
-            const uint8_t low = c->access == 3 ? c->first : c->access == 1 ? (uint8_t)value : 0;
-            const uint8_t high = c->access == 1 ? 0 : (uint8_t)value;
+            const uint8_t low = c->access == 3 ? c->first : c->access == 1 ? value : 0;
+            const uint8_t high = c->access == 1 ? 0 : value;
             c->has_first = 0;
             load(p, c, (uint16_t)(high << 8 | low));
         }
@@ -193,9 +225,15 @@ static void out(bl_device *device, uint16_t port, unsigned width, uint32_t value
     follow(p);
 }
 
+static void out(bl_device *device, uint16_t port, unsigned width, uint32_t value) {
+    settle((pit *)device);
+    for (unsigned byte = 0; byte < width; byte++) write((pit *)device, (uint16_t)(port + byte), (uint8_t)(value >> 8 * byte));
+}
+
 double bl_pit_tone(bl_device *device) {
     const pit *p = (pit *)device;
     const counter *c = &p->counters[2];
+    settle((pit *)device);
     return p->speaker && c->running && !c->paused && c->mode == 3 ? (double)HERTZ / c->count : 0;
 }
 
@@ -204,7 +242,7 @@ void bl_pit_cut_off(bl_device *device, int is_cut_off) {
     if (p->is_cut_off == is_cut_off) return;
     p->is_cut_off = is_cut_off;
     if (is_cut_off) bl_irq(device, IRQ, 0);
-    else if (p->counters[0].running) follow(p);
+    else if (p->counters[0].running) run(device);
 }
 
 bl_device *bl_plug_pit(bl_bus *bus) {

@@ -205,6 +205,77 @@ def test_digits_that_are_none_are_an_error() -> None:
     on_portbus(check)
 
 
+def test_an_access_of_16_bits_is_one_of_each_of_two_ports(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        pit = Pit(io)
+        for counter in (0, 1):
+            pit.start(counter, Mode.SQUARE_WAVE, 0x1000 + 0x2000 * counter)
+        io.outb(0x43, 0xE6)  # status of both
+        assert io.inw(0x40) & 0x3F3F == 0x3636
+        io.outw(0x42, 0x7000 | 0x55)  # counter 2's low byte, and then a control word for counter 1
+        assert pit.status(1).mode is Mode.TERMINAL_COUNT
+
+    play(check, PIT)
+
+
+@pytest.mark.parametrize(("old", "new"), [(1000, 3000), (3000, 100)])
+def test_a_new_count_counts_when_the_period_is_over(old: int, new: int) -> None:
+    """QEMU's begins at once."""
+
+    async def check(bus: PortBus, pit: Pit) -> None:
+        pit.start(0, Mode.RATE, old)
+        bus.advance(10.5 / HERTZ)
+        bus.outsb(0x40, new.to_bytes(2, "little"))
+        bus.advance((old - 10) / HERTZ)  # it was loaded one pulse after it was written
+        assert pit.status(0)[:2] == (False, False)
+        bus.advance(1 / HERTZ)
+        assert pit.status(0)[:2] == (True, True)
+        assert pit.read(0) == new
+
+    on_portbus(check)
+
+
+@pytest.mark.parametrize(("old", "new"), [(1000, 3000), (3000, 100)])
+def test_a_new_wave_begins_with_its_other_half(old: int, new: int) -> None:
+    async def check(bus: PortBus, pit: Pit) -> None:
+        pit.start(0, Mode.SQUARE_WAVE, old)
+        bus.advance(10.5 / HERTZ)
+        bus.outsb(0x40, new.to_bytes(2, "little"))
+        bus.advance((old // 2 - 10) / HERTZ)
+        assert pit.status(0)[:2] == (True, False)
+        bus.advance(1 / HERTZ)
+        for _ in range(2):
+            assert pit.status(0)[:2] == (False, True)
+            bus.advance((new // 2 - 1) / HERTZ)
+            assert not pit.status(0).output
+            bus.advance(1 / HERTZ)
+            assert pit.status(0).output
+            bus.advance(new // 2 / HERTZ)
+
+    on_portbus(check)
+
+
+def test_a_new_count_of_a_one_shot_is_for_the_next_one() -> None:
+    async def check(bus: PortBus, pit: Pit) -> None:
+        pit.set_gate(high=False)
+        pit.start(2, Mode.ONE_SHOT, 100)
+        pit.set_gate(high=True)
+        bus.advance(10.5 / HERTZ)
+        bus.outsb(0x42, (50).to_bytes(2, "little"))
+        bus.advance(80 / HERTZ)
+        assert pit.status(2)[:2] == (False, False)
+        bus.advance(20 / HERTZ)
+        assert pit.status(2).output
+        pit.set_gate(high=False)
+        pit.set_gate(high=True)
+        bus.advance(40 / HERTZ)
+        assert pit.status(2)[:2] == (False, True)
+        bus.advance(20 / HERTZ)
+        assert pit.status(2).output
+
+    on_portbus(check)
+
+
 def test_a_one_shot_is_low_for_its_count_after_the_gate_has_risen() -> None:
     async def check(io: PortBus, pit: Pit) -> None:
         pit.set_gate(high=False)
