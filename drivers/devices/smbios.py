@@ -1,7 +1,7 @@
 """SMBIOS: what the firmware tells of the machine's parts. It finds the structures in memory, and parses them.
 
 Source: DMTF DSP0134, System Management BIOS Reference Specification 3.7.0: 5.2 (entry points), 6.1 (structures), 7.1 to 7.5, 7.17, 7.18,
-7.20, 7.33, 7.45 (their contents).
+7.20, 7.33 and "End-of-Table" (their contents).
 
 Covers: the 32-bit and the 64-bit entry point, which is taken if there are both; strings; types 0, 1, 2, 3, 4, 16, 17, 19, 32 and 127.
 Others are there as they are. Not: UEFI's configuration table.
