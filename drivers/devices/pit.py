@@ -69,7 +69,7 @@ class Pit:
 
         Raises: ValueError.
         """
-        _check(counter)
+        self._check(counter)
         least, most = 2 if mode in (Mode.RATE, Mode.SQUARE_WAVE) else 1, MOST_BCD if bcd else MOST
         if not least <= count <= most:
             raise ValueError(f"a count of {count}: expected {least} to {most} in the mode {Mode(mode).name}")
@@ -90,7 +90,7 @@ class Pit:
 
     def read(self, counter: int) -> int:
         """The count, as it is at one moment: latched. Raises: DeviceError: it is to be decimal, and has other digits."""
-        _check(counter)
+        self._check(counter)
         self.io.outb(self.base + CONTROL, READ_BACK | 2 << counter)
         status, low, high = self.io.insb(self.base + counter, 3)  # at once: who is killed in between would leave half of it for the next
         count = high << 8 | low
@@ -103,11 +103,17 @@ class Pit:
 
     def status(self, counter: int) -> Status:
         """How a counter is set, and its output."""
-        _check(counter)
+        self._check(counter)
         self.io.outb(self.base + CONTROL, READ_BACK | NO_COUNT | 2 << counter)
         found = self.io.inb(self.base + counter)
         mode = found >> 1 & 7
         return Status(bool(found & 0x80), not found & 0x40, Mode(mode if mode < 6 else mode - 4), bool(found & BCD))  # 6 and 7 are 2 and 3
+
+    def _check(self, counter: int) -> None:
+        """Raises: ValueError; and what an access to its port would, before its mode is changed by that of all three."""
+        if counter not in (0, 1, 2):
+            raise ValueError(f"{counter!r} is no counter: expected 0, 1 or 2")
+        self.io.may_port(self.base + counter, 1)
 
     def set_gate(self, *, high: bool) -> None:
         """The gate of counter 2, the only one that a program can move.
@@ -141,8 +147,3 @@ class Speaker:
     def is_on(self) -> bool:
         """Do both bits let it sound?"""
         return self.io.inb(SPEAKER_PORT) & (GATE | DATA) == GATE | DATA
-
-
-def _check(counter: int) -> None:
-    if counter not in (0, 1, 2):
-        raise ValueError(f"{counter!r} is no counter: expected 0, 1 or 2")

@@ -14,7 +14,7 @@ import pytest
 from machines import Play, everywhere
 
 from beamlike import receive, run
-from drivers import DeviceError, Fault, Interrupt, IoSpace, PortBus
+from drivers import DeviceError, Fault, Interrupt, IoSpace, Narrowed, PortBus
 from drivers.devices.pit import HERTZ, Mode, Pit, Speaker
 
 PIT = [("pit",)]
@@ -164,6 +164,20 @@ def on_portbus(check: Any) -> None:
         await check(bus, Pit(bus))
 
     run(main)
+
+
+def test_a_counter_that_is_excluded_goes_on_as_it_was() -> None:
+    async def check(bus: PortBus, pit: Pit) -> None:
+        pit.start(2, Mode.RATE, 1000)
+        others = Pit(Narrowed(bus, ((0x40, 0x42), (0x43, 0x44)), ()))
+        for act in (lambda: others.start(2, Mode.TERMINAL_COUNT, 5), lambda: others.read(2), lambda: others.status(2)):
+            with pytest.raises(PermissionError, match="0x42"):
+                act()
+        assert pit.status(2) == (True, True, Mode.RATE, False)
+        others.start(0, Mode.RATE, 5)
+        assert pit.status(2).mode is Mode.RATE
+
+    on_portbus(check)
 
 
 def test_decimal_counts_are_counted_and_read_as_numbers() -> None:
