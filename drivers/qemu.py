@@ -154,9 +154,14 @@ class Qemu(IoSpace):
             if time.monotonic() > deadline:
                 self._give_up()
             await sleep(FASTEST_LOOK)
-        self._answers(1)
-        self._monitor_line()  # a greeting
-        self.qmp("qmp_capabilities")
+        try:
+            self._answers(1)
+            self._monitor_line()  # a greeting
+            self.qmp("qmp_capabilities")
+        except (OSError, MachineStoppedError):
+            if self._said.closed:
+                raise
+            self._give_up()
         trio.lowlevel.spawn_system_task(self._listen)
 
     def _has_answered(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -161,3 +162,24 @@ def test_a_machine_among_more_than_1024_open_files(kind: type[Qemu]) -> None:
     finally:
         for each in opened:
             os.close(each)
+
+
+FAKE = """#!{python}
+import re, socket, sys
+qtest = next(int(option.split("fd=")[1]) for option in sys.argv if "id=qtest," in option)
+socket.socket(fileno=qtest).sendall(b"OK\\n")
+print("and no more")
+"""
+
+
+def test_one_that_ends_before_its_monitor_speaks_has_not_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake = tmp_path / qemu_module.QEMU
+    fake.write_text(FAKE.format(python=sys.executable))
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    async def main() -> None:
+        with pytest.raises(MachineStoppedError, match="QEMU does not start: and no more"):
+            await Qemu.start()
+
+    run(main)
