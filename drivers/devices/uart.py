@@ -135,12 +135,13 @@ class Uart:
         self._changed = Modem.NONE  # since the last event: reading the modem status clears it
 
     def detect(self) -> Kind:
-        """Which UART it is. It is set as before, but that its FIFOs are off, and empty.
+        """Which UART it is. It is set as before, but that its FIFOs are off, and empty, and that it is in no loop, nor shows its divisor:
+        whoever was killed in the middle may have left it so.
 
         Raises: DeviceAbsentError: what answers is no UART, or nothing does.
         """
-        format_, control = self._in(LCR), self._in(MCR)
-        self._out(LCR, format_ & ~DLAB)
+        format_, control = self._in(LCR) & ~DLAB, self._in(MCR) & 0x1F & ~LOOP
+        self._out(LCR, format_)
         enabled = self._in(IER)
         self._out(IER, 0)
         none = self._in(IER)
@@ -149,14 +150,13 @@ class Uart:
         self._out(IER, 0)
         self._out(MCR, LOOP | OUT2 | RTS)
         looped = self._in(MSR) & 0xF0
-        self._out(MCR, control & 0x1F)
+        self._out(MCR, control)
         self._in(MSR)  # what the loop has changed is no news
         self._changed = Modem.NONE
         if (none, every, looped) != (0, ALL_BUT_SENDING, Modem.CTS | Modem.CARRIER):
             raise DeviceAbsentError(f"no UART at {self.base:#x}: {none:#x}, {every:#x}, {looped:#x}, expected 0x0, 0xd, 0x90")
         kind = self._kind()
         self._out(IER, enabled & 0x0F)
-        self._out(LCR, format_)
         return kind
 
     def _kind(self) -> Kind:

@@ -79,6 +79,21 @@ def test_a_pc_has_a_16550a_and_it_stays_as_it_was(play: Play) -> None:
     play(check, **COM1)
 
 
+@pytest.mark.parametrize(("register", "value"), [(3, 0x83), (4, 0x1A)])
+def test_who_is_killed_in_the_middle_leaves_neither_a_loop_nor_the_divisor(play: Play, register: int, value: int) -> None:
+    async def check(io: IoSpace) -> None:
+        uart, peer = Uart(io), Peer(io)
+        io.outb(0x3F8 + register, value)
+        assert uart.detect() is Kind.UART_16550A
+        assert io.inb(0x3FB) & 0x80 == 0
+        uart.configure(115200)
+        await uart.write(b"out", 5)
+        await peer.expect(b"out")
+        assert uart.try_read() == Received(b"")
+
+    play(check, **COM1)
+
+
 def test_where_nothing_answers_is_no_uart(play: Play) -> None:
     async def check(io: IoSpace) -> None:
         uart = Uart(io)
