@@ -10,7 +10,7 @@ the beginning of a report found again after a byte was lost. Not: remote mode, w
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
-from typing import Final, NamedTuple
+from typing import Final
 
 from beamlike import record
 from drivers.devices.i8042 import I8042, Port
@@ -62,7 +62,8 @@ class MouseEvent:
     """It went further than it can say."""
 
 
-class MouseState(NamedTuple):
+@record
+class MouseState:
     """What a mouse tells of itself."""
 
     buttons: Buttons

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from enum import IntFlag
 from typing import Final
 
+from beamlike import record
 from drivers.errors import DeviceAbsentError, DeviceError, DeviceTimeoutError
 from drivers.space import IoSpace
 
@@ -84,6 +85,7 @@ class Happened(IntFlag):
 ALL: Final = Happened(0x3F)
 
 
+@record
 @dataclass
 class Statistics:
     """Frames since the driver was made."""

@@ -9,9 +9,10 @@ and its gate). Not: counts of one byte.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final
 
-from drivers.errors import DeviceError
+from beamlike import record
+from drivers.errors import DeviceAbsentError, DeviceError
 from drivers.space import IoSpace
 
 HERTZ: Final = 1_193_182
@@ -25,8 +26,10 @@ SPEAKER_PORT: Final = 0x61
 GATE, DATA, OUTPUT = 0x01, 0x02, 0x20
 BCD: Final = 0x01
 MOST, MOST_BCD = 65536, 10000
+NOBODY: Final = 0xFF  # as a status: decimal and not loaded, in a mode that is written otherwise
 
 
+@record
 class Mode(IntEnum):
     """What a counter does with its count, N."""
 
@@ -44,7 +47,8 @@ class Mode(IntEnum):
     """The same after the gate has risen."""
 
 
-class Status(NamedTuple):
+@record
+class Status:
     """What a read-back tells of a counter."""
 
     output: bool
@@ -54,11 +58,16 @@ class Status(NamedTuple):
 
 
 class Pit:
-    """The three counters."""
+    """The three counters.
 
-    def __init__(self, io: IoSpace, base: int = BASE) -> None:
+    Args:
+        counters: so many of them are this driver's, from 0 on.
+    """
+
+    def __init__(self, io: IoSpace, base: int = BASE, counters: int = 3) -> None:
         self.io = io
         self.base = base
+        self.counters = counters
 
     def start(self, counter: int, mode: Mode, count: int, *, bcd: bool = False) -> None:
         """Load a counter. In the modes 1 and 5 it begins when its gate rises: see `set_gate`.
@@ -102,17 +111,19 @@ class Pit:
         return int(digits)
 
     def status(self, counter: int) -> Status:
-        """How a counter is set, and its output."""
+        """How a counter is set, and its output. Raises: DeviceAbsentError: nothing answers."""
         self._check(counter)
         self.io.outb(self.base + CONTROL, READ_BACK | NO_COUNT | 2 << counter)
         found = self.io.inb(self.base + counter)
+        if found == NOBODY:
+            raise DeviceAbsentError(f"8254 at {self.base:#x}: the status of counter {counter} is {found:#x}: nothing answers")
         mode = found >> 1 & 7
         return Status(bool(found & 0x80), not found & 0x40, Mode(mode if mode < 6 else mode - 4), bool(found & BCD))  # 6 and 7 are 2 and 3
 
     def _check(self, counter: int) -> None:
         """Raises: ValueError; and what an access to its port would, before its mode is changed by that of all three."""
-        if counter not in (0, 1, 2):
-            raise ValueError(f"{counter!r} is no counter: expected 0, 1 or 2")
+        if counter not in range(self.counters):
+            raise ValueError(f"{counter!r} is no counter of this driver: expected 0 to {self.counters - 1}")
         self.io.may_port(self.base + counter, 1)
 
     def set_gate(self, *, high: bool) -> None:

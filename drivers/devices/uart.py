@@ -48,6 +48,7 @@ class Kind(Enum):
     """With two FIFOs of 16 bytes."""
 
 
+@record
 class Parity(IntEnum):
     """The bit after those of the byte, as the line control register has it."""
 

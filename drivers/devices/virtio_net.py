@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import IntFlag
 from typing import Final
 
+from beamlike import record
 from drivers.devices.virtio import NOTIFY, Buffer, Queue, Virtio
 from drivers.errors import DeviceError
 from drivers.memory import Memory
@@ -38,6 +39,7 @@ class Feature(IntFlag):
     STATUS = 1 << 16
 
 
+@record
 @dataclass
 class Statistics:
     """Frames since the driver was made."""

@@ -62,8 +62,8 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 
 async def find_timer(io: IoSpace) -> list[Device]:
-    """The 8254, and the speaker at its third counter."""
-    ports, sound = ((0x40, 0x44),), ((0x42, 0x44), (0x61, 0x62))
+    """The 8254, and the speaker, which has its third counter."""
+    ports, sound = ((0x40, 0x42), (0x43, 0x44)), ((0x42, 0x44), (0x61, 0x62))
     pit = Pit(io)
     pit.start(2, Mode.RATE, 1000)
     if pit.status(2).mode is not Mode.RATE:
@@ -71,15 +71,18 @@ async def find_timer(io: IoSpace) -> list[Device]:
     lock = Lock()
 
     async def make_timer() -> Pit:
-        return Pit(narrowed(io, ports))
+        timer = Pit(narrowed(io, ports), counters=2)
+        timer.status(0)
+        return timer
 
     async def make_speaker() -> Speaker:
         speaker = Speaker(narrowed(io, sound))
+        speaker.pit.status(2)
         speaker.stop()
         return speaker
 
     return [
-        Device(io, "timer", kinds.TIMER, "8254, counter 0", make_timer, ports=ports, lines=(0,), lock=lock),
+        Device(io, "timer", kinds.TIMER, "8254, counters 0 and 1", make_timer, ports=ports, lines=(0,), lock=lock),
         Device(io, "speaker", kinds.SPEAKER, "PC speaker", make_speaker, ports=sound, lock=lock),
     ]
 

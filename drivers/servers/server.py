@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from beamlike import Caller, Continue, GenServer, record
-from beamlike.seam import current_process, tell
+from beamlike.seam import copy_value, current_process, tell
 from drivers.errors import DeviceError
 from drivers.interrupts import Interrupt
 from drivers.servers.device import Device, DeviceData
@@ -57,11 +57,12 @@ class DeviceServer(GenServer, guarded=True):
         if grant is None or grant.device is not self.device or grant.owner != caller.pid:
             return Failed(GrantRevokedError.__name__, f"{caller.pid} has no grant {request.grant} for {self.device.name}")
         try:
-            return await grant.perform(request.name, request.args, request.options)
+            return copy_value(await grant.perform(request.name, request.args, request.options))
         except (DeviceError, ValueError) as error:  # the owner's affair: the device is as it was
             return Failed(type(error).__name__, str(error))
         except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
-            # Perhaps of its arguments, which it must not be able to end this by. The device is brought up anew before its next use.
+            # Perhaps of its arguments, or of a result that cannot be sent, which it must not be able to end this by. A device that was
+            # left in the midst of something is brought up anew before its next use.
             return Failed(ValueError.__name__, f"{request.name}: {type(error).__name__}: {error}")
 
     async def handle_info(self, message: Any) -> None:

@@ -15,12 +15,18 @@ from machines import Play, everywhere
 
 from beamlike import receive, run
 from drivers import DeviceError, Fault, Interrupt, IoSpace, Narrowed, PortBus
-from drivers.devices.pit import HERTZ, Mode, Pit, Speaker
+from drivers.devices.pit import HERTZ, Mode, Pit, Speaker, Status
 
 PIT = [("pit",)]
 
 
 @everywhere
+def state(pit: Pit, counter: int) -> tuple[bool, bool]:
+    """Its output, and whether its count is loaded."""
+    found = pit.status(counter)
+    return found.output, found.is_loaded
+
+
 def test_what_was_set_is_read_back(play: Play) -> None:
     async def check(io: IoSpace) -> None:
         pit = Pit(io)
@@ -28,7 +34,8 @@ def test_what_was_set_is_read_back(play: Play) -> None:
             for mode in Mode:
                 for bcd in (False, True):
                     pit.start(counter, mode, 5000, bcd=bcd)
-                    assert pit.status(counter)[2:] == (mode, bcd)
+                    found = pit.status(counter)
+                    assert (found.mode, found.is_bcd) == (mode, bcd)
 
     play(check, PIT)
 
@@ -129,7 +136,7 @@ def test_counts_and_rates_that_it_cannot_do(play: Play) -> None:
         for count in (0, 65537):
             with pytest.raises(ValueError, match="expected 1 to 65536"):
                 pit.start(0, Mode.TERMINAL_COUNT, count)
-        with pytest.raises(ValueError, match="expected 0, 1 or 2"):
+        with pytest.raises(ValueError, match="expected 0 to 2"):
             pit.read(3)
         assert pit.start_periodic(1000) == pytest.approx(1000, abs=0.2)
 
@@ -173,7 +180,7 @@ def test_a_counter_that_is_excluded_goes_on_as_it_was() -> None:
         for act in (lambda: others.start(2, Mode.TERMINAL_COUNT, 5), lambda: others.read(2), lambda: others.status(2)):
             with pytest.raises(PermissionError, match="0x42"):
                 act()
-        assert pit.status(2) == (True, True, Mode.RATE, False)
+        assert pit.status(2) == Status(True, True, Mode.RATE, False)
         others.start(0, Mode.RATE, 5)
         assert pit.status(2).mode is Mode.RATE
 
@@ -241,9 +248,9 @@ def test_a_new_count_counts_when_the_period_is_over(old: int, new: int) -> None:
         bus.advance(10.5 / HERTZ)
         bus.outsb(0x40, new.to_bytes(2, "little"))
         bus.advance((old - 10) / HERTZ)  # it was loaded one pulse after it was written
-        assert pit.status(0)[:2] == (False, False)
+        assert state(pit, 0) == (False, False)
         bus.advance(1 / HERTZ)
-        assert pit.status(0)[:2] == (True, True)
+        assert state(pit, 0) == (True, True)
         assert pit.read(0) == new
 
     on_portbus(check)
@@ -256,10 +263,10 @@ def test_a_new_wave_begins_with_its_other_half(old: int, new: int) -> None:
         bus.advance(10.5 / HERTZ)
         bus.outsb(0x40, new.to_bytes(2, "little"))
         bus.advance((old // 2 - 10) / HERTZ)
-        assert pit.status(0)[:2] == (True, False)
+        assert state(pit, 0) == (True, False)
         bus.advance(1 / HERTZ)
         for _ in range(2):
-            assert pit.status(0)[:2] == (False, True)
+            assert state(pit, 0) == (False, True)
             bus.advance((new // 2 - 1) / HERTZ)
             assert not pit.status(0).output
             bus.advance(1 / HERTZ)
@@ -277,13 +284,13 @@ def test_a_new_count_of_a_one_shot_is_for_the_next_one() -> None:
         bus.advance(10.5 / HERTZ)
         bus.outsb(0x42, (50).to_bytes(2, "little"))
         bus.advance(80 / HERTZ)
-        assert pit.status(2)[:2] == (False, False)
+        assert state(pit, 2) == (False, False)
         bus.advance(20 / HERTZ)
         assert pit.status(2).output
         pit.set_gate(high=False)
         pit.set_gate(high=True)
         bus.advance(40 / HERTZ)
-        assert pit.status(2)[:2] == (False, True)
+        assert state(pit, 2) == (False, True)
         bus.advance(20 / HERTZ)
         assert pit.status(2).output
 
@@ -295,9 +302,9 @@ def test_a_one_shot_is_low_for_its_count_after_the_gate_has_risen() -> None:
         pit.set_gate(high=False)
         pit.start(2, Mode.ONE_SHOT, 10000)
         await io.pause(0.02)
-        assert pit.status(2)[:2] == (True, False)
+        assert state(pit, 2) == (True, False)
         pit.set_gate(high=True)
-        assert pit.status(2)[:2] == (False, True)
+        assert state(pit, 2) == (False, True)
         await io.pause(0.005)
         pit.set_gate(high=False)  # its fall does nothing
         await io.pause(9990 / HERTZ - 0.005)
@@ -425,3 +432,17 @@ def test_who_is_killed_in_the_middle_leaves_no_half_of_a_count(accesses: int) ->
         assert Pit(bus).read(0) == 0x9ABC
 
     run(main)
+
+
+def test_where_there_is_none() -> None:
+    for act in (lambda: Pit(PortBus()).status(0), lambda: Pit(PortBus()).read(0)):
+        with pytest.raises(DeviceError, match="counter 0"):
+            act()
+
+
+def test_the_counters_of_a_driver_are_those_that_it_has() -> None:
+    async def check(bus: PortBus, pit: Pit) -> None:
+        with pytest.raises(ValueError, match="2 is no counter of this driver: expected 0 to 1"):
+            Pit(bus, counters=2).start(2, Mode.RATE, 100)
+
+    on_portbus(check)

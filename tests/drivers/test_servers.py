@@ -24,16 +24,18 @@ from beamlike import (
     run,
     self_pid,
     send,
+    sleep,
     spawn,
     spawn_monitor,
     tighten,
 )
-from drivers import DeviceAbsentError, DeviceError, Interrupt, IoSpace, PortBus, find_devices
+from drivers import DeviceAbsentError, DeviceError, Fault, Interrupt, IoSpace, PortBus, find_devices
 from drivers.devices.pit import Mode, Pit
 from drivers.models.custom import CustomModel
 from drivers.narrowed import Narrowed
 from drivers.servers import kinds
 from drivers.servers.device import Device, DeviceBack, DeviceData, DeviceLost, Kind
+from drivers.servers.finding import find_timer
 from drivers.servers.grants import DeviceBusyError, DeviceLostError, GrantAsked, GrantRevokedError, GrantTaken, Want
 from drivers.servers.kinds import TIMER
 from drivers.servers.manager import Close, DeviceManager, Open, Revoke, Where
@@ -552,5 +554,60 @@ def test_an_interrupt_that_somebody_makes_up_is_none() -> None:
             assert [(await receive(DeviceData, timeout=5)).data for _ in range(last)] == ["tick"] * last
             with pytest.raises(TimeoutError):
                 await receive(DeviceData, timeout=0.05)
+
+    on_portbus_only(check)
+
+
+def test_a_result_that_cannot_be_sent_does_not_end_the_server() -> None:
+    class Odd(Pit):
+        def odd(self) -> Any:
+            return self
+
+    async def check(io: IoSpace) -> None:
+        async def make() -> Odd:
+            return Odd(io)
+
+        manager = await start(timer(io, kind=Kind("timer", frozenset({"odd", "read"})), make=make))
+        handle = await open_device(manager, "timer")
+        assert handle._server is not None
+        for _ in range(20):
+            answer = await call(handle._server, COMMAND(handle.number, "odd", (), {}))
+            assert type(answer) is Failed
+            assert "odd: TypeError: cannot send message" in answer.text
+        assert type(await call(handle._server, COMMAND(handle.number, "read", (0,), {}))) is int
+
+    on_portbus_only(check)
+
+
+def test_the_timer_and_the_speaker_have_their_own_counters(play: Play) -> None:
+    async def check(io: IoSpace) -> None:
+        manager = await start(*await find_devices(io, (find_timer,)))
+        async with await open_device(manager, "timer") as clock, await open_device(manager, "speaker") as speaker:
+            await speaker.do("play", 440)
+            await clock.do("start", 0, Mode.RATE, 5000)
+            for command in ("start", "read", "status"):
+                with pytest.raises(ValueError, match="2 is no counter of this driver"):
+                    await clock.do(command, 2, *((Mode.RATE, 100) if command == "start" else ()))
+            assert Pit(io).status(2).mode is Mode.SQUARE_WAVE
+
+    play(check, PIT)
+
+
+def test_a_timer_that_is_gone_does_not_come_up() -> None:
+    async def check(io: IoSpace) -> None:
+        bus = PortBus()
+        bus.plug("pit")
+        manager = await start(*await find_devices(bus, (find_timer,)))
+        bus.fault(Fault.MISSING, range(0x40, 0x44))
+        async with await open_device(manager, "timer") as clock:
+            with pytest.raises(DeviceAbsentError, match="nothing answers"):
+                await clock.do("status", 0)
+            assert clock._server is not None
+            exit(clock._server, "kill")
+            await receive(DeviceLost, timeout=5)
+            while "nothing answers" not in (await list_devices(manager))[0].why:
+                await sleep(0.001)
+            with pytest.raises(DeviceLostError, match="nothing answers"):
+                await clock.do("read", 0)
 
     on_portbus_only(check)
