@@ -119,10 +119,18 @@ class Relay:
                     data = b""
                 if not data:
                     return True
-                while data:
-                    data = data[os.write(sink, data) :]
+                try:
+                    while data:
+                        data = data[os.write(sink, data) :]
+                except (BrokenPipeError, ConnectionResetError):
+                    if sink == sys.stdout.fileno():
+                        raise
+                    return False  # this one has gone
             if source in ready:
-                data = os.read(source, LARGEST)
+                try:
+                    data = os.read(source, LARGEST)
+                except ConnectionResetError:
+                    data = b""
                 if not data and source != sys.stdin.fileno():
                     return False
                 if not data:

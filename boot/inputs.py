@@ -32,7 +32,7 @@ class Inputs:
         try:
             if self._compiler(source, "<input>", "single") is None:
                 return None
-        except (OverflowError, SyntaxError, ValueError) as error:
+        except (MemoryError, OverflowError, RecursionError, SyntaxError, ValueError) as error:  # the compiler's own limits, too
             self.forget()
             raise NotPythonError("".join(traceback.format_exception_only(error)).rstrip("\n")) from None
         self.forget()

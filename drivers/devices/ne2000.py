@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntFlag
 from typing import Final
 
@@ -85,8 +85,7 @@ class Happened(IntFlag):
 ALL: Final = Happened(0x3F)
 
 
-@record
-@dataclass
+@record(frozen=False)
 class Statistics:
     """Frames since the driver was made."""
 

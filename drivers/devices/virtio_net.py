@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntFlag
 from typing import Final
 
@@ -39,8 +39,7 @@ class Feature(IntFlag):
     STATUS = 1 << 16
 
 
-@record
-@dataclass
+@record(frozen=False)
 class Statistics:
     """Frames since the driver was made."""
 

@@ -40,6 +40,8 @@ class Kind:
     """It is divided by blocks: an owner may have some of them."""
     has_frames: bool = False
     """It is divided by whose frames they are: an owner may have those for an address, or a UDP port."""
+    idle: Callable[[Any], None] | None = None
+    """Done with the driver once nobody has the device any more."""
 
     def __post_init__(self) -> None:
         if self.interrupted is not None and not iscoroutinefunction(self.interrupted):
@@ -75,6 +77,11 @@ class DeviceBack:
 
     device: str
     server: Pid
+
+
+@record
+class DeviceIdle:
+    """To the server: nobody has the device any more."""
 
 
 @record
@@ -180,6 +187,11 @@ class Device:
         """That it has no driver, and why."""
         cause = f" ({self.why})" if self.why else ""
         return f"the driver of {self.name} is down{cause}; DeviceBack tells when it is up"
+
+    def left(self) -> None:
+        """Somebody has it no more."""
+        if not self.grants and self.server is not None and self.kind.idle is not None:
+            tell(self.server, DeviceIdle())
 
     def tell_owners(self, message: Any) -> None:
         """Each process that has a grant, once."""

@@ -11,6 +11,7 @@ from beamlike import Lock
 from drivers.devices import uart
 from drivers.devices.ata import AtaChannel, AtaDisk
 from drivers.devices.ata import Kind as AtaKind
+from drivers.devices.cmos import Cmos
 from drivers.devices.floppy import BUFFER, CYLINDER_SIZE, Floppy
 from drivers.devices.i8042 import I8042, Port
 from drivers.devices.keyboard import Keyboard
@@ -90,7 +91,7 @@ async def find_timer(io: IoSpace) -> list[Device]:
 async def find_clock(io: IoSpace) -> list[Device]:
     """The MC146818."""
     ports = ((0x70, 0x72),)
-    await Rtc(io).read()
+    Cmos(io).probe()
 
     async def make() -> Rtc:
         rtc = Rtc(narrowed(io, ports))
@@ -217,7 +218,7 @@ async def find_floppy(io: IoSpace) -> list[Device]:
         return floppy
 
     await make()
-    return [Device(io, "fd0", kinds.DISK, "1.44 MB floppy at 0x3f0", make, ports=ports, memory=memory)]
+    return [Device(io, "fd0", kinds.FLOPPY, "1.44 MB floppy at 0x3f0", make, ports=ports, memory=memory)]
 
 
 FINDERS: Final[tuple[Finder, ...]] = (

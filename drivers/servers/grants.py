@@ -232,6 +232,7 @@ class Grant:
             for part in [each for each in self.device.grants if each.parent is self]:
                 part.end(reason)
             tell(self.owner, GrantTaken(self.device.name, self.number, reason))
+            self.device.left()
 
 
 def _shown(args: tuple[Any, ...], options: dict[str, Any]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
+from drivers.devices.floppy import Floppy
 from drivers.devices.keyboard import Keyboard
 from drivers.devices.mouse import Mouse
-from drivers.devices.pit import Pit
+from drivers.devices.pit import Pit, Speaker
 from drivers.devices.rtc import Cause, Rtc
 from drivers.devices.uart import Event, Modem, Uart
 from drivers.servers.device import Kind
@@ -55,7 +57,7 @@ async def _network(card: NetworkDriver) -> list[bytes]:
 
 
 TIMER: Final = Kind("timer", frozenset({"start", "start_periodic", "read", "status"}), _timer)
-SPEAKER: Final = Kind("speaker", frozenset({"play", "stop"}))
+SPEAKER: Final = Kind("speaker", frozenset({"play", "stop"}), idle=Speaker.stop)
 CLOCK: Final = Kind("clock", frozenset({"read", "set", "set_alarm", "alarm", "set_rate", "enable", "disable"}), _clock)
 SERIAL: Final = Kind("serial", frozenset({"configure", "write", "try_write", "room", "drain", "lines", "set_lines", "send_break"}), _serial)
 KEYBOARD: Final = Kind("keyboard", frozenset({"set_leds", "set_typematic", "identify"}), _keyboard)
@@ -70,4 +72,5 @@ VGA: Final = Kind(
     ),
 )
 DISK: Final = Kind("disk", frozenset({"read", "write", "flush", "size"}), has_blocks=True)
+FLOPPY: Final = replace(DISK, idle=Floppy.stop_motor)
 NETWORK: Final = Kind("network", frozenset({"send", "statistics"}), _network, has_frames=True)

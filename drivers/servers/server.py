@@ -12,7 +12,7 @@ from beamlike import Caller, Continue, GenServer, record
 from beamlike.seam import copy_value, current_process, tell
 from drivers.errors import DeviceError
 from drivers.interrupts import Interrupt
-from drivers.servers.device import Device, DeviceData
+from drivers.servers.device import Device, DeviceData, DeviceIdle
 from drivers.servers.grants import GrantRevokedError, grant_of
 
 
@@ -66,11 +66,19 @@ class DeviceServer(GenServer, guarded=True):
             return Failed(ValueError.__name__, f"{request.name}: {type(error).__name__}: {error}")
 
     async def handle_info(self, message: Any) -> None:
+        if type(message) is DeviceIdle:
+            await self._rest()
         if type(message) is Interrupt and type(message.line) is int and message.line in self.seen:
             last = self.device.io.lines.last[message.line]
             if type(message.number) is int and self.seen[message.line] < message.number <= last:  # else somebody has made it up
                 self.seen[message.line] = message.number
                 await self._handle_interrupt()
+
+    async def _rest(self) -> None:
+        device = self.device
+        async with device.lock:
+            if device.kind.idle is not None and device.driver is not None and not device.grants:  # nobody has opened it meanwhile
+                device.kind.idle(device.driver)
 
     async def _handle_interrupt(self) -> None:
         device = self.device

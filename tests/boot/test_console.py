@@ -68,6 +68,29 @@ def test_who_connects_to_the_socket_has_the_console(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_who_leaves_while_something_is_printed_does_not_end_the_console(tmp_path: Path) -> None:
+    path = tmp_path / "console"
+    with subprocess.Popen([*COMMAND, "--socket", str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert str(path) in program.stdout.readline()
+        for _ in range(3):
+            with socket.socket(socket.AF_UNIX) as user:
+                user.settimeout(LIMIT)
+                user.connect(str(path))
+                user.sendall(b"for n in range(300): print('line', n)\r\r")
+                while b"line 9" not in user.recv(4096):
+                    pass
+        with socket.socket(socket.AF_UNIX) as user:
+            user.settimeout(LIMIT)
+            user.connect(str(path))
+            user.sendall(b"\x15print('s' + 'till')\r")
+            shown = b""
+            while b"still" not in shown:
+                shown += user.recv(4096)
+            user.sendall(b"\x04")
+            assert program.wait(LIMIT) == 0
+
+
 def test_a_socket_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "taken"
     path.touch()

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from machines import Play, on
 from test_servers import ready
 from test_space import as_limited
 
-from beamlike import exit, receive
+from beamlike import exit, receive, run
 from drivers import Fault, IoSpace, PortBus
 from drivers.devices.pci import Pci
 from drivers.devices.virtio import VENDOR
@@ -26,7 +27,7 @@ from drivers.models.rtc import RtcModel
 from drivers.models.uart import UartModel
 from drivers.models.virtio_net import VirtioNetModel
 from drivers.servers.device import Device, DeviceBack, DeviceData, DeviceLost
-from drivers.servers.finding import find_devices
+from drivers.servers.finding import find_clock, find_devices
 from drivers.servers.grants import DeviceBusyError
 from drivers.servers.manager import DeviceManager
 from drivers.servers.opening import list_devices, open_device
@@ -315,3 +316,47 @@ def test_nothing_is_found_where_nothing_is(play: Play) -> None:
         assert await find_devices(io) == []
 
     play(check, [])
+
+
+def on_portbus(check: Callable[[PortBus], Awaitable[None]]) -> None:
+    async def main() -> None:
+        await check(PortBus())
+
+    run(main)
+
+
+def test_a_motor_and_a_tone_end_when_nobody_has_the_device_any_more(tmp_path: Path) -> None:
+    async def check(bus: PortBus) -> None:
+        disk = tmp_path / "disk"
+        disk.write_bytes(bytes(2880 * 512))
+        for each in ("pit", "dma"):
+            bus.plug(each)
+        RtcModel(bus)
+        model = FloppyModel(bus, disk)
+        bus.outb(0x70, 0x10)
+        bus.outb(0x71, 0x40)
+        manager = await DeviceManager.start_link(await find_devices(bus))
+        async with await open_device(manager, "fd0", blocks=(0, 1)) as one:
+            async with await open_device(manager, "fd0", blocks=(1, 2)) as other:
+                await one.do("read", 0, 1)
+                await other.do("read", 0, 1)
+            await list_devices(manager)
+            assert model.is_turning()
+        await bus.until(lambda: not model.is_turning(), 1, "the motor's end")
+        async with await open_device(manager, "speaker") as speaker:
+            await speaker.do("play", 440)
+            assert bus.inb(0x61) & 3 == 3
+        await bus.until(lambda: bus.inb(0x61) & 3 == 0, 1, "the tone's end")
+
+    on_portbus(check)
+
+
+def test_a_clock_that_has_lost_the_time_is_found_and_can_be_set() -> None:
+    async def check(bus: PortBus) -> None:
+        RtcModel(bus).fail_battery()
+        manager = await DeviceManager.start_link(await find_devices(bus, (find_clock,)))
+        async with await open_device(manager, "clock") as clock:
+            await clock.do("set", datetime(2026, 11, 30, 12, 0, 0))
+            assert (await clock.do("read")).hour == 12
+
+    on_portbus(check)
