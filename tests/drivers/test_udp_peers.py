@@ -54,6 +54,9 @@ def quiet() -> Any:
     logging.getLogger("beamlike").setLevel(logging.NOTSET)
 
 
+COUNT = 300  # datagrams between two machines
+
+
 def sizes(count: int) -> list[int]:
     """From nothing to the largest datagram."""
     return [number * LARGEST // (count - 1) for number in range(count)]
@@ -79,10 +82,10 @@ def test_two_machines_of_one_node(server: str, client: str, tmp_path: Path) -> N
     async def check(ours: Qemu, theirs: Qemu) -> None:
         spawn_link(udp_echo.echo, await udp_echo.manage(ours), self_pid(), SERVER, f"{OURS}/24")
         assert await receive(timeout=10) == "ready"
-        spawn_link(ask, self_pid(), await udp_echo.manage(theirs), CLIENT, f"{THEIRS}/24", (OURS, 7), 1000)
-        for size in sizes(1000):
+        spawn_link(ask, self_pid(), await udp_echo.manage(theirs), CLIENT, f"{THEIRS}/24", (OURS, 7), COUNT)
+        for size in sizes(COUNT):
             assert await receive((tuple, int), timeout=20) == ((THEIRS, 3000), size)
-        assert await receive(("all", int), timeout=20) == ("all", 1000)
+        assert await receive(("all", int), timeout=20) == ("all", COUNT)
 
     async def main() -> None:
         with (
