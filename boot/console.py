@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import signal
@@ -9,9 +10,11 @@ import socket
 import sys
 import termios
 import threading
+import time
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +29,8 @@ MANAGER = "devices"
 LEAVE = b"\x1d"  # Ctrl-], as of telnet
 LAST = b"\r\x04"  # stands for the end of stdin
 LARGEST = 4096
+GRACE = 3.0  # seconds to end in order
+PIPE_CLOSED = 141  # as a shell says of who gets SIGPIPE
 
 
 @click.command()
@@ -56,21 +61,26 @@ def console(portbus: bool, qemu: bool, serial: bool, vga: bool, layout: str | No
     except (OSError, RuntimeError, beamlike.ExitError) as error:
         fail(str(error))
     except KeyboardInterrupt:
-        sys.exit(application.INTERRUPTED)
+        if relay.error is not None and not isinstance(relay.error, BrokenPipeError):
+            fail(f"the console's output: {relay.error.strerror or relay.error}")
+        sys.exit(application.INTERRUPTED if relay.error is None else PIPE_CLOSED)
 
 
 async def _serve(backend: Literal["qemu", "portbus"], kind: Literal["serial", "vga"], layout: str, relay: Relay) -> None:
     """The first process, which has the console."""
     from boot.talking import talk
-    from drivers import DeviceManager, SerialConsole, VgaConsole, start_console_machine
+    from drivers import DeviceError, DeviceManager, SerialConsole, VgaConsole, start_console_machine
 
     machine = await start_console_machine(backend, kind, layout)
     manager = await DeviceManager.start_link(machine.devices)
     register(MANAGER, manager)
     opened = await (SerialConsole.open(manager) if kind == "serial" else VgaConsole.open(manager, layout))
     relay.begin(machine.end)
-    await talk(opened, kind)
-    await opened.flush()
+    try:
+        await talk(opened, kind)
+        await opened.flush()
+    except DeviceError as error:
+        raise RuntimeError(str(error)) from None
     await machine.show()
 
 
@@ -79,12 +89,17 @@ class Relay:
 
     Args:
         meet: descriptors for reading and writing, again and again, of one user after the other; None if there is no other.
+        may_leave: Ctrl-] ends the program.
+        may_meet: who leaves may be followed by another.
     """
 
-    def __init__(self, meet: Callable[[], tuple[int, int] | None], *, may_leave: bool) -> None:
+    def __init__(self, meet: Callable[[], tuple[int, int] | None], *, may_leave: bool, may_meet: bool) -> None:
         self._meet = meet
+        self._may_meet = may_meet
         self._may_leave = may_leave
         self._end: socket.socket | None = None
+        self.error: OSError | None = None
+        """Of who can see nothing any more."""
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def begin(self, end: socket.socket) -> None:
@@ -103,8 +118,9 @@ class Relay:
             while (user := self._meet()) is not None:
                 if self._pass_on(*user):
                     return
-        except OSError:
-            os.kill(os.getpid(), signal.SIGINT)  # nobody sees what is shown any more
+        except OSError as error:
+            self.error = error
+            _leave()
 
     def _pass_on(self, source: int, sink: int) -> bool:
         """Until either end is closed: is it the machine's?"""
@@ -123,7 +139,7 @@ class Relay:
                     while data:
                         data = data[os.write(sink, data) :]
                 except (BrokenPipeError, ConnectionResetError):
-                    if sink == sys.stdout.fileno():
+                    if not self._may_meet:
                         raise
                     return False  # this one has gone
             if source in ready:
@@ -131,7 +147,7 @@ class Relay:
                     data = os.read(source, LARGEST)
                 except ConnectionResetError:
                     data = b""
-                if not data and source != sys.stdin.fileno():
+                if not data and self._may_meet:
                     return False
                 if not data:
                     sources.remove(source)
@@ -143,25 +159,43 @@ class Relay:
         with suppress(BrokenPipeError, ConnectionResetError):  # the machine has ended, and what it sent last is to be read yet
             self._end.sendall(before)
         if leave:
-            os.kill(os.getpid(), signal.SIGINT)
+            _leave()
+
+
+def _leave() -> None:
+    """End the program as Ctrl-C does; or at once, if it is in the midst of something that cannot be interrupted."""
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(GRACE)
+    for restore in _restoring:
+        restore()
+    os._exit(application.INTERRUPTED)
+
+
+_restoring: list[Callable[[], None]] = []  # what is to be done before the program ends like that
 
 
 @contextmanager
 def _terminal() -> Iterator[Relay]:
-    """stdin and stdout, each key at once if that is a terminal."""
+    """stdin and stdout, each key at once if that is a terminal. Who reads from `sys.stdin` meanwhile finds it at its end."""
+    if sys.stdin is None or sys.stdout is None:
+        raise OSError("standard input or output is closed, and this console has no other: open it, or give --socket PATH")
     stdin, is_terminal = sys.stdin.fileno(), sys.stdin.isatty()
-    relay = Relay(lambda: (stdin, sys.stdout.fileno()), may_leave=is_terminal)
+    relay = Relay(lambda: (stdin, sys.stdout.fileno()), may_leave=is_terminal, may_meet=False)
     before = termios.tcgetattr(stdin) if is_terminal else None
+    program, sys.stdin = sys.stdin, io.StringIO()
     try:
         if before is not None:
             tty.setraw(stdin)
             raw = termios.tcgetattr(stdin)
             raw[1] |= termios.OPOST  # for what is printed besides
             termios.tcsetattr(stdin, termios.TCSANOW, raw)
+            _restoring.append(partial(termios.tcsetattr, stdin, termios.TCSANOW, before))
         yield relay
     finally:
         relay.finish()
+        sys.stdin = program
         if before is not None:
+            _restoring.clear()
             termios.tcsetattr(stdin, termios.TCSADRAIN, before)
 
 
@@ -184,7 +218,7 @@ def _listening(path: str) -> Iterator[Relay]:
             user.append(server.accept()[0])
             return user[0].fileno(), user[0].fileno()
 
-        relay = Relay(meet, may_leave=False)
+        relay = Relay(meet, may_leave=False, may_meet=True)
         try:
             server.listen(1)
             print(f"The console is at {path}, as for: socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:{path}", flush=True)

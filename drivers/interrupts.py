@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -35,6 +36,11 @@ class Interrupt:
     at: float
 
 
+@record
+class MachineStopped:
+    """To who watches the lines: the machine is no more. Its I/O space says why."""
+
+
 class Lines:
     """The interrupt lines of one machine, and the processes that listen to them."""
 
@@ -44,6 +50,7 @@ class Lines:
         self.last = [0] * LINES
         """Of each line the number of the interrupt that was told last."""
         self._listeners: list[list[Process]] = [[] for _ in range(LINES)]
+        self._watchers: list[Process] = []
         self._posted: deque[tuple[int, int, float]] = deque()  # by threads
         self._thread = 0
         self._token: trio.lowlevel.TrioToken | None = None
@@ -57,12 +64,19 @@ class Lines:
         """
         check_line(line)
         check_access("device", f"irq {line}")
+        self._add(self._listeners[line])
+
+    def watch(self) -> None:
+        """Let the calling process get `MachineStopped` when the machine is no more, once."""
+        self._add(self._watchers)
+
+    def _add(self, processes: list[Process]) -> None:
         process = current_process()
         check_thread("lines.attach")
         self._thread, self._token = threading.get_ident(), trio.lowlevel.current_trio_token()
         extra(process)  # so that its end is told to `on_release`
-        if process not in self._listeners[line]:
-            self._listeners[line].append(process)
+        if process not in processes:
+            processes.append(process)
 
     def detach(self, line: int) -> None:
         """The calling process gets no more of these; what is in its mailbox stays there."""
@@ -82,6 +96,15 @@ class Lines:
             except trio.RunFinishedError:  # nobody listens any more
                 self._posted.clear()
 
+    def stop(self) -> None:
+        """The machine is no more."""
+        if threading.get_ident() == self._thread:
+            while self._watchers:
+                tell(self._watchers.pop().pid, MachineStopped())
+        elif self._token is not None:
+            with suppress(trio.RunFinishedError):  # nobody watches any more
+                self._token.run_sync_soon(self.stop)
+
     def _tell_posted(self) -> None:
         with self.telling:
             while self._posted:
@@ -97,7 +120,7 @@ class Lines:
 
     def forget(self, process: Process) -> None:
         """It has ended."""
-        for listeners in self._listeners:
+        for listeners in (*self._listeners, self._watchers):
             if process in listeners:
                 listeners.remove(process)
 

@@ -54,7 +54,7 @@ class IoServer(Qemu):
     def _do(self, command: int, width: int = 0, at: int = 0, value: int = 0) -> int:
         """Have the processor do something. The first word of the result."""
         if self._stopped is not None:
-            raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}")
+            raise self.gone()
         with self._lock:
             try:
                 is_done = lib.bl_io_ask(self._block, command, width, at, value, LOOKS) != -errno.EAGAIN or self._wake()
@@ -62,7 +62,7 @@ class IoServer(Qemu):
                 self._break_off()
                 raise
             if not is_done and not (command in WRITES and self._has_stopped_itself()):
-                raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}")
+                raise self.gone()
             return self._words[RESULT // 4]
 
     def _wake(self) -> bool:

@@ -10,11 +10,11 @@ from typing import Any, Final
 from beamlike import InternalError, sleep
 from beamlike.seam import current_layers
 from drivers._portbus import ffi, lib
-from drivers.errors import MachineStoppedError
 from drivers.space import IoSpace, Stopped, _checked_count, _whole
 from drivers.views import View, refuse_memory, refuse_port, view_of
 
 MEBIBYTE: Final = 1 << 20
+PORTS: Final = 1 << 16
 MOST_SECONDS: Final = 1e9  # that pass at once
 AT_ONCE: Final = 512  # accesses of a block, before their interrupts are told: the bus has room for 4096
 FOREVER: Final = (1 << 63) - 1
@@ -54,6 +54,8 @@ class PortBus(IoSpace):
 
     def __init__(self, memory: int = 16 * MEBIBYTE) -> None:
         super().__init__()
+        if type(memory) is not int or memory < 0:
+            raise ValueError(f"memory is {memory!r}, expected bytes")
         made = lib.bl_new(memory)
         if made == ffi.NULL:
             raise MemoryError(f"no {memory} bytes for the port bus")
@@ -138,7 +140,7 @@ class PortBus(IoSpace):
     def _settle_port(self, result: int, port: int, width: int, value: int | None = None) -> int:
         """An access that was refused, or has caused an interrupt."""
         if result == -errno.ENODEV:
-            raise MachineStoppedError(f"the machine has stopped: {self.stopped!r}")
+            raise self.gone()
         if result < 0:
             refuse_port(current_layers(), result, port, width, value)
         self._tell_events()
@@ -174,7 +176,7 @@ class PortBus(IoSpace):
 
     def _settle_memory(self, result: int, address: int, length: int) -> int:
         if result == -errno.ENODEV:
-            raise MachineStoppedError(f"the machine has stopped: {self.stopped!r}")
+            raise self.gone()
         if result < 0:
             refuse_memory(current_layers(), result, address, length)
         if result & NEWS:
@@ -220,6 +222,8 @@ class PortBus(IoSpace):
                 self.lines.rise(event.line, event.number, event.at / 1e9)
             if self._bus.lost_events:
                 raise InternalError(f"{self._bus.lost_events} interrupts of the port bus were lost: one access caused too many")
+        if self._bus.stopped:
+            self.lines.stop()
 
     # --- the processor's own ---
 
@@ -239,7 +243,7 @@ class PortBus(IoSpace):
 
     def _may_ask(self) -> None:
         if self._bus.stopped:
-            raise MachineStoppedError(f"the machine has stopped: {self.stopped!r}")
+            raise self.gone()
 
     # --- the machine ---
 
@@ -276,8 +280,11 @@ class PortBus(IoSpace):
             count: so many are wrong, and then all is well.
         """
         each = [ports] if isinstance(ports, int) else sorted(ports)
-        if not each or each[-1] - each[0] != len(each) - 1:
+        if not each or each[-1] - each[0] != len(each) - 1 or not 0 <= each[0] <= each[-1] < PORTS:
             raise ValueError(f"fault: ports is a port or a range of them, not {ports!r}")
+        if not 0 <= mask <= 0xFF or skip < 0 or count < 1:
+            raise ValueError(f"fault: mask {mask!r}, skip {skip!r}, count {count!r}: expected 0 to 0xff, >= 0 and >= 1")
+        kind = Fault(kind)
         if lib.bl_fault_add(self._bus, (int(kind), each[0], each[-1], mask, skip, count)):
             raise ValueError("fault: there are too many faults already; repair() takes them away")
 

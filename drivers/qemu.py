@@ -20,6 +20,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import cache
@@ -44,6 +45,8 @@ LARGEST: Final = 1 << 20  # bytes of a block that goes in one line
 WIDTHS: Final = {1: "b", 2: "w", 4: "l"}
 REASONS: Final = {"guest-reset": Stopped.RESET, "guest-shutdown": Stopped.POWER_OFF}
 ANSWERS: Final = (b"OK", b"FAIL", b"ERR")
+READ: Final = 65536  # bytes from the socket at a time
+MOST_FULL: Final = 4  # of these the socket holds fewer: after more, interrupts come faster than they are told
 
 
 class Qemu(IoSpace):
@@ -90,12 +93,15 @@ class Qemu(IoSpace):
         self._owner = current_process()  # RuntimeError outside of one
         if type(memory) is not int or memory < 1:
             raise ValueError(f"memory is {memory!r}, expected MiB")
+        if not all(type(each) is str for each in options) or type(channels) is str:
+            raise ValueError(f"the options are {options!r:.80} with the channels {channels!r:.80}: expected strings, and a list of names")
         self.channels: dict[str, socket.socket] = {}
         self._buffer = b""
         self._monitor_buffer = b""
         self._asked = 0  # of the monitor
         self._stopped: tuple[Stopped, int] | None = None
         self._raised = [0] * LINES
+        self._full = 0  # reads from the socket, one after the other, that took all there was room for
         self._lock = threading.RLock()  # of the sockets: threads of processes make accesses, too
         self._undo = ExitStack()
         with ExitStack() as undo, ExitStack() as theirs:
@@ -194,18 +200,21 @@ class Qemu(IoSpace):
     def _take_lines(self) -> list[bytes]:
         """What has come, but for interrupts, whose listeners are told. It does not wait."""
         try:
-            part = self._socket.recv(65536, socket.MSG_DONTWAIT)
+            part = self._socket.recv(READ, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return []
         except OSError:
             part = b""
         if not part:
             self._end()
-            raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}")
+            raise self.gone()
         return self._lines(part)
 
     def _lines(self, part: bytes) -> list[bytes]:
         *lines, self._buffer = (self._buffer + part).split(b"\n")
+        self._full = self._full + 1 if len(part) == READ else 0
+        if self._full > MOST_FULL:
+            lines = self._thinned(lines)
         answers = []
         for line in lines:
             if line.startswith(ANSWERS):
@@ -214,17 +223,19 @@ class Qemu(IoSpace):
                 self._irq(line)
         return answers
 
+    def _thinned(self, lines: list[bytes]) -> list[bytes]:
+        """Of a flood, which nobody can follow, the last interrupt of each line: its number says how many there were."""
+        last = {line: at for at, line in enumerate(lines)}
+        for line, count in Counter(lines).items():
+            if line.startswith(b"IRQ raise ") and (isa := _isa(line)) is not None:
+                self._raised[isa] += count - 1
+        return [line for at, line in enumerate(lines) if line.startswith(ANSWERS) or last[line] == at]
+
     def _irq(self, line: bytes) -> None:
-        try:
-            said, what, number = line.split()
-            pin = int(number)
-        except ValueError:
-            said = b""
-        if said != b"IRQ":
+        if not line.startswith(b"IRQ ") or not line.rsplit(b" ", 1)[1].isdigit():
             self.close()
-            raise MachineStoppedError(f"QEMU says {line[:80]!r}: expected an answer or an interrupt; it was ended") from None
-        isa = 0 if pin == 2 else pin  # the timer's line is on this input (QEMU, hw/i386/x86.c; MADT: interrupt source override)
-        if what == b"raise" and isa < LINES:
+            raise MachineStoppedError(f"QEMU says {line[:80]!r}: expected an answer or an interrupt; it was ended")
+        if line.startswith(b"IRQ raise ") and (isa := _isa(line)) is not None:
             with self.lines.telling:
                 self._raised[isa] += 1
                 self.lines.rise(isa, self._raised[isa], self.now())
@@ -237,7 +248,7 @@ class Qemu(IoSpace):
             try:
                 if time.monotonic() > deadline:  # nothing but interrupts comes
                     raise TimeoutError
-                part = self._socket.recv(65536)
+                part = self._socket.recv(READ)
             except TimeoutError:
                 self.close()
                 raise MachineStoppedError(f"QEMU did not answer within {ANSWER_TIMEOUT:g} s, and was ended") from None
@@ -245,7 +256,7 @@ class Qemu(IoSpace):
                 part = b""
             if not part:
                 self._end()
-                raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}")
+                raise self.gone()
             if answers := self._lines(part):
                 found += answers
                 deadline = time.monotonic() + ANSWER_TIMEOUT
@@ -254,7 +265,7 @@ class Qemu(IoSpace):
     def _ask(self, *lines: str) -> list[bytes]:
         """The values that these commands are answered with, which are sent at once."""
         if self._stopped is not None:
-            raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}")
+            raise self.gone()
         answers: list[bytes] = []
         with self._lock:
             for first in range(0, len(lines), AT_ONCE):
@@ -264,7 +275,7 @@ class Qemu(IoSpace):
                     answers += self._answers(len(portion))
                 except OSError:
                     self._end()
-                    raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}") from None
+                    raise self.gone() from None
                 except BaseException:
                     self._break_off()
                     raise
@@ -328,7 +339,7 @@ class Qemu(IoSpace):
 
     def _may_go_on(self) -> None:
         if self._stopped is not None:
-            raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}")
+            raise self.gone()
 
     def now(self) -> float:
         """Seconds, of the system's clock: the machine's goes as fast."""
@@ -348,7 +359,7 @@ class Qemu(IoSpace):
                     answer = self._monitor_line()
                     if self._stopped is not None:  # it ends, and may answer no more, nor be through before it has
                         self._process.kill()
-                        raise MachineStoppedError(f"the machine has stopped: {self._stopped!r}")
+                        raise self.gone()
                     if answer.get("id") != self._asked:
                         continue  # an event, or the answer to what was left in the middle
                     if "return" in answer:
@@ -411,6 +422,7 @@ class Qemu(IoSpace):
                 self._stopped = (Stopped.DEBUG_EXIT, status >> 1)
         if self._stopped is None:
             self._stopped = (Stopped.FAILED, status)
+        self.lines.stop()
 
     def _give_up(self) -> NoReturn:
         self._process.kill()
@@ -429,9 +441,17 @@ class Qemu(IoSpace):
             with suppress(RuntimeError):  # no loop runs any more, and so nobody listens
                 trio.lowlevel.notify_closing(self._socket)
         self._undo.close()
+        self.lines.stop()
         machines = _machines.get(self._owner, [])
         if self in machines:
             machines.remove(self)
+
+
+def _isa(line: bytes) -> int | None:
+    """The line of the ISA bus, of `IRQ raise NUMBER`. None: there is none of this number."""
+    pin = int(line.rsplit(b" ", 1)[1])
+    isa = 0 if pin == 2 else pin  # the timer's line is on this input (QEMU, hw/i386/x86.c; MADT: interrupt source override)
+    return isa if isa < LINES else None
 
 
 @cache

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from beamlike import sleep
 from beamlike.seam import current_layers
 from drivers._portbus import lib
-from drivers.errors import DeviceTimeoutError
+from drivers.errors import DeviceTimeoutError, MachineStoppedError
 from drivers.interrupts import Lines
 from drivers.views import View, refuse_memory, refuse_port, view_of
 
@@ -240,8 +240,14 @@ class IoSpace(ABC):
 
     @property
     def stopped(self) -> tuple[Stopped, int] | None:
-        """Why the machine has stopped, and the status that it gave (of `DEBUG_EXIT`; else 0); None: it runs, as far as is known."""
+        """Why the machine has stopped, and the status that it gave (of `DEBUG_EXIT`, and of the process of one that has `FAILED`; else 0).
+        None: it runs, as far as is known."""
         return None
+
+    def gone(self) -> MachineStoppedError:
+        """The error of who uses a machine that has stopped."""
+        why, status = self.stopped or (Stopped.CLOSED, 0)
+        return MachineStoppedError(f"the machine has stopped: {REASONS[why].format(status=_status_text(status))}")
 
     # --- what a backend does, when it may be done; the arguments are checked ---
 
@@ -279,6 +285,20 @@ class IoSpace(ABC):
     def rdtsc(self) -> int:
         """The time stamp counter. Raises as `cpuid`."""
         raise NotImplementedError(f"{self.name} has no processor that could be asked")
+
+
+REASONS: Final = {
+    Stopped.POWER_OFF: "it was switched off",
+    Stopped.RESET: "it was reset",
+    Stopped.DEBUG_EXIT: "a program on it has ended it, with the status {status}",
+    Stopped.CLOSED: "it was closed",
+    Stopped.FAILED: "its emulator has ended by itself, with {status}",
+}
+
+
+def _status_text(status: int) -> str:
+    """A signal is negative, as in `subprocess`."""
+    return f"signal {-status}" if status < 0 else str(status)
 
 
 def _checked_count(count: Any) -> int:

@@ -7,7 +7,7 @@
 /* Python's lock is let go around each call into C, so threads could be here at the same time. */
 static void enter(bl_bus *bus) { pthread_mutex_lock(&bus->mutex); }
 static int64_t leave(bl_bus *bus, int64_t value) {
-    const int64_t result = value | (bus->event_count ? BL_NEWS : 0);
+    const int64_t result = value | (bus->event_count || bus->stopped ? BL_NEWS : 0);
     pthread_mutex_unlock(&bus->mutex);
     return result;
 }

@@ -62,12 +62,14 @@ class Pit:
 
     Args:
         counters: so many of them are this driver's, from 0 on.
+        least: pulses of a period of counter 0: one whose interrupts are messages has no use for more than can be told.
     """
 
-    def __init__(self, io: IoSpace, base: int = BASE, counters: int = 3) -> None:
+    def __init__(self, io: IoSpace, base: int = BASE, counters: int = 3, least: int = 2) -> None:
         self.io = io
         self.base = base
         self.counters = counters
+        self.least = least
 
     def start(self, counter: int, mode: Mode, count: int, *, bcd: bool = False) -> None:
         """Load a counter. In the modes 1 and 5 it begins when its gate rises: see `set_gate`.
@@ -79,7 +81,10 @@ class Pit:
         Raises: ValueError.
         """
         self._check(counter)
-        least, most = 2 if mode in (Mode.RATE, Mode.SQUARE_WAVE) else 1, MOST_BCD if bcd else MOST
+        if type(count) is not int or mode not in tuple(Mode):
+            raise ValueError(f"mode {mode!r} with the count {count!r}: expected {', '.join(each.name for each in Mode)}, and an int")
+        is_periodic = mode in (Mode.RATE, Mode.SQUARE_WAVE)
+        least, most = self._least(counter) if is_periodic else 1, MOST_BCD if bcd else MOST
         if not least <= count <= most:
             raise ValueError(f"a count of {count}: expected {least} to {most} in the mode {Mode(mode).name}")
         written = int(str(count % MOST_BCD), 16) if bcd else count
@@ -89,11 +94,11 @@ class Pit:
     def start_periodic(self, hertz: float, counter: int = 0) -> float:
         """Let a counter's output rise so often; of counter 0 each time is interrupt 0. What the rate really is.
 
-        Raises: ValueError: outside of 18.21 Hz to 596,591 Hz.
+        Raises: ValueError: outside of 18.21 Hz to 596,591 Hz, or to less; see the class.
         """
         count = round(HERTZ / hertz) if hertz > 0 else MOST + 1
-        if not 2 <= count <= MOST:
-            raise ValueError(f"{hertz} Hz: the timer can do {HERTZ / MOST:.2f} to {HERTZ / 2:.0f} Hz")
+        if not self._least(counter) <= count <= MOST:
+            raise ValueError(f"{hertz} Hz: the timer can do {HERTZ / MOST:.2f} to {HERTZ / self._least(counter):.0f} Hz")
         self.start(counter, Mode.RATE, count)
         return HERTZ / count
 
@@ -120,9 +125,12 @@ class Pit:
         mode = found >> 1 & 7
         return Status(bool(found & 0x80), not found & 0x40, Mode(mode if mode < 6 else mode - 4), bool(found & BCD))  # 6 and 7 are 2 and 3
 
+    def _least(self, counter: int) -> int:
+        return self.least if counter == 0 else 2
+
     def _check(self, counter: int) -> None:
         """Raises: ValueError; and what an access to its port would, before its mode is changed by that of all three."""
-        if counter not in range(self.counters):
+        if type(counter) is not int or counter not in range(self.counters):
             raise ValueError(f"{counter!r} is no counter of this driver: expected 0 to {self.counters - 1}")
         self.io.may_port(self.base + counter, 1)
 

@@ -44,6 +44,8 @@ class Kind:
     """Done with the driver once nobody has the device any more."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.commands, frozenset) or not all(type(each) is str for each in self.commands):
+            raise ValueError(f"Kind {self.name!r}: commands is {self.commands!r:.80}, expected a frozenset of names of methods")
         if self.interrupted is not None and not iscoroutinefunction(self.interrupted):
             raise ValueError(f"Kind {self.name!r}: interrupted is {self.interrupted!r}, expected an async function of the driver")
 
@@ -182,6 +184,13 @@ class Device:
             return False
         pairs = ((self.ports, other.ports), (self.memory, other.memory))
         return any(start < last and first < end for mine, its in pairs for start, end in mine for first, last in its)
+
+    def gone(self) -> None:
+        """Its machine has stopped."""
+        if self.driver is not None:
+            self.driver = None
+            self.why = str(self.io.gone())
+            self.tell_owners(DeviceLost(self.name, self.why))
 
     def lost(self) -> str:
         """That it has no driver, and why."""

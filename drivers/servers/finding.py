@@ -29,6 +29,7 @@ from drivers.servers.finding_virtio import find_virtio
 from drivers.space import IoSpace
 
 SERIAL_RATE: Final = 115200
+LEAST_PERIOD: Final = 24  # pulses of the timer, some 50 kHz: beyond that QEMU's sends interrupts faster than its owner is told
 CMOS: Final = (0x70, 0x72)
 ATA: Final = (("ata0", 0x1F0, 0x3F6, 14), ("ata1", 0x170, 0x376, 15))
 NE2000: Final = ((0x300, 9), (0x320, 10))
@@ -44,6 +45,8 @@ async def find_devices(io: IoSpace, finders: tuple[Finder, ...] | None = None) -
     Args:
         finders: functions that look for some; all that come with this package, unless given.
     """
+    if not isinstance(io, IoSpace):
+        raise TypeError(f"find_devices looks in an I/O space, such as a PortBus, not in {io!r:.80}")
     found: list[Device] = []
     for finder in FINDERS if finders is None else finders:
         try:
@@ -72,7 +75,7 @@ async def find_timer(io: IoSpace) -> list[Device]:
     lock = Lock()
 
     async def make_timer() -> Pit:
-        timer = Pit(narrowed(io, ports), counters=2)
+        timer = Pit(narrowed(io, ports), counters=2, least=LEAST_PERIOD)
         timer.status(0)
         return timer
 

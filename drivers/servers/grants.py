@@ -142,6 +142,8 @@ class Grant:
                 await each._pay(cost, each.want.rate)
         async with device.lock:
             self.check()  # it may have been taken while this waited
+            if device.io.stopped is not None:
+                raise device.io.gone()
             driver = device.driver
             if driver is None:
                 raise DeviceLostError(device.lost())
@@ -150,8 +152,7 @@ class Grant:
                 driver = await device.make()
                 if device.server != server:
                     raise DeviceLostError(device.lost())
-                device.driver = driver
-                device.is_busy = False
+                device.up(driver)
                 self.check()
             device.is_busy = True
             try:
@@ -161,6 +162,10 @@ class Grant:
             except (DeviceError, ValueError):
                 device.is_busy = False  # a driver that reports something has put the device in order
                 raise
+            except TypeError as error:
+                if error.__traceback__ is not None and error.__traceback__.tb_next is None:  # it was not called at all
+                    device.is_busy = False
+                raise TypeError(f"{command}{_parameters(driver, command)} was given {_shown(args, options)}: {error}") from error
             device.is_busy = False
             return result
 
@@ -223,21 +228,29 @@ class Grant:
             return want.udp_port is None or frame[12:14] != b"\x08\x00" or want.udp_port in udp_ports(frame)[1:]
         return to == want.address and (want.udp_port is None or frame[12:14] == ARP or want.udp_port in udp_ports(frame)[1:])
 
-    def end(self, reason: str) -> None:
-        """It is no good any more."""
+    def end(self, reason: str, *, is_told: bool = True) -> None:
+        """It is no good any more. Its owner is told, unless it knows."""
         if self.is_good:
             self.ended = reason
             self.device.grants.remove(self)
             _grants.pop(self.number, None)
             for part in [each for each in self.device.grants if each.parent is self]:
                 part.end(reason)
-            tell(self.owner, GrantTaken(self.device.name, self.number, reason))
+            if is_told:
+                tell(self.owner, GrantTaken(self.device.name, self.number, reason))
             self.device.left()
 
 
 def _shown(args: tuple[Any, ...], options: dict[str, Any]) -> str:
     """Arguments, for a message."""
     return ", ".join([*(f"{each!r:.40}" for each in args), *(f"{name}={value!r:.40}" for name, value in options.items())]) or "nothing"
+
+
+def _parameters(driver: Any, command: str) -> str:
+    """Of a command, for a message."""
+    return (
+        "()" if command == "size" else str(inspect.signature(getattr(driver, command)).replace(return_annotation=inspect.Signature.empty))
+    )
 
 
 def _copied(data: Any) -> bytes:

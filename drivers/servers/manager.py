@@ -12,6 +12,7 @@ import caps
 from beamlike import Backoff, Caller, ChildSpec, Down, GenServer, Pid, Supervisor, monitor, record
 from beamlike.seam import Process, Timer, current_process, extra, now, on_release, push_timer, tell
 from drivers.errors import DeviceAbsentError, DeviceError
+from drivers.interrupts import MachineStopped
 from drivers.servers import grants
 from drivers.servers.device import Device
 from drivers.servers.grants import DeviceLostError, Grant, GrantAsked, GrantRevokedError, Want
@@ -66,12 +67,16 @@ class DeviceManager(GenServer, guarded=True):
     child_type = "supervisor"
 
     async def init(self, devices: list[Device], intensity: int = INTENSITY, period: float = PERIOD) -> None:
+        if not isinstance(devices, list) or not all(isinstance(each, Device) for each in devices):
+            raise ValueError(f"a device manager is started with a list of devices, as of find_devices(), not with {devices!r:.80}")
         self.devices = {each.name: each for each in devices}
         for grant in self._grants():
             grant.end("the device manager was started again")
         if len(self.devices) != len(devices):
             raise ValueError(f"two devices have one name: {', '.join(sorted(each.name for each in devices))}")
         _claim(current_process(), devices)
+        for lines in {device.io.lines for device in devices}:
+            lines.watch()
         self.owners: dict[Pid, Any] = {}  # and the refs of our monitors
         specs = [ChildSpec.of(DeviceServer, each, id=each.name) for each in devices]
         self.supervisor = await Supervisor.start_link(specs, intensity=intensity, period=period, backoff=BACKOFF, hold=True)
@@ -89,7 +94,7 @@ class DeviceManager(GenServer, guarded=True):
             case Open(name, want) if type(want) is Want:
                 return self._open(name, want, caller.pid)
             case Close(number):
-                self._grant(number, caller.pid).end("closed")
+                self._grant(number, caller.pid).end("closed", is_told=False)
                 return None
             case Where(number):
                 return self._grant(number, caller.pid).device.server
@@ -99,6 +104,10 @@ class DeviceManager(GenServer, guarded=True):
 
     async def handle_info(self, message: Any) -> None:
         match message:
+            case MachineStopped():
+                for device in self.devices.values():
+                    if device.io.stopped is not None:
+                        device.gone()
             case Down(ref=ref, object=pid) if self.owners.get(pid) == ref:  # nobody else knows the ref
                 del self.owners[pid]
                 for grant in self._grants():
@@ -165,6 +174,8 @@ def _take(grant: Grant) -> bool:
 
 
 def _check_want(device: Device, want: Want) -> None:
+    if device.io.stopped is not None:
+        raise device.io.gone()
     if device.driver is None:
         raise DeviceLostError(device.lost())
     if want.blocks is not None:
@@ -173,7 +184,9 @@ def _check_want(device: Device, want: Want) -> None:
         if type(want.blocks) is not tuple or [type(each) for each in want.blocks] != [int, int]:
             raise ValueError(f"blocks is {want.blocks!r:.80}, expected a half-open range of two ints")
         start, end = want.blocks
-        if not 0 <= start < end <= device.sectors:
+        if not 0 <= start < end:
+            raise ValueError(f"blocks is {want.blocks!r}, expected (start, end), half-open, with 0 <= start < end")
+        if end > device.sectors:
             raise ValueError(f"blocks {start} to {end - 1} are not on {device.name}, which has {device.sectors}")
     if (want.address is not None or want.udp_port is not None) and not device.kind.has_frames:
         raise ValueError(f"{device.name} is a {device.kind.name}, and has no frames")

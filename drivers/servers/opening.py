@@ -20,6 +20,7 @@ CALL_TIMEOUT: Final = 60.0  # seconds for a command from another node: drivers h
 _ERRORS: Final[dict[str, type[Exception]]] = {
     each.__name__: each
     for each in (
+        TypeError,
         ValueError,
         PermissionError,
         DeviceBusyError,
@@ -46,11 +47,14 @@ class Handle:
         self._server = opened.server
         self._grant = grants.grant_of(opened.grant) if _is_here(manager) else None
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.number} of {self.name}>"
+
     async def do(self, command: str, *args: Any, **options: Any) -> Any:
         """Run a method of the driver.
 
         Raises:
-            ValueError: there is no such command, or it is not within what was granted.
+            ValueError: there is no such command, or it is not within what was granted. TypeError: it takes other arguments.
             GrantRevokedError, DeviceLostError: see there.
             PermissionError: the caller has got exclusions since, that refuse the device.
             DeviceError: what the driver says.
@@ -102,8 +106,10 @@ class Handle:
 
     @property
     def is_good(self) -> bool:
-        """Is it the owner's still? On the machine's node."""
-        return self._grant is not None and self._grant.is_good
+        """Is it the owner's still? Raises: RuntimeError: the machine is another node's."""
+        if self._grant is None:
+            raise RuntimeError(f"{self.name} is on another node, which knows")
+        return self._grant.is_good
 
     @property
     def sectors(self) -> int:
@@ -114,7 +120,9 @@ class Handle:
         return end - start
 
     async def close(self) -> None:
-        """Give it back. Does nothing if it is no good any more."""
+        """Give it back. Does nothing if it is no good any more. Raises: GrantRevokedError: another process has opened it."""
+        if self._grant is not None:
+            self._check_owner(self._grant)
         try:
             await _call(self._manager, Close(self.number))
         except GrantRevokedError:
@@ -169,11 +177,13 @@ async def open_device(
     Raises:
         DeviceAbsentError: there is no such device.
         DeviceBusyError: somebody has it, or some of it.
-        DeviceLostError: its driver did not come up in that time.
+        DeviceLostError: its driver did not come up in that time. MachineStoppedError: its machine has stopped.
         ValueError: it cannot be divided like that.
         PermissionError: an exclusion refuses the device, its ports, memory or interrupts.
         CallError: there is no such manager.
     """
+    if type(timeout) not in (int, float) or not timeout >= 0:
+        raise ValueError(f"open_device: timeout is {timeout!r:.40}, expected a number of seconds >= 0")
     deadline = now() + timeout
     while True:
         try:

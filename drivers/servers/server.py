@@ -6,11 +6,12 @@ are messages to it (`DeviceData`), its end gives the device back, and the crash 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from beamlike import Caller, Continue, GenServer, record
 from beamlike.seam import copy_value, current_process, tell
-from drivers.errors import DeviceError
+from drivers.errors import DeviceError, MachineStoppedError
 from drivers.interrupts import Interrupt
 from drivers.servers.device import Device, DeviceData, DeviceIdle
 from drivers.servers.grants import GrantRevokedError, grant_of
@@ -57,13 +58,16 @@ class DeviceServer(GenServer, guarded=True):
         if grant is None or grant.device is not self.device or grant.owner != caller.pid:
             return Failed(GrantRevokedError.__name__, f"{caller.pid} has no grant {request.grant} for {self.device.name}")
         try:
-            return copy_value(await grant.perform(request.name, request.args, request.options))
-        except (DeviceError, ValueError) as error:  # the owner's affair: the device is as it was
+            result = await grant.perform(request.name, request.args, request.options)
+        except (DeviceError, TypeError, ValueError) as error:  # the owner's affair
             return Failed(type(error).__name__, str(error))
-        except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
-            # Perhaps of its arguments, or of a result that cannot be sent, which it must not be able to end this by. A device that was
-            # left in the midst of something is brought up anew before its next use.
+        except (AttributeError, LookupError, ArithmeticError) as error:
+            # Perhaps of its arguments, which it must not be able to end this by. The device is brought up anew before its next use.
             return Failed(ValueError.__name__, f"{request.name}: {type(error).__name__}: {error}")
+        try:
+            return copy_value(result)
+        except TypeError as error:
+            return Failed(TypeError.__name__, f"{request.name}: {error}")
 
     async def handle_info(self, message: Any) -> None:
         if type(message) is DeviceIdle:
@@ -78,14 +82,14 @@ class DeviceServer(GenServer, guarded=True):
         device = self.device
         async with device.lock:
             if device.kind.idle is not None and device.driver is not None and not device.grants:  # nobody has opened it meanwhile
-                device.kind.idle(device.driver)
+                with suppress(MachineStoppedError):
+                    device.kind.idle(device.driver)
 
     async def _handle_interrupt(self) -> None:
         device = self.device
         async with device.lock:
             if device.is_busy:  # an owner has died in the midst of something
-                device.driver = await device.make()
-                device.is_busy = False
+                device.up(await device.make())
             if device.driver is None:
                 return  # it comes up yet
             found = await device.kind.data_of(device.driver)

@@ -1,5 +1,7 @@
 """A UDP echo server: an actor that has the address of a network card, which is QEMU's. Datagrams to port 7 go back to where they came from.
 
+Datagrams that come in fragments, from 1,473 bytes on, are not put together, and not answered.
+
 The card's cable ends in a network inside QEMU, and what is sent to UDP port 5007 of this computer comes in from there:
 
     python examples/drivers/udp_echo.py --card virtio
@@ -9,6 +11,7 @@ The card's cable ends in a network inside QEMU, and what is sent to UDP port 500
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from typing import Any, Final
@@ -82,4 +85,7 @@ def options() -> Any:
 if __name__ == "__main__":
     chosen = options()
     with suppress(KeyboardInterrupt):
-        run(main, chosen.card, chosen.port)
+        try:
+            run(main, chosen.card, chosen.port)
+        except (DeviceError, OSError) as error:
+            sys.exit(str(error))

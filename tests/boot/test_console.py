@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import pty
+import shlex
 import socket
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -112,3 +115,43 @@ def test_options_that_contradict_each_other(options: list[str], says: str) -> No
     ended = subprocess.run([*COMMAND, *options], cwd=ROOT, input="", capture_output=True, text=True, timeout=LIMIT)
     assert (ended.stdout, ended.returncode) == ("", 2)
     assert says in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("shell", "status", "says"),
+    [
+        ("exec {} >&-", 1, "standard input or output is closed"),
+        ("exec {} <&-", 1, "standard input or output is closed"),
+        ("exec {} > /dev/full", 1, "the console's output: No space left on device"),
+        ("exec {} --vga > /dev/full", 1, "the console's output: No space left on device"),
+    ],
+)
+def test_streams_that_cannot_be_used(shell: str, status: int, says: str) -> None:
+    command = shell.format(shlex.join(COMMAND))
+    ended = subprocess.run(["sh", "-c", command], cwd=ROOT, input="1+1\n", stderr=subprocess.PIPE, text=True, timeout=LIMIT)
+    assert (ended.stderr, ended.returncode) == (f"beamlike: {says}{ended.stderr.partition(says)[2]}", status)
+    assert ended.stderr.count("\n") == 1
+
+
+def test_a_console_whose_device_is_taken_ends_and_says_so() -> None:
+    program = "from drivers import revoke_device\nawait revoke_device('devices', 'com1', 0.1)\nawait sleep(10)\n"
+    ended = subprocess.run(COMMAND, cwd=ROOT, input=program, capture_output=True, text=True, timeout=LIMIT)
+    assert (ended.stderr, ended.returncode) == ("beamlike: the console has lost com1: it was not given back in time\n", 1)
+
+
+@pytest.mark.parametrize(("typed", "leave"), [(b"input()\r", b"\x04"), (b"import time; time.sleep(100)\r", b"\x1d")])
+def test_a_terminal_is_left_though_what_is_evaluated_blocks_the_node(typed: bytes, leave: bytes) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(COMMAND, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs) as program:
+        shown = b""
+        while b"serial>>> " not in shown:
+            shown += os.read(ours, 4096)
+        before = termios.tcgetattr(theirs)
+        os.write(ours, typed)
+        time.sleep(0.5)
+        os.write(ours, leave)
+        assert program.wait(LIMIT) in (0, 130)
+    assert termios.tcgetattr(theirs)[3] & termios.ECHO
+    assert not before[3] & termios.ECHO
+    os.close(theirs)
+    os.close(ours)

@@ -19,7 +19,7 @@ from drivers import DeviceError, IoSpace, PortBus
 from drivers.models.ata import AtaModel
 from drivers.servers.device import DeviceBack, DeviceData, DeviceLost
 from drivers.servers.finding import find_devices
-from drivers.servers.grants import DeviceBusyError, GrantRevokedError, GrantTaken
+from drivers.servers.grants import DeviceBusyError, GrantRevokedError
 from drivers.servers.manager import DeviceManager
 from drivers.servers.opening import Handle, list_devices, open_device, revoke_device
 from drivers.services.fat import Fat
@@ -88,7 +88,7 @@ def test_parts_of_a_disk_are_numbered_from_0_and_nobody_elses(play: Play, medium
         middle = await open_device(manager, DISK, blocks=(20, 30))
         assert await middle.do("read", 9, 1) == sector(29)
         for wrong in ((5, 5), (-1, 4), (0, SECTORS + 1)):
-            with pytest.raises(ValueError, match=f"which has {SECTORS}"):
+            with pytest.raises(ValueError, match=rf"which has {SECTORS}|expected \(start, end\), half-open"):
                 await open_device(manager, DISK, blocks=wrong)
 
     play_disk(play, medium, check)
@@ -153,7 +153,6 @@ def test_a_driver_that_is_killed_while_a_transfer_runs(play: Play, medium: Path)
                     await part.do("read", 0, count)
 
             await disk.close()
-            await receive(GrantTaken, timeout=5)
             pid, ref = spawn_monitor(transfer, self_pid(), manager, first, turn % 2 == 0)
             await receive(str, timeout=5)
             await io.pause(0.0005 * (turn % 5))
@@ -193,7 +192,6 @@ def test_an_owner_that_is_killed_while_its_transfer_runs(play: Play, medium: Pat
             await receive(lambda message, ref=ref: getattr(message, "ref", None) == ref, timeout=5)
             async with await open_device(manager, DISK) as disk:
                 assert await disk.do("read", 0, 10) == sectors(0, 10), turn
-            await receive(GrantTaken, timeout=5)
 
     play_disk(play, medium, check, delay=0.001)
 
