@@ -15,7 +15,6 @@ from drivers import (
     DeviceData,
     DeviceLost,
     DeviceManager,
-    GrantTaken,
     IoSpace,
     PortBus,
     find_devices,
@@ -62,13 +61,12 @@ async def owner(boss: Pid, manager: Pid, areas: Pid) -> None:
     back = await receive(DeviceBack, timeout=10)
     send(boss, (lost.device, back.device, await home.do("read", 1, 1)))
     await home.close()
-    taken = await receive(GrantTaken, timeout=10)
     try:
         await home.do("read", 0, 1)
     except DeviceBusyError:
         raise
     except Exception as error:  # noqa: BLE001 - its name is the answer
-        send(boss, (taken.reason, type(error).__name__))
+        send(boss, ("closed", type(error).__name__))
     await receive(lambda message: False)
 
 
