@@ -1,0 +1,145 @@
+"""What boots an image: the interface of all engines."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import Self
+
+from beamlike import blocking
+from boot.engines.events import Event, read_events
+from boot.engines.handoff import HandOff, read_handoff
+from boot.engines.memory import GuestMemory
+from boot.engines.outcome import Ending, check
+from boot.errors import BootError
+from boot.guest.layout import CORES_MOST, Reason
+
+MEGABYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class BootResult:
+    """What has booted. Whoever has it closes it.
+
+    Args:
+        memory: all of the machine's, as it was left; the cores have ended.
+        info: what the primary says about it.
+        serial: what it said on COM1.
+        status: of the exit port.
+        seconds: from before the engine's start until after its end.
+    """
+
+    memory: GuestMemory
+    info: HandOff
+    serial: str
+    events: tuple[Event, ...]
+    status: int
+    seconds: float
+
+    def payload(self) -> bytes:
+        """A copy of it."""
+        return self.memory.read(self.info.load_address, self.info.payload_bytes)
+
+    def close(self) -> None:
+        """Twice is as good as once."""
+        self.memory.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class BootMachine:
+    """A PC that is switched on for each boot, and off after it.
+
+    Args:
+        cores: of which the first is the primary.
+        memory: MiB of RAM; the payload goes above 2 MiB.
+        timeout: seconds within which a boot is done.
+    """
+
+    def __init__(self, cores: int = 2, memory: int = 64, timeout: float = 30.0) -> None:
+        if not 1 <= cores <= CORES_MOST:
+            raise ValueError(f"cores is {cores!r}, expected 1 to {CORES_MOST}")
+        if memory < 4:
+            raise ValueError(f"memory is {memory!r}, expected MiB, at least 4")
+        self.cores = cores
+        self.memory = memory
+        self.timeout = timeout
+
+    async def boot(self, image: str | os.PathLike[str]) -> BootResult:
+        """Boot the image in this file.
+
+        It waits in a thread. Cancelled, or ended with its process, the machine is switched off a moment later, whatever it does.
+
+        Raises:
+            BootError: it has not booted: the kinds are in `boot.errors`.
+            OSError: the file cannot be read.
+            CapabilityError: an exclusion refuses the caller threads, or the device.
+        """
+        attempt = _Attempt(self, os.open(image, os.O_RDONLY | os.O_CLOEXEC))
+        try:
+            result: BootResult = await blocking(attempt.run)
+        except BaseException:
+            attempt.abandon()
+            raise
+        return result
+
+    def _run(self, medium: int, memory: GuestMemory, stopping: threading.Event) -> Ending:
+        """Boot once, in this thread; nothing of the machine runs afterwards. Raises: BootError: it cannot be started."""
+        raise NotImplementedError
+
+
+class _Attempt:
+    """One boot, in its thread: it owns the medium and, until somebody takes the result, the memory."""
+
+    def __init__(self, machine: BootMachine, medium: int) -> None:
+        self._machine = machine
+        self._medium = medium
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._has_begun = False
+        self._result: BootResult | None = None
+
+    def run(self) -> BootResult:
+        begun = time.perf_counter()
+        machine = self._machine
+        with self._lock:
+            if self._stopping.is_set():
+                raise BootError("nobody wants it any more")
+            self._has_begun = True
+        try:
+            memory = GuestMemory(machine.memory * MEGABYTE)
+            try:
+                result = self._boot(memory, begun)
+                with self._lock:
+                    self._result = result
+                    if self._stopping.is_set():
+                        raise BootError("nobody wants the result any more")
+            except BaseException:
+                memory.close()
+                raise
+        finally:
+            os.close(self._medium)
+        return result
+
+    def _boot(self, memory: GuestMemory, begun: float) -> BootResult:
+        ending = self._machine._run(self._medium, memory, self._stopping)
+        handoff, events = read_handoff(memory), read_events(memory, ending.events)
+        check(ending, handoff, memory, self._medium, events, self._machine.timeout)
+        assert handoff is not None  # else it has not booted
+        serial = ending.serial.decode("ascii", "replace")
+        return BootResult(memory, handoff, serial, events, Reason.OK, time.perf_counter() - begun)
+
+    def abandon(self) -> None:
+        """From another thread: the machine is switched off, and what it had is closed."""
+        with self._lock:
+            if not self._has_begun and not self._stopping.is_set():
+                os.close(self._medium)
+            self._stopping.set()
+            if self._result is not None:
+                self._result.close()

@@ -1,0 +1,138 @@
+"""How an attempt to boot ended, and what that is to the caller: the table of faults."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import NoReturn
+from zlib import crc32
+
+from boot.engines.events import Event
+from boot.engines.handoff import HandOff
+from boot.engines.memory import GuestMemory
+from boot.errors import (
+    BootError,
+    BootReadError,
+    BootTimeoutError,
+    ChunkTableError,
+    EngineError,
+    FirmwareError,
+    ImageTruncatedError,
+    ManifestError,
+    MbrError,
+    NoSlaveCoreError,
+    PayloadCorruptError,
+    PrimaryDiedError,
+    ShortReadError,
+    Stage2Error,
+)
+from boot.guest.layout import COPY_LBA, MANIFEST_LBA, PAYLOAD_LBA, SECTOR, STAGE2_LBA, TABLE_LBA, Reason
+from boot.image import check_mbr, read_manifest
+
+
+class How(Enum):
+    """How it ended, as the engine sees it."""
+
+    ENDED = auto()
+    """By the primary: with a status, or without one because it died."""
+    TIMEOUT = auto()
+    STOPPED = auto()
+    """Nobody wants it any more."""
+    NOT_BOOTABLE = auto()
+    """The first sector is none that firmware starts."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt ended.
+
+    Args:
+        status: what was written to the exit port, if anything was.
+        events: those that the engine has seen.
+        why: what the engine says of a primary that died.
+    """
+
+    how: How
+    status: int | None = None
+    serial: bytes = b""
+    events: list[Event] = field(default_factory=list)
+    why: str = ""
+
+
+def check(ending: Ending, handoff: HandOff | None, memory: GuestMemory, medium: int, events: tuple[Event, ...], timeout: float) -> None:
+    """Nothing if it has booted. Raises: BootError: the kind that fits."""
+    try:
+        _check(ending, handoff, memory, medium, timeout)
+    except BootError as error:
+        error.serial = ending.serial.decode("ascii", "replace")
+        error.events = events
+        if error.core is None and handoff is not None and handoff.slave < 1 << 31:
+            error.core = handoff.slave
+        raise
+
+
+def _check(ending: Ending, handoff: HandOff | None, memory: GuestMemory, medium: int, timeout: float) -> None:
+    head = os.pread(medium, PAYLOAD_LBA * SECTOR, 0)
+    if ending.status is None:
+        if handoff is None:
+            check_mbr(head)
+        if ending.how is How.NOT_BOOTABLE:
+            raise MbrError("the first sector cannot be read", lba=0)
+        if ending.how is How.TIMEOUT:
+            raise BootTimeoutError(f"it has not booted within {timeout:g} s")
+        raise PrimaryDiedError(
+            f"the primary core has ended without a word: {ending.why or 'it halted, or its OS process was killed'}", core=0
+        )
+    if ending.status == Reason.STAGE2_READ:
+        raise Stage2Error("stage 2 cannot be read", lba=STAGE2_LBA, core=0)
+    if ending.status == Reason.STAGE2:
+        raise Stage2Error("stage 2 has a wrong checksum", lba=STAGE2_LBA, core=0)
+    if handoff is None or handoff.reason != ending.status:
+        said = "nothing" if handoff is None else hex(handoff.reason)
+        raise EngineError(f"the machine has ended with {ending.status:#x}, and in memory it says {said}")
+    if handoff.reason == Reason.OK:
+        found = crc32(memory.read(handoff.load_address, handoff.payload_bytes))
+        if found != handoff.payload_crc:
+            raise EngineError(f"the payload in memory has the checksum {found:08x}, and the primary counted {handoff.payload_crc:08x}")
+        return
+    _raise(handoff, head, os.fstat(medium).st_size)
+
+
+def _raise(handoff: HandOff, head: bytes, size: int) -> NoReturn:
+    lba, wanted, got = handoff.lba, handoff.wanted, handoff.got
+    match handoff.reason:
+        case Reason.MANIFEST:
+            raise ManifestError(
+                f"the manifest at LBA {MANIFEST_LBA} and its copy at LBA {COPY_LBA} are bad: the copy has the checksum {got:08x}, "
+                f"expected {wanted:08x}, and was read with status {handoff.status:02x}",
+                lba=MANIFEST_LBA,
+            )
+        case Reason.TABLE:
+            raise ChunkTableError(f"the chunk table has the checksum {got:08x}, expected {wanted:08x}", lba=TABLE_LBA)
+        case Reason.CHUNK:
+            raise PayloadCorruptError(f"chunk {handoff.chunk} gives the checksum {got:08x}, expected {wanted:08x}", lba=lba)
+        case Reason.READ | Reason.SHORT if (lba + wanted) * SECTOR > size:
+            raise ImageTruncatedError(f"the image has {size} bytes, expected {_expected(head)}", lba=size // SECTOR)
+        case Reason.READ:
+            raise BootReadError(f"sector {lba + got} cannot be read: status {handoff.status:02x}", lba=lba + got)
+        case Reason.SHORT:
+            raise ShortReadError(f"{got} sectors came from LBA {lba}, expected {wanted}", lba=lba)
+        case Reason.NO_SLAVE:
+            dead = ", ".join(map(str, handoff.dead_cores))
+            raise NoSlaveCoreError(f"no core is left that could read; dead are {dead}" if dead else "there is no second core")
+        case Reason.NO_TIMER:
+            raise FirmwareError("the firmware's ACPI tables tell of no PM timer", core=0)
+        case Reason.FAULT:
+            raise PrimaryDiedError(
+                f"the primary core has met exception {handoff.vector} at {handoff.rip:#x}, with {handoff.cr2:#x} in CR2", core=0
+            )
+        case other:
+            raise EngineError(f"the primary has ended with {other:#x}, of which nothing is known")
+
+
+def _expected(head: bytes) -> str:
+    try:
+        return str(read_manifest(head, MANIFEST_LBA).image_sectors * SECTOR)
+    except ManifestError:
+        return "more"
