@@ -21,7 +21,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE = Path(__file__).parent
 # The modules of checks are imported by their names, as they are in the nodes; and so are those that the tests of cells share.
-sys.path[:0] = [str(HERE / name) for name in ("nodes", "cells", "unikernels", "drivers")]
+sys.path[:0] = [str(HERE / name) for name in ("nodes", "cells", "unikernels", "drivers", "boot")]
 PATIENCE = 60.0  # seconds after which a program hangs
 
 Ended = subprocess.CompletedProcess[str]

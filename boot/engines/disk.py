@@ -41,6 +41,7 @@ class FaultPlan:
         bad: sectors that cannot be read.
         flaky: sectors that cannot be read so many times.
         short: reads that begin there bring a sector too little, and no error, so many times.
+        wrong: sectors that come with a flipped bit, and no error, so many times.
         latency: seconds that each read takes.
         deaths: of cores.
         absent: cores that do not start.
@@ -49,6 +50,7 @@ class FaultPlan:
     bad: frozenset[int] = frozenset()
     flaky: Mapping[int, int] = field(default_factory=dict)
     short: Mapping[int, int] = field(default_factory=dict)
+    wrong: Mapping[int, int] = field(default_factory=dict)
     latency: float = 0.0
     deaths: tuple[Death, ...] = ()
     absent: frozenset[int] = frozenset()
@@ -70,6 +72,7 @@ class Disk:
         self._bad = plan.bad
         self._flaky = dict(plan.flaky)
         self._short = dict(plan.short)
+        self._wrong = dict(plan.wrong)
 
     def read(self, lba: int, count: int, memory: GuestMemory, address: int) -> tuple[int, int]:
         """The BIOS's status, and how many sectors are in memory now."""
@@ -85,6 +88,10 @@ class Disk:
         if good:
             with memoryview(memory.map) as view, view[address : address + good * SECTOR] as part:
                 os.preadv(self.descriptor, [part], lba * SECTOR)
+        for at in range(good):
+            if self._wrong.get(lba + at, 0):
+                self._wrong[lba + at] -= 1
+                memory.map[address + at * SECTOR] ^= 1
         return status, good
 
     def _status(self, lba: int, count: int) -> int:

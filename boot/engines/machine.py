@@ -6,8 +6,9 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
+import caps
 from beamlike import blocking
 from boot.engines.events import Event, read_events
 from boot.engines.handoff import HandOff, read_handoff
@@ -62,6 +63,9 @@ class BootMachine:
         timeout: seconds within which a boot is done.
     """
 
+    name: ClassVar[str]
+    """The device of capabilities."""
+
     def __init__(self, cores: int = 2, memory: int = 64, timeout: float = 30.0) -> None:
         if not 1 <= cores <= CORES_MOST:
             raise ValueError(f"cores is {cores!r}, expected 1 to {CORES_MOST}")
@@ -81,6 +85,7 @@ class BootMachine:
             OSError: the file cannot be read.
             CapabilityError: an exclusion refuses the caller threads, or the device.
         """
+        caps.check("device", self.name)
         attempt = _Attempt(self, os.open(image, os.O_RDONLY | os.O_CLOEXEC))
         try:
             result: BootResult = await blocking(attempt.run)

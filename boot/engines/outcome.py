@@ -115,7 +115,7 @@ def _raise(handoff: HandOff, head: bytes, size: int) -> NoReturn:
         case Reason.READ | Reason.SHORT if (lba + wanted) * SECTOR > size:
             raise ImageTruncatedError(f"the image has {size} bytes, expected {_expected(head)}", lba=size // SECTOR)
         case Reason.READ:
-            raise BootReadError(f"sector {lba + got} cannot be read: status {handoff.status:02x}", lba=lba + got)
+            raise BootReadError(f"of {wanted} sectors from LBA {lba} {got} came, then status {handoff.status:02x}", lba=lba + got)
         case Reason.SHORT:
             raise ShortReadError(f"{got} sectors came from LBA {lba}, expected {wanted}", lba=lba)
         case Reason.NO_SLAVE:

@@ -12,7 +12,6 @@ import tempfile
 import threading
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +21,8 @@ from boot.engines.disk import NO_FAULTS, FaultPlan
 from boot.engines.machine import BootMachine
 from boot.engines.memory import GuestMemory
 from boot.engines.outcome import Ending
-from boot.errors import EngineError, EngineUnavailableError
+from boot.engines.unicorns import unicorn_folder
+from boot.errors import EngineError
 
 ROOT: Final = Path(__file__).parents[2]
 PATIENCE: Final = 20.0  # seconds for what takes 0.1 on an idle machine: an interpreter that imports Unicorn, a fork, a death
@@ -33,6 +33,8 @@ _PROGRAM = "import sys; sys.path[:0] = {paths!r}; from boot.engines.core_process
 class ProcessMachine(BootMachine):
     """See `BootMachine`; `faults`: what is to go wrong."""
 
+    name = "unicorn"
+
     def __init__(self, cores: int = 2, memory: int = 64, timeout: float = 30.0, faults: FaultPlan = NO_FAULTS) -> None:
         super().__init__(cores, memory, timeout)
         self.faults = faults
@@ -42,14 +44,6 @@ class ProcessMachine(BootMachine):
             forge = Forge(memory)
             undo.callback(forge.close)
             return ProcessBoard(medium, memory, self.cores, self.faults, forge).run(self.timeout, stopping)
-
-
-def unicorn_folder() -> str:
-    """Where Unicorn is installed. Raises: EngineUnavailableError: nowhere."""
-    spec = find_spec("unicorn")
-    if spec is None or spec.origin is None:
-        raise EngineUnavailableError("Unicorn is not installed: pip install 'beamlike[boot]'")
-    return str(Path(spec.origin).parents[1])
 
 
 class Forge:

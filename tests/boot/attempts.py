@@ -1,0 +1,100 @@
+"""What the tests of booting share: images, the engines, and an attempt with any of them."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+from machines import needs_qemu
+
+from beamlike import run
+from boot.engines.disk import NO_FAULTS, FaultPlan
+from boot.engines.events import Event
+from boot.engines.handoff import HandOff
+from boot.engines.lockstep import LockstepMachine
+from boot.engines.machine import BootMachine
+from boot.engines.processes import ProcessMachine
+from boot.engines.qemu import QemuMachine
+from boot.engines.threads import ThreadMachine
+from boot.guest.layout import PAYLOAD_LBA, SECTOR, Kind
+from boot.image import CHUNK, build_image
+
+CHUNKS = 12
+PAYLOAD = random.Random(7).randbytes((CHUNKS - 1) * CHUNK + 1000)
+FIRST = PAYLOAD_LBA
+FIFTH = PAYLOAD_LBA + 5 * CHUNK // SECTOR
+
+needs_unicorn = pytest.mark.skipif(find_spec("unicorn") is None, reason="Unicorn is not installed: pip install 'beamlike[boot]'")
+ENGINES: dict[str, type[BootMachine]] = {
+    "processes": ProcessMachine,
+    "threads": ThreadMachine,
+    "lockstep": LockstepMachine,
+    "qemu": QemuMachine,
+}
+MARKS = {name: needs_qemu if name == "qemu" else needs_unicorn for name in ENGINES}
+
+
+def engines(*names: str) -> list[Any]:
+    """Parameters: these engines, or all, each skipped where it is missing."""
+    return [pytest.param(name, marks=MARKS[name]) for name in names or ENGINES]
+
+
+@dataclass(frozen=True)
+class Booted:
+    """What is left of a boot that went well."""
+
+    payload: bytes
+    info: HandOff
+    serial: str
+    events: tuple[Event, ...]
+    memory: bytes
+    seconds: float
+
+    def of(self, kind: Kind) -> list[Event]:
+        """The events of a kind."""
+        return [event for event in self.events if event.kind is kind]
+
+
+def boot(machine: BootMachine, image: bytes, keeps_memory: bool = False) -> Booted:
+    """Boot once, in a node of its own. Raises: BootError."""
+
+    async def main() -> Booted:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(image)
+            file.flush()
+            with await machine.boot(file.name) as result:
+                memory = bytes(result.memory.map) if keeps_memory else b""
+                return Booted(result.payload(), result.info, result.serial, result.events, memory, result.seconds)
+
+    booted: Booted = run(main)
+    return booted
+
+
+def machine(engine: str, cores: int = 2, faults: FaultPlan = NO_FAULTS, timeout: float = 20.0) -> BootMachine:
+    """One of `ENGINES`."""
+    kind: Any = ENGINES[engine]
+    made: BootMachine = kind(cores=cores, memory=16, timeout=timeout, faults=faults)
+    return made
+
+
+def plain_image() -> bytes:
+    """With `PAYLOAD`."""
+    return build_image(PAYLOAD)
+
+
+def flipped(*lbas: int, at: int = 5) -> bytes:
+    """The same with a flipped bit in these sectors."""
+    image = bytearray(plain_image())
+    for lba in lbas:
+        image[lba * SECTOR + at] ^= 1
+    return bytes(image)
+
+
+def open_descriptors() -> int:
+    """Of this OS process."""
+    return len(os.listdir("/proc/self/fd"))
