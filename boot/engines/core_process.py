@@ -19,7 +19,7 @@ from boot.engines.bus import real_ticks
 from boot.engines.core import Core
 from boot.engines.memory import GuestMemory
 
-PR_SET_PDEATHSIG = 1  # prctl(2)
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15  # prctl(2)
 LONGEST = 4096  # bytes of a message
 LINE = 80  # bytes that are said at once
 
@@ -56,7 +56,9 @@ def _reap() -> None:
 def _be_core(number: int, start: int, memory: GuestMemory, forge: socket.socket, board: socket.socket, tells_idle: bool) -> NoReturn:
     try:
         forge_pid = os.getppid()
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl = ctypes.CDLL(None).prctl
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(PR_SET_NAME, f"core {number}".encode())
         forge.close()
         if os.getppid() == forge_pid:  # else it has died before
             bus = RemoteBus(board)

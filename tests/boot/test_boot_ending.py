@@ -1,0 +1,178 @@
+"""Boots that are broken off, killed, or done many times: nothing is left of them."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+from attempts import FIRST, PAYLOAD, boot, engines, machine, needs_unicorn, open_descriptors, plain_image
+from boot_killers import Killer, descendants, is_alive
+
+from beamlike import exit, receive, run, sleep, spawn_monitor
+from boot.engines import processes
+from boot.engines.disk import NO_FAULTS, FaultPlan
+from boot.engines.processes import ProcessMachine
+from boot.errors import EngineError, PrimaryDiedError
+from caps import CapabilityError
+
+PATIENCE = 20.0
+BROKEN_OFF = (0.0, 0.03, 0.12, 0.25)
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def image() -> Iterator[str]:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(plain_image())
+        file.flush()
+        yield file.name
+
+
+def slow(engine: str) -> FaultPlan:
+    """A boot that takes a second, but for QEMU, which takes long enough."""
+    return NO_FAULTS if engine == "qemu" else FaultPlan(latency=0.05)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "something is left"
+        await sleep(0.005)
+
+
+@pytest.mark.parametrize("engine", engines())
+def test_nothing_is_left_of_a_boot_whose_process_is_killed(engine: str, image: str) -> None:
+    async def booting() -> None:
+        (await machine(engine, faults=slow(engine)).boot(image)).close()
+
+    async def main() -> None:
+        before, descriptors = descendants(), open_descriptors()
+        for delay in BROKEN_OFF:
+            pid, _ = spawn_monitor(booting)
+            await sleep(delay)
+            exit(pid, "kill")
+            await receive()
+            await until(lambda: descendants() == before and open_descriptors() == descriptors)
+
+    run(main)
+
+
+@pytest.mark.parametrize("engine", engines())
+def test_nothing_is_left_of_a_boot_that_is_cancelled(engine: str, image: str) -> None:
+    async def booting() -> None:
+        with trio.move_on_after(0.1) as scope:
+            await machine(engine, faults=slow(engine)).boot(image)
+        assert scope.cancelled_caught
+
+    async def main() -> None:
+        before, descriptors = descendants(), open_descriptors()
+        spawn_monitor(booting, io=True)
+        down = await receive()
+        assert down.reason == "normal"
+        await until(lambda: descendants() == before and open_descriptors() == descriptors)
+
+    run(main)
+
+
+@pytest.mark.parametrize("engine", engines("processes", "qemu"))
+def test_no_core_outlives_the_interpreter_that_is_killed(engine: str, image: str) -> None:
+    program = (
+        f"import sys; sys.path[:0] = {sys.path!r}\n"
+        "from attempts import machine, run\n"
+        "from boot.engines.disk import FaultPlan\n"
+        f"run(machine({engine!r}, faults={slow(engine)!r}).boot, {image!r})\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT) as interpreter:
+        expected = 3 if engine == "processes" else 1
+        deadline = time.monotonic() + PATIENCE
+        while len(below := descendants(interpreter.pid)) < expected:
+            assert time.monotonic() < deadline
+        interpreter.kill()
+        interpreter.wait()
+        while any(map(is_alive, below)):
+            assert time.monotonic() < deadline, "a core is left"
+
+
+@needs_unicorn
+def test_a_slave_that_is_killed_at_any_moment_is_replaced() -> None:
+    hits = 0
+    chance = random.Random(5)
+    for _ in range(6):
+        with Killer(1, chance.uniform(0, 0.05)) as killer:
+            booted = boot(ProcessMachine(cores=3, memory=16, faults=FaultPlan(latency=0.004)), plain_image())
+        assert booted.payload == PAYLOAD
+        assert booted.info.dead_cores == ([1] if killer.hit else [])
+        hits += killer.hit
+    assert hits > 3
+
+
+@needs_unicorn
+def test_a_primary_that_is_killed_is_told_at_once(image: str) -> None:
+    begun = time.monotonic()
+    with Killer(0, 0.05), pytest.raises(PrimaryDiedError, match="its OS process was killed"):
+        boot(ProcessMachine(memory=16, faults=FaultPlan(latency=0.05)), plain_image())
+    assert time.monotonic() - begun < PATIENCE / 2
+
+
+@pytest.mark.parametrize("engine", engines())
+def test_many_boots_with_a_flaky_sector_each_leave_no_memory_and_no_descriptors(engine: str) -> None:
+    def once(number: int) -> None:
+        flaky = FaultPlan(flaky={FIRST + 37 * number % 700: 1})
+        booted = boot(machine(engine, faults=flaky), plain_image())
+        assert (booted.payload, booted.info.retries) == (PAYLOAD, 1)
+
+    for number in range(3):
+        once(number)
+    gc.collect()
+    resident, descriptors = resident_kilobytes(), open_descriptors()
+    for number in range(8):
+        once(number)
+    gc.collect()
+    assert open_descriptors() == descriptors
+    assert resident_kilobytes() < resident + 8 * 1024
+
+
+def resident_kilobytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
+
+
+@needs_unicorn
+def test_a_forge_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_PROGRAM", "raise SystemExit('no such thing as a core')")
+    with pytest.raises(EngineError, match="does not answer: no such thing as a core"):
+        boot(ProcessMachine(memory=16), plain_image())
+
+
+@pytest.mark.parametrize("engine", engines())
+def test_an_image_that_is_not_there_is_told(engine: str) -> None:
+    async def main() -> None:
+        with pytest.raises(FileNotFoundError):
+            await machine(engine).boot("/no/such/image")
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("engine", "excluded"), [("processes", ("device", "unicorn")), ("qemu", ("device", "qemu")), ("threads", ("blocking", "all"))]
+)
+def test_an_exclusion_refuses_a_boot_and_nothing_is_left(engine: str, excluded: tuple[str, str], image: str) -> None:
+    async def booting() -> None:
+        descriptors = open_descriptors()
+        with pytest.raises(CapabilityError):
+            await machine(engine).boot(image)
+        assert open_descriptors() == descriptors
+
+    async def main() -> None:
+        spawn_monitor(booting, exclude=[excluded])
+        assert (await receive()).reason == "normal"
+
+    run(main)
