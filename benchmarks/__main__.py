@@ -103,7 +103,7 @@ def as_json(facts: dict[str, str], all_targets: Sequence[Target], results: Resul
 @click.option("--json", "wants_json", is_flag=True, help="Print JSON: all runs, medians, targets.")
 def main(suite_name: str, quick: bool, only: tuple[str, ...], rounds: int, wants_json: bool) -> None:
     """Compare beamlike with others on this machine: its processes, on one core, with those of Erlang, trio, Pykka, xoscar and Thespian;
-    or its nodes with those of Erlang, Ray and xoscar; or see what its cells, unikernels and drivers cost.
+    or its nodes with those of Erlang, Ray and xoscar; or see what its cells, unikernels, drivers and boots cost.
 
     The tables go to stdout, progress to stderr. What is not installed is named and left out. The exit status is 1 if a
     side failed; a target that is not met is no failure.

@@ -166,3 +166,10 @@ def sides_of_drivers(erlang_folder: str) -> tuple[Side, ...]:
         Side("compiled", "beamlike", ours, frozenset({"inb", "ata", "irq", "ticks", "killed"}), environment={"BEAMLIKE_PURE": "0"}),
         Side("pure", "beamlike uncompiled", ours, frozenset({"inb", "irq"}), environment={"BEAMLIKE_PURE": "1"}),
     )
+
+
+def sides_of_boot(erlang_folder: str) -> tuple[Side, ...]:
+    """The one column: what boots, and reads its events, is not in the core."""
+    workloads = frozenset({"image", "slave_killed", "flaky", "same"})
+    missing = "not installed: pip install 'beamlike[boot]'"
+    return (Side("compiled", "beamlike", (sys.executable, "-m", "benchmarks.our_boot"), workloads, missing=missing),)

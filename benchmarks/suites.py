@@ -1,11 +1,11 @@
-"""The things that can be measured: processes of one node on one core, nodes between each other on all, cells, unikernels, and drivers."""
+"""What can be measured: processes of one node on one core, nodes between each other on all, cells, unikernels, drivers, and boots."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks import cases, cell_cases, driver_cases, node_cases, unikernel_cases
+from benchmarks import boot_cases, cases, cell_cases, driver_cases, node_cases, unikernel_cases
 from benchmarks.cases import Case, Target
-from benchmarks.sides import Side, sides_of_cells, sides_of_drivers, sides_of_nodes, sides_of_one_node, sides_of_unikernels
+from benchmarks.sides import Side, sides_of_boot, sides_of_cells, sides_of_drivers, sides_of_nodes, sides_of_one_node, sides_of_unikernels
 
 
 @dataclass(frozen=True)
@@ -47,4 +47,5 @@ SUITES = {
     "drivers": Suite(
         driver_cases.CASES, driver_cases.TARGETS, sides_of_drivers, False, "all cores; one node; machines of QEMU's beside it"
     ),
+    "boot": Suite(boot_cases.CASES, boot_cases.TARGETS, sides_of_boot, False, "all cores; one node; the cores of what boots beside it"),
 }

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from boot.engines.bus import real_ticks
 from boot.engines.core import Core
+from boot.engines.disk import Disk
 from boot.engines.memory import GuestMemory
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15  # prctl(2)
@@ -25,11 +26,13 @@ LINE = 80  # bytes that are said at once
 
 
 def main(descriptor: int) -> None:
-    """The forge. Its memory and the requests come over this socket."""
+    """The forge. Memory and medium come over this socket first, then the requests. Without a medium the board is asked for each read."""
     board = socket.socket(fileno=descriptor)
-    _, descriptors, _, _ = socket.recv_fds(board, 1, 1)
+    _, descriptors, _, _ = socket.recv_fds(board, 1, 2)
     memory = GuestMemory.of(descriptors[0])
+    disk = Disk(descriptors[1]) if len(descriptors) > 1 else None
     board.send(b"ready")
+    own = os.getpid()
     while True:
         request, descriptors, _, _ = socket.recv_fds(board, LONGEST, 1)
         _reap()
@@ -38,7 +41,9 @@ def main(descriptor: int) -> None:
         number, start, tells_idle = map(int, request.split())
         pid = os.fork()
         if pid == 0:
-            _be_core(number, start, memory, board, socket.socket(fileno=descriptors[0]), bool(tells_idle))
+            board.close()
+            bus = RemoteBus(socket.socket(fileno=descriptors[0]), memory, disk)
+            _be_core(number, start, memory, bus, bool(tells_idle), own)
         os.close(descriptors[0])
         pidfd = os.pidfd_open(pid)
         socket.send_fds(board, [b"forked"], [pidfd])
@@ -53,18 +58,13 @@ def _reap() -> None:
         pass  # there is none
 
 
-def _be_core(number: int, start: int, memory: GuestMemory, forge: socket.socket, board: socket.socket, tells_idle: bool) -> NoReturn:
+def _be_core(number: int, start: int, memory: GuestMemory, bus: RemoteBus, tells_idle: bool, forge: int) -> NoReturn:
     try:
-        forge_pid = os.getppid()
         prctl = ctypes.CDLL(None).prctl
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         prctl(PR_SET_NAME, f"core {number}".encode())
-        forge.close()
-        if os.getppid() == forge_pid:  # else it has died before
-            bus = RemoteBus(board)
-            why = Core(number, start, memory, bus, tells_idle).run()
-            bus.flush()
-            board.send(f"ended {why}".encode())
+        if os.getppid() == forge:  # else it has died before
+            bus.ended(Core(number, start, memory, bus, tells_idle).run())
     finally:
         os._exit(0)
 
@@ -72,8 +72,10 @@ def _be_core(number: int, start: int, memory: GuestMemory, forge: socket.socket,
 class RemoteBus:
     """The board, as a core in its own OS process has it: see `Bus`."""
 
-    def __init__(self, board: socket.socket) -> None:
+    def __init__(self, board: socket.socket, memory: GuestMemory, disk: Disk | None) -> None:
         self._board = board
+        self._memory = memory
+        self._disk = disk
         self._line = bytearray()
 
     def _ask(self, message: str) -> bytes:
@@ -84,6 +86,8 @@ class RemoteBus:
         return answer
 
     def read(self, core: int, lba: int, count: int, address: int) -> tuple[int, int]:
+        if self._disk is not None:
+            return self._disk.read(lba, count, self._memory, address)
         status, done = map(int, self._ask(f"read {lba} {count} {address}").split())
         return status, done
 
@@ -112,6 +116,11 @@ class RemoteBus:
     def fault(self, core: int, vector: int, rip: int, cr2: int) -> None:
         self.flush()
         self._board.send(f"fault {vector} {rip} {cr2}".encode())
+
+    def ended(self, why: str) -> None:
+        """The core has stopped by itself; `why` if that is not how it should be."""
+        self.flush()
+        self._board.send(f"ended {why}".encode())
 
     def ticks(self) -> int:
         return real_ticks()

@@ -41,7 +41,8 @@ class ProcessMachine(BootMachine):
 
     def _run(self, medium: int, memory: GuestMemory, stopping: threading.Event) -> Ending:
         with ExitStack() as undo:
-            forge = Forge(memory)
+            # A core reads by itself, which saves 30 ms of 4 MB (0.12 s in the guest), unless the board is to let something go wrong.
+            forge = Forge(memory, medium if self.faults == NO_FAULTS else None)
             undo.callback(forge.close)
             return ProcessBoard(medium, memory, self.cores, self.faults, forge).run(self.timeout, stopping)
 
@@ -49,7 +50,7 @@ class ProcessMachine(BootMachine):
 class Forge:
     """The OS process that forks cores: see `core_process`. Raises: EngineError: it does not start."""
 
-    def __init__(self, memory: GuestMemory) -> None:
+    def __init__(self, memory: GuestMemory, medium: int | None) -> None:
         paths = [str(ROOT), unicorn_folder()]
         with ExitStack() as undo:
             self._said = undo.enter_context(tempfile.TemporaryFile())
@@ -68,16 +69,16 @@ class Forge:
                     start_new_session=True,
                 )
             undo.callback(self._end)
-            self._answer(b"x", memory.descriptor)
+            self._answer(b"x", memory.descriptor, *([] if medium is None else [medium]))
             self._undo = undo.pop_all()
 
     def fork(self, core: int, start: int, tells_idle: bool, board: socket.socket) -> int:
         """A core that begins there, and has this end of its socket: a pidfd, to be closed by the caller."""
         return self._answer(f"{core} {start} {int(tells_idle)}".encode(), board.fileno())[0]
 
-    def _answer(self, request: bytes, descriptor: int) -> list[int]:
+    def _answer(self, request: bytes, *given: int) -> list[int]:
         try:
-            socket.send_fds(self._socket, [request], [descriptor])
+            socket.send_fds(self._socket, [request], given)
             answer, descriptors, _, _ = socket.recv_fds(self._socket, LONGEST, 1)
         except OSError as error:
             answer, descriptors, why = b"", [], str(error)
