@@ -7,5 +7,8 @@ Inside:
     attach, tables, looking, shell      those that look into a running system, from outside
     inputs      what is typed at a prompt, of both kinds
     console, talking    the prompt on a machine's own console
+    image, errors   what boots, as bytes; what goes wrong with it
+    guest/      the code in it
+    engines/    the machines that boot it
     demo/       the program of `beamlike demo`, and its display
 """

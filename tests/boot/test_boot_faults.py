@@ -67,7 +67,7 @@ def deaths(moment: Moment, *cores: int) -> FaultPlan:
     return FaultPlan(deaths=tuple(Death(core, 6, moment) for core in cores))
 
 
-ONE_CORE_LIVES = "nobody outside can end one core of QEMU's"
+ONE_CORE_LIVES = "only its debugger stub can end one core of QEMU's, and not at a read that was planned: test_boot_qemu_deaths.py"
 NO_SUCH_FAULT = "blkdebug has no such fault"
 TRUNCATED = 1300 * SECTOR  # SeaBIOS does not boot AHCI disks that are much smaller
 NOWHERE = (1 << 32) + 0x300000  # no page is there; of CR2 Unicorn tells the low 32 bits
