@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from heapq import merge
+from operator import attrgetter
 
 from boot.engines.memory import GuestMemory
 from boot.guest.layout import (
@@ -45,10 +46,9 @@ def read_events(memory: GuestMemory, others: list[Event]) -> tuple[Event, ...]:
 
     A trace has room for 4096 events, which is more than a boot without faults has; later ones are left out.
     """
-    by_time = lambda event: event.seconds  # noqa: E731
     primary = _trace(memory, PRIMARY_TRACE, MB_PRIMARY_TRACED)
     slave = _trace(memory, SLAVE_TRACE, MB_SLAVE_TRACED)
-    return tuple(merge(primary, slave, others, key=by_time))
+    return tuple(merge(primary, slave, others, key=attrgetter("seconds")))
 
 
 def _trace(memory: GuestMemory, address: int, counter: int) -> list[Event]:

@@ -77,3 +77,9 @@ def test_what_drivers_cost_is_measured() -> None:
     rows = {value["row"]: value["median"] for value in values if value["side"] != "pure"}
     if "ata" in rows:  # there is a compiled build
         assert {"inb", "inb_limited", "inb_call", "ata", "ata_grant", "irq", "killed", "killed_worst"} <= set(rows)
+
+
+def test_what_boots_in_lockstep_is_measured() -> None:
+    pytest.importorskip("unicorn", reason="Unicorn is not installed: pip install 'beamlike[boot]'")
+    rows = {value["row"]: value["median"] for value in measured("boot", "--only", "same")["values"]}
+    assert rows in ({"same": 0, "same_death": 0}, {})  # there is a compiled build, or none

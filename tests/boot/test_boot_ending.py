@@ -25,6 +25,7 @@ from boot.errors import EngineError, PrimaryDiedError
 from caps import CapabilityError
 
 PATIENCE = 20.0
+HANG = b"\xeb\xfe"  # jmp to itself
 BROKEN_OFF = (0.0, 0.03, 0.12, 0.25)
 ROOT = Path(__file__).parents[2]
 
@@ -67,10 +68,13 @@ def test_nothing_is_left_of_a_boot_whose_process_is_killed(engine: str, image: s
 
 
 @pytest.mark.parametrize("engine", engines())
-def test_nothing_is_left_of_a_boot_that_is_cancelled(engine: str, image: str) -> None:
+def test_nothing_is_left_of_a_boot_that_hangs_and_is_cancelled(engine: str, tmp_path: Path) -> None:
+    hanging = tmp_path / "image"
+    hanging.write_bytes(HANG.ljust(510, b"\0") + b"\x55\xaa" + plain_image()[512:])
+
     async def booting() -> None:
-        with trio.move_on_after(0.1) as scope:
-            await machine(engine, faults=slow(engine)).boot(image)
+        with trio.move_on_after(0.2) as scope:
+            await machine(engine).boot(hanging)
         assert scope.cancelled_caught
 
     async def main() -> None:
