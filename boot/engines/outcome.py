@@ -74,9 +74,9 @@ def check(ending: Ending, handoff: HandOff | None, memory: GuestMemory, medium: 
 
 def _check(ending: Ending, handoff: HandOff | None, memory: GuestMemory, medium: int, timeout: float) -> None:
     head = os.pread(medium, PAYLOAD_LBA * SECTOR, 0)
+    if handoff is None:
+        check_mbr(head)  # whatever it did, and whomever it blames
     if ending.status is None:
-        if handoff is None:
-            check_mbr(head)
         if ending.how is How.NOT_BOOTABLE:
             raise MbrError("the first sector cannot be read", lba=0)
         if ending.how is How.TIMEOUT:

@@ -187,6 +187,13 @@ TABLE = [
         lba=0,
     ),
     Row(
+        "flipped bit in the MBR's code",
+        image=lambda: flipped(0, at=86),  # so that it finds a wrong checksum in stage 2
+        error=MbrError,
+        message="byte 86 of the first sector is",
+        lba=0,
+    ),
+    Row(
         "flipped bit in stage 2",
         image=lambda: flipped(STAGE2_LBA + 4),
         error=Stage2Error,
