@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 USER = 65533  # neither root nor the nobody that a cell of root's becomes
 FILES = (
     *(f"tests/cells/test_{name}.py" for name in ("cell", "gateway", "served", "lockdown", "probe", "fuzz", "wasm")),
-    "tests/boot/test_cell.py",
+    "tests/boot/test_cell_command.py",
     "tests/examples/test_judge.py",
 )
 PATIENCE = 600.0  # seconds
