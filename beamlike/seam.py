@@ -14,7 +14,7 @@ from beamlike.behaviours.supervisor import StaticSupervising
 from beamlike.behaviours.system import Control, SystemRequest
 from beamlike.dead_letters import count as count_dead_letter
 from beamlike.exclusions import Refused, Under, inherited_from, is_refused_for_another, layers_of, limited_request, refusal
-from beamlike.exits import error_reason, format_reason, is_error, unwrapped
+from beamlike.exits import error_reason, format_reason, is_error, is_quiet, unwrapped
 from beamlike.extras import extra
 from beamlike.hooks import Hooks
 from beamlike.hot import nocython
@@ -145,6 +145,7 @@ __all__ = [
     "inherited_from",
     "install",
     "is_error",
+    "is_quiet",
     "is_ready",
     "is_refused_for_another",
     "is_service",

@@ -1,0 +1,188 @@
+"""The two processes of a goal that is to run on a node: its keeper there, and beside Init the guard of that.
+
+Theory of operation. The *keeper* calls `start`, so it is the parent of what that starts, and ends when that ends. While it is within
+`start` it can be told nothing, so it does not trap exits until it is through: an exit signal ends it, and what it has started with it.
+The *guard* is never within code of the goal. It watches the clock, stops the keeper, and waits until that and all that was linked to it
+is gone; then it ends, and Init knows. Init is linked to its guards, and a guard to its keeper: so Init's end ends all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from beamlike import (
+    IGNORE,
+    CallError,
+    Down,
+    Exit,
+    Pid,
+    Ref,
+    Stop,
+    blocking,
+    monitor,
+    process_flag,
+    process_info_at,
+    receive,
+    self_pid,
+    send,
+    spawn_link,
+)
+from beamlike.seam import current_process, describe, exit_own, format_reason, is_quiet, log, now
+from boot.first_boot import note_done
+from boot.goals import Goal
+from caps import CapabilityError
+from nodes import SpawnError, spawn_link_at
+
+logger = logging.getLogger("beamlike.init")
+
+LONGEST = 200  # characters of a reason
+LOST = ("shutdown", ("lost",))  # a guard's reason
+
+
+class Failed(Stop):
+    """Ends a guard whose goal has failed, quietly: who crashed is reported already. Init finds `text` in the reason."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(("shutdown", ("failed", text)))
+
+
+def in_a_line(reason: Any) -> str:
+    """An exit reason for people."""
+    text = " ".join(format_reason(reason).split())
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+# --- the guard ---
+
+
+async def guard(init: Pid, tag: Ref, goal: Goal, node: str, store: str | None) -> None:
+    """The process. A step that is done is noted in `store`, if there is one.
+     Init gets `("up", tag, pid)`, or None for the pid of a step that is done; then, or before, the guard ends:
+
+    with `normal`: the step is done; `shutdown`: the goal was stopped; `(shutdown, (failed, text))`; LOST: with its node.
+    """
+    process_flag("trap_exit", True)
+    process_flag("label", f"guard of {goal.name}")
+    try:
+        keeper = await _spawn_keeper(tag, goal, node)
+    except SpawnError as error:
+        raise Stop(LOST) if error.reason == "noconnection" else Failed(in_a_line(str(error))) from None
+    except (CapabilityError, TypeError, ValueError, RuntimeError) as error:
+        raise Failed(in_a_line(f"{type(error).__name__}: {error}")) from None
+    try:
+        message = await receive(lambda message: type(message) is Exit or _is_up(message, tag), goal.start_timeout)
+    except TimeoutError:
+        await _end(keeper, None, goal.stop_timeout)
+        raise Failed(f"it was not up in {goal.start_timeout:g} s") from None
+    pid = None
+    if type(message) is not Exit:
+        pid = message[2]
+        if store is not None:
+            await _note(goal.name, store)
+        send(init, message)
+        message = await receive(lambda message: type(message) is Exit)
+    if message.sender != keeper:
+        await _end(keeper, pid, goal.stop_timeout)
+        raise Stop("shutdown")
+    if pid is not None:
+        await _until_gone([pid], goal.stop_timeout)
+    match message.reason:
+        case ("shutdown", ("done",)):
+            return
+        case ("shutdown", ("ended", reason)):
+            raise Failed(f"it ended: {in_a_line(reason)}")
+        case "noconnection" if keeper.node != self_pid().node:
+            raise Stop(LOST)
+        case reason:
+            raise Failed(in_a_line(reason))
+
+
+async def _note(name: str, store: str) -> None:
+    try:
+        await blocking(note_done, Path(store), name)
+    except OSError as error:  # CapabilityError is one
+        log(logger, logging.ERROR, "goal %s is done, but that cannot be noted, so it will be done again at the next boot: %s", name, error)
+
+
+def _is_up(message: Any, tag: Ref) -> bool:
+    return type(message) is tuple and len(message) == 3 and message[:2] == ("up", tag)
+
+
+async def _spawn_keeper(tag: Ref, goal: Goal, node: str) -> Pid:
+    me = self_pid()
+    if node == me.node:
+        return spawn_link(keep, me, tag, goal, exclude=goal.exclude)
+    return await spawn_link_at(node, keep, me, tag, goal, exclude=goal.exclude)
+
+
+async def _end(keeper: Pid, pid: Pid | None, grace: float) -> None:
+    """End it with all that is linked to it. What it runs gets the exit signal by its link, when the keeper has ended."""
+    linked = [each for each in await _links(keeper) if each != self_pid()]
+    if pid is not None and pid not in linked:
+        linked.append(pid)
+    exit_own(current_process(), keeper, "shutdown")
+    await _until_gone([keeper, *linked], grace)
+
+
+async def _links(keeper: Pid) -> Iterable[Pid]:
+    """To whom it is linked; nobody if it has ended, or that cannot be known."""
+    if keeper.node == self_pid().node:
+        return () if keeper.process is None else describe(keeper.process).links
+    try:
+        info = await process_info_at(keeper)
+    except (CallError, CapabilityError):  # its node was lost; or Init may not ask
+        return ()
+    return () if info is None else info.links
+
+
+async def _until_gone(pids: Iterable[Pid], grace: float) -> None:
+    """Wait for their ends; kill those that are left after so many seconds."""
+    left = {monitor(pid): pid for pid in pids}
+    end = now() + grace
+    is_over = False
+    while left:
+        try:
+            timeout = None if is_over else max(0.0, end - now())
+            down = await receive(lambda message: type(message) is Down and message.ref in left, timeout)
+        except TimeoutError:
+            is_over = True
+            for pid in left.values():
+                exit_own(current_process(), pid, "kill")
+        else:
+            del left[down.ref]
+
+
+# --- the keeper ---
+
+
+async def keep(guard: Pid, tag: Ref, goal: Goal) -> None:
+    """The process: it tells the guard `("up", tag, pid)`, and ends quietly when what it has started ends, whose reason is in its own."""
+    process_flag("label", f"keeper of {goal.name}")
+    found = await goal.start(*goal.args)
+    if found is None or found is IGNORE:
+        send(guard, ("up", tag, None))
+        raise Stop(("shutdown", ("done",)))  # not `normal`, which would leave alone what the step is linked to
+    if not isinstance(found, Pid):
+        raise TypeError(f"the start of goal {goal.name!r} returned {found!r:.100}, expected the Pid of what it has started, or None")
+    if goal.only_first_boot:
+        raise TypeError(f"goal {goal.name!r} is only_first_boot, a step that is done once, but its start returned a Pid")
+    process_flag("trap_exit", True)
+    is_linked = found in describe(current_process()).links
+    ref = monitor(found)
+    if not is_linked:
+        down = await receive(lambda message: type(message) is Down and message.ref == ref, timeout=0) if found.process is None else None
+        if down is None:
+            raise TypeError(f"the start of goal {goal.name!r} returned {found}, to which it is not linked: start it by start_link")
+        raise Stop(("shutdown", ("ended", down.reason)))
+    send(guard, ("up", tag, found))
+    while True:
+        match await receive():
+            case Down(down_ref, _, reason) if down_ref == ref:
+                raise Stop(("shutdown", ("ended", reason)))
+            case Exit(sender, reason) if sender == guard:
+                raise Stop("shutdown")
+            case Exit(sender, reason) if sender != found and not is_quiet(reason):
+                raise Stop(("shutdown", ("ended", reason)))
