@@ -29,6 +29,7 @@ from beamlike import application
 from boot.build import build_unikernel
 from boot.cell import cell
 from boot.console import console
+from boot.init_command import init
 from boot.logs import LEVELS, show_logs
 from boot.looking import COMMANDS
 
@@ -239,6 +240,7 @@ for looking in COMMANDS:
 main.add_command(cell)
 main.add_command(build_unikernel)
 main.add_command(console)
+main.add_command(init)
 
 
 @main.command()

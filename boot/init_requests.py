@@ -77,6 +77,12 @@ async def _ask(init: Any, *request: Any) -> Any:
             raise TypeError(f"{init!r} is no Init: it answered {other!r:.100}")
 
 
+def as_plain(told: GoalStatus) -> dict[str, Any]:
+    """The same for programs that are no part of the system: text and numbers."""
+    pids = {node: pid and str(pid) for node, pid in told.pids.items()}
+    return {**{field: getattr(told, field) for field in GoalStatus.__dataclass_fields__}, "state": told.state.value, "pids": pids}  # type: ignore[attr-defined]
+
+
 # --- what Init does upon that ---
 
 
@@ -103,6 +109,8 @@ class Requests:
             match request:
                 case ("which_children",):
                     return ("ok", list(self._children()))
+                case ("init", "plain status"):
+                    return ("ok", [as_plain(self.board.status(standing, now())) for standing in self.board.standings.values()])
                 case ("init", "status"):
                     return ("ok", [self.board.status(standing, now()) for standing in self.board.standings.values()])
                 case ("init", "start" | "stop" | "restart" | "clear" as verb, None | str() as name):

@@ -22,6 +22,8 @@ KINDS = len(caps.all_but())  # of access
 UNITS = ("B", "K", "M", "G", "T")
 STATES = {"up": "green", "down": "red", "retired": "red", "running": "", "receiving": "", "waiting": "", "exiting": "red"}
 
+GOAL_STATES = {"online": "green", "degraded": "yellow", "maintenance": "red", "starting": "cyan", "stopping": "cyan"}
+
 
 def console() -> Console:
     """For stdout: colours on a terminal, unless NO_COLOR is set; elsewhere lines are as long as they are."""
@@ -103,6 +105,21 @@ def unikernel_table(rows: Iterable[dict[str, Any]]) -> Table:
             _text(row["os_pid"]),
             _text(_duration(time.time() - row["started"])),
             _text(f"{row['cpu']:.2f}"),
+        )
+    return table
+
+
+def goal_table(rows: Iterable[dict[str, Any]], now: float) -> Table:
+    """Init goals."""
+    table = _table("~GOAL", "STATE", ">SINCE", ">FAILURES", "~NODES", "~WHY")
+    for row in rows:
+        table.add_row(
+            _text(row["name"], "bold"),
+            _text(row["state"], GOAL_STATES.get(row["state"], "")),
+            _text(_duration(now - row["since"])),
+            _text(row["attempts"], "yellow" if row["attempts"] else ""),
+            _text(", ".join(row["pids"])),
+            _text(row["why"]),
         )
     return table
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import trio
 
-from beamlike import CallError, Pid, call, process_flag, receive, self_pid, send
+from beamlike import BadNameError, CallError, Pid, call, process_flag, receive, self_pid, send
 from beamlike.seam import start
 from nodes import frames, overview
 from nodes.here import joined
@@ -148,6 +148,8 @@ class Attached:
             case ("kill unikernel", str(node), str(pid)):
                 (answer,) = (await self._ask(self._chosen(node), 0.0, "kill", pid)).values()
                 return answer
+            case ("ask", str(name), tuple(question)):
+                return await self._ask_named(name, question)
         raise RequestError(f"this system does not know what is asked for: {request!r:.100}")
 
     def _chosen(self, node: str | None) -> list[str]:
@@ -169,6 +171,19 @@ class Attached:
         async with trio.open_nursery() as nursery:
             for name in names:
                 nursery.start_soon(ask, name)
+        return answers
+
+    async def _ask_named(self, name: str, question: Request) -> dict[str, Any]:
+        """The answers, for as long as they take, of all who have this name; what cannot be told is left to who answers."""
+        answers: dict[str, Any] = {}
+
+        async def ask(node: str) -> None:
+            with suppress(CallError, BadNameError):  # nobody has it there
+                answers[node] = await call((name, node), question, timeout=None)
+
+        async with trio.open_nursery() as nursery:
+            for node in list_nodes():
+                nursery.start_soon(ask, node)
         return answers
 
     async def _kill(self, name: str, incarnation: int) -> int:
