@@ -80,7 +80,7 @@ async def _ask(init: Any, *request: Any) -> Any:
 def as_plain(told: GoalStatus) -> dict[str, Any]:
     """The same for programs that are no part of the system: text and numbers."""
     pids = {node: pid and str(pid) for node, pid in told.pids.items()}
-    return {**{field: getattr(told, field) for field in GoalStatus.__dataclass_fields__}, "state": told.state.value, "pids": pids}  # type: ignore[attr-defined]
+    return {**{field: getattr(told, field) for field in GoalStatus.__dataclass_fields__}, "state": told.state.value, "pids": pids}
 
 
 # --- what Init does upon that ---

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-READMES = [ROOT / "README.md", ROOT / "drivers" / "README.md"]
+READMES = [ROOT / "README.md", ROOT / "drivers" / "README.md", ROOT / "docs" / "init.md"]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks" / "README.md", READMES[1]])
 SHOWN = re.compile(r"^```python\n(?P<program>.*?)^```\n\s*^```text\n(?P<output>.*?)^```$", re.DOTALL | re.MULTILINE)
 PATIENCE = 30.0  # seconds after which a program hangs
