@@ -55,15 +55,17 @@ def console(portbus: bool, qemu: bool, serial: bool, vga: bool, layout: str | No
     if layout is not None and not vga:
         raise click.UsageError("--layout is that of the keyboard, which comes with --vga")
     show_logs(log_level, as_json=False)
+    relay: Relay | None = None
     try:
         with _terminal() if path is None else _listening(path) as relay:
             beamlike.run(_serve, "qemu" if qemu else "portbus", "vga" if vga else "serial", layout or "us", relay)
     except (OSError, RuntimeError, beamlike.ExitError) as error:
         fail(str(error))
     except KeyboardInterrupt:
-        if relay.error is not None and not isinstance(relay.error, BrokenPipeError):
-            fail(f"the console's output: {relay.error.strerror or relay.error}")
-        sys.exit(application.INTERRUPTED if relay.error is None else PIPE_CLOSED)
+        error = None if relay is None else relay.error
+        if error is not None and not isinstance(error, BrokenPipeError):
+            fail(f"the console's output: {error.strerror or error}")
+        sys.exit(application.INTERRUPTED if error is None else PIPE_CLOSED)
 
 
 async def _serve(backend: Literal["qemu", "portbus"], kind: Literal["serial", "vga"], layout: str, relay: Relay) -> None:
@@ -192,11 +194,13 @@ def _terminal() -> Iterator[Relay]:
             _restoring.append(partial(termios.tcsetattr, stdin, termios.TCSANOW, before))
         yield relay
     finally:
-        relay.finish()
-        sys.stdin = program
-        if before is not None:
-            _restoring.clear()
-            termios.tcsetattr(stdin, termios.TCSADRAIN, before)
+        try:
+            relay.finish()
+        finally:  # Ctrl-C, perhaps by the relay
+            sys.stdin = program
+            if before is not None:
+                _restoring.clear()
+                termios.tcsetattr(stdin, termios.TCSADRAIN, before)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import select
 import shutil
 import socket
@@ -41,10 +42,11 @@ SLEEP, TO_BEGINNING = b"\xfa\xf4\xeb\xfd", b"\xe9\x0d\x00"  # cli; hlt; jmp to h
 FASTEST_LOOK: Final = 0.002  # seconds between two looks whether it has begun
 START_TIMEOUT, ANSWER_TIMEOUT = 20.0, 10.0
 AT_ONCE: Final = 1000  # commands before the answers are read: both sockets have room for them
-LARGEST: Final = 1 << 20  # bytes of a block that goes in one line
+LARGEST: Final = 1 << 16  # bytes of a block that goes in one line: the socket takes it, also while QEMU waits until interrupts are read
 WIDTHS: Final = {1: "b", 2: "w", 4: "l"}
 REASONS: Final = {"guest-reset": Stopped.RESET, "guest-shutdown": Stopped.POWER_OFF}
 ANSWERS: Final = (b"OK", b"FAIL", b"ERR")
+RAISED: Final = re.compile(rb"IRQ raise \d+")
 READ: Final = 65536  # bytes from the socket at a time
 MOST_FULL: Final = 4  # of these the socket holds fewer: after more, interrupts come faster than they are told
 
@@ -227,7 +229,7 @@ class Qemu(IoSpace):
         """Of a flood, which nobody can follow, the last interrupt of each line: its number says how many there were."""
         last = {line: at for at, line in enumerate(lines)}
         for line, count in Counter(lines).items():
-            if line.startswith(b"IRQ raise ") and (isa := _isa(line)) is not None:
+            if RAISED.fullmatch(line) and (isa := _isa(line)) is not None:
                 self._raised[isa] += count - 1
         return [line for at, line in enumerate(lines) if line.startswith(ANSWERS) or last[line] == at]
 
@@ -359,6 +361,7 @@ class Qemu(IoSpace):
                     answer = self._monitor_line()
                     if self._stopped is not None:  # it ends, and may answer no more, nor be through before it has
                         self._process.kill()
+                        self.lines.stop()
                         raise self.gone()
                     if answer.get("id") != self._asked:
                         continue  # an event, or the answer to what was left in the middle
@@ -408,6 +411,7 @@ class Qemu(IoSpace):
     def _end(self) -> None:
         """QEMU has ended, or is about to: why?"""
         if self._stopped is not None:
+            self.lines.stop()
             return
         try:
             status = self._process.wait(ANSWER_TIMEOUT)

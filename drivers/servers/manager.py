@@ -70,11 +70,11 @@ class DeviceManager(GenServer, guarded=True):
         if not isinstance(devices, list) or not all(isinstance(each, Device) for each in devices):
             raise ValueError(f"a device manager is started with a list of devices, as of find_devices(), not with {devices!r:.80}")
         self.devices = {each.name: each for each in devices}
-        for grant in self._grants():
-            grant.end("the device manager was started again")
         if len(self.devices) != len(devices):
             raise ValueError(f"two devices have one name: {', '.join(sorted(each.name for each in devices))}")
         _claim(current_process(), devices)
+        for grant in self._grants():
+            grant.end("the device manager was started again")
         for lines in {device.io.lines for device in devices}:
             lines.watch()
         self.owners: dict[Pid, Any] = {}  # and the refs of our monitors

@@ -94,6 +94,6 @@ class DeviceServer(GenServer, guarded=True):
                 return  # it comes up yet
             found = await device.kind.data_of(device.driver)
         for data in found:
-            for grant in list(device.grants):
-                if not device.kind.has_frames or grant.takes(data):
-                    tell(grant.owner, DeviceData(device.name, data))
+            owners = dict.fromkeys(grant.owner for grant in device.grants if not device.kind.has_frames or grant.takes(data))
+            for owner in owners:
+                tell(owner, DeviceData(device.name, data))

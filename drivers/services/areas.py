@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import caps
-from beamlike import Caller, Down, GenServer, Pid, Stop, call, caller_layers, monitor, record
+from beamlike import Caller, Down, GenServer, Pid, Stop, call, caller_layers, monitor, record, whereis
 from drivers.errors import DeviceAbsentError, DeviceError
 from drivers.servers.grants import GrantTaken, grant_of
 from drivers.servers.manager import Opened
@@ -55,7 +55,7 @@ class AreaService(GenServer):
         for (name, (_, end)), (other, (start, _)) in pairwise(in_order):
             if start < end:
                 raise ValueError(f"the areas {name!r} and {other!r} of {disk} overlap")
-        self.manager = manager
+        self.manager = whereis(manager) if type(manager) is str else manager  # who opens an area may be on another node
         self.areas = dict(areas)
         self.handle = await open_device(manager, disk)
         self.lent: dict[Pid, set[int]] = {}

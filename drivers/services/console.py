@@ -300,10 +300,13 @@ class VgaConsole(Console):
 
 async def _back(name: str, why: str) -> Any:
     """Wait until a driver is back, or taken: the message that says so. Raises: DeviceLostError: neither."""
+    news = (DeviceLost, DeviceBack, GrantTaken)
     try:
-        return await receive(lambda each: type(each) in (DeviceBack, GrantTaken) and each.device == name, timeout=BACK_TIMEOUT)
+        while type(message := await receive(lambda each: type(each) in news and each.device == name, timeout=BACK_TIMEOUT)) is DeviceLost:
+            pass  # what is known
     except TimeoutError:
         raise _held(name, why) from None
+    return message
 
 
 def _held(name: str, why: str) -> DeviceLostError:

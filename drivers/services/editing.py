@@ -126,7 +126,7 @@ class LineEditor:
         self._width = width
         self._history: list[str] = []
         self._place = 0  # in the history; its end is the line itself
-        self._draft = ""  # that line, while one of the history is shown
+        self._draft, self._draft_lost = "", 0  # that line, while one of the history is shown
 
     def type(self, key: Key) -> str:
         """What is to be shown for it. ENTER and INTERRUPT are for whoever reads the line, and do nothing here."""
@@ -172,19 +172,23 @@ class LineEditor:
     def forget(self) -> None:
         """The line is empty again."""
         self._set("", 0)
+        self.lost = 0
         self._place, self._draft = len(self._history), ""
 
     def _set(self, text: str, at: int) -> None:
-        self.text, self.at, self.lost = text, at, 0
+        if len(text) < len(self.text):
+            self.lost = 0
+        self.text, self.at = text, at
 
     def _recall(self, place: int) -> None:
         if not 0 <= place <= len(self._history):
             return
         if self._place == len(self._history):
-            self._draft = self.text
+            self._draft, self._draft_lost = self.text, self.lost
         self._place = place
         line = self._draft if place == len(self._history) else self._history[place]
         self._set(line, len(line))
+        self.lost = self._draft_lost if place == len(self._history) else 0
 
     def _change(self, text: str, at: int) -> str:
         """From this text and cursor to those that are now."""

@@ -271,7 +271,8 @@ def test_what_comes_of_a_fault(row: Row, engine: str) -> None:
 
 def check_cured(row: Row, booted: Booted) -> None:
     found: list[Any] = [(event.kind, event.core, event.lba) for event in booted.events if event.kind not in USUAL]
-    assert [each for each in found if each != (Kind.CAME, 1, 0)] == row.cured
+    # Sorted: who reads a clock after it was held up writes down a later time.
+    assert sorted(each for each in found if each != (Kind.CAME, 1, 0)) == sorted(row.cured)
     assert booted.payload == PAYLOAD
     info = booted.info
     assert (info.chunks, info.retries, info.rereads, info.dead_cores) == (CHUNKS, row.retries, row.rereads, row.dead)

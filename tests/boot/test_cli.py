@@ -486,6 +486,7 @@ def test_help_names_the_commands_and_only_those_that_there_are(beamlike: Beamlik
         "completion",
         "console",
         "demo",
+        "init",
         "kill-node",
         "nodes",
         "ps",

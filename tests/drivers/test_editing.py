@@ -93,6 +93,9 @@ def test_a_line_has_a_greatest_length() -> None:
     assert editor.type("y") == BELL
     assert editor.type("yy") == BELL
     assert (editor.text, editor.lost) == ("x" * MOST, 3)
+    for key in (Action.DELETE, UP, DOWN, Action.HOME, Action.END):
+        editor.type(key)
+    assert (editor.text, editor.lost) == ("x" * MOST, 3)
     editor.type(Action.BACKSPACE)
     assert editor.lost == 0  # whoever takes something out has seen it
     editor.type("yy")

@@ -496,9 +496,11 @@ def test_a_device_has_one_manager() -> None:
         process_flag("trap_exit", True)
         devices = await find_devices(io)
         manager = await DeviceManager.start_link(devices)
+        handle = await open_device(manager, "timer")
         for again in (devices, await find_devices(io), [timer(io, "mine")]):
             with pytest.raises(ValueError, match=rf"another device manager, {manager}, has what these take up: (timer|mine)"):
                 await DeviceManager.start_link(again)
+        assert handle.is_good
         other = PortBus()
         other.plug("pit")
         await start(*await find_devices(other))
