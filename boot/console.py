@@ -62,10 +62,10 @@ def console(portbus: bool, qemu: bool, serial: bool, vga: bool, layout: str | No
     except (OSError, RuntimeError, beamlike.ExitError) as error:
         fail(str(error))
     except KeyboardInterrupt:
-        error = None if relay is None else relay.error
-        if error is not None and not isinstance(error, BrokenPipeError):
-            fail(f"the console's output: {error.strerror or error}")
-        sys.exit(application.INTERRUPTED if error is None else PIPE_CLOSED)
+        failure = None if relay is None else relay.error
+        if failure is not None and not isinstance(failure, BrokenPipeError):
+            fail(f"the console's output: {failure.strerror or failure}")
+        sys.exit(application.INTERRUPTED if failure is None else PIPE_CLOSED)
 
 
 async def _serve(backend: Literal["qemu", "portbus"], kind: Literal["serial", "vga"], layout: str, relay: Relay) -> None:
