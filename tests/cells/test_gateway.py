@@ -205,4 +205,4 @@ def test_messages_per_second_are_limited(host: Host) -> None:
 def test_a_flood_to_a_node_that_takes_nothing_waits_in_the_cell() -> None:
     most, least = nodes.run(far_flood.main, nodes=2)
     assert 1 << 20 < most < 2 << 20
-    assert least < most // 2
+    assert least <= most // 2
