@@ -27,7 +27,7 @@ def check_line(line: Any) -> None:
 class Interrupt:
     """A line has gone up.
 
-    `number` counts those of the line, from 1: they come in order, and a gap means that some came faster than they could be told. `at`
+    `number` counts those of the line, from 1: they come in order, and none is left out, so a gap means that somebody else lost one. `at`
     is when, in seconds of the I/O space's clock.
     """
 

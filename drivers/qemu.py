@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import re
 import select
 import shutil
 import socket
@@ -21,7 +20,6 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import cache
@@ -46,9 +44,7 @@ LARGEST: Final = 1 << 16  # bytes of a block that goes in one line: the socket t
 WIDTHS: Final = {1: "b", 2: "w", 4: "l"}
 REASONS: Final = {"guest-reset": Stopped.RESET, "guest-shutdown": Stopped.POWER_OFF}
 ANSWERS: Final = (b"OK", b"FAIL", b"ERR")
-RAISED: Final = re.compile(rb"IRQ raise \d+")
 READ: Final = 65536  # bytes from the socket at a time
-MOST_FULL: Final = 4  # of these the socket holds fewer: after more, interrupts come faster than they are told
 
 
 class Qemu(IoSpace):
@@ -103,7 +99,6 @@ class Qemu(IoSpace):
         self._asked = 0  # of the monitor
         self._stopped: tuple[Stopped, int] | None = None
         self._raised = [0] * LINES
-        self._full = 0  # reads from the socket, one after the other, that took all there was room for
         self._lock = threading.RLock()  # of the sockets: threads of processes make accesses, too
         self._undo = ExitStack()
         with ExitStack() as undo, ExitStack() as theirs:
@@ -214,9 +209,6 @@ class Qemu(IoSpace):
 
     def _lines(self, part: bytes) -> list[bytes]:
         *lines, self._buffer = (self._buffer + part).split(b"\n")
-        self._full = self._full + 1 if len(part) == READ else 0
-        if self._full > MOST_FULL:
-            lines = self._thinned(lines)
         answers = []
         for line in lines:
             if line.startswith(ANSWERS):
@@ -225,19 +217,13 @@ class Qemu(IoSpace):
                 self._irq(line)
         return answers
 
-    def _thinned(self, lines: list[bytes]) -> list[bytes]:
-        """Of a flood, which nobody can follow, the last interrupt of each line: its number says how many there were."""
-        last = {line: at for at, line in enumerate(lines)}
-        for line, count in Counter(lines).items():
-            if RAISED.fullmatch(line) and (isa := _isa(line)) is not None:
-                self._raised[isa] += count - 1
-        return [line for at, line in enumerate(lines) if line.startswith(ANSWERS) or last[line] == at]
-
     def _irq(self, line: bytes) -> None:
         if not line.startswith(b"IRQ ") or not line.rsplit(b" ", 1)[1].isdigit():
             self.close()
             raise MachineStoppedError(f"QEMU says {line[:80]!r}: expected an answer or an interrupt; it was ended")
-        if line.startswith(b"IRQ raise ") and (isa := _isa(line)) is not None:
+        pin = int(line.rsplit(b" ", 1)[1])
+        isa = 0 if pin == 2 else pin  # the timer's line is on this input (QEMU, hw/i386/x86.c; MADT: interrupt source override)
+        if line.startswith(b"IRQ raise ") and isa < LINES:
             with self.lines.telling:
                 self._raised[isa] += 1
                 self.lines.rise(isa, self._raised[isa], self.now())
@@ -449,13 +435,6 @@ class Qemu(IoSpace):
         machines = _machines.get(self._owner, [])
         if self in machines:
             machines.remove(self)
-
-
-def _isa(line: bytes) -> int | None:
-    """The line of the ISA bus, of `IRQ raise NUMBER`. None: there is none of this number."""
-    pin = int(line.rsplit(b" ", 1)[1])
-    isa = 0 if pin == 2 else pin  # the timer's line is on this input (QEMU, hw/i386/x86.c; MADT: interrupt source override)
-    return isa if isa < LINES else None
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 import threading
 import time
+from abc import ABC, abstractmethod
 from typing import Final
 
 from boot.engines.bus import FIRST_BOOT, CoreDiedError, real_ticks
@@ -23,7 +24,7 @@ LOOK: Final = 0.02  # seconds between two looks whether it is to stop
 PRIMARY: Final = 0
 
 
-class Board:
+class Board(ABC):
     """One attempt to boot. Its calls come from the cores, one at a time for each."""
 
     def __init__(self, medium: int, memory: GuestMemory, cores: int, plan: FaultPlan) -> None:
@@ -63,17 +64,17 @@ class Board:
 
     # --- for the engine ---
 
+    @abstractmethod
     def _start(self, core: int, start: int) -> None:
         """Let a core begin there. It is stopped."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _stop(self, core: int) -> None:
         """Stop a core; it has stopped afterwards. It may have stopped before."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _is_started(self, core: int) -> bool:
         """Whether it has been started since it was stopped last."""
-        raise NotImplementedError
 
     def _wait(self, seconds: float) -> None:
         """Let the cores run, at most so long."""

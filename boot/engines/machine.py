@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -54,7 +55,7 @@ class BootResult:
         self.close()
 
 
-class BootMachine:
+class BootMachine(ABC):
     """A PC that is switched on for each boot, and off after it.
 
     Args:
@@ -94,9 +95,9 @@ class BootMachine:
             raise
         return result
 
+    @abstractmethod
     def _run(self, medium: int, memory: GuestMemory, stopping: threading.Event) -> Ending:
         """Boot once, in this thread; nothing of the machine runs afterwards. Raises: BootError: it cannot be started."""
-        raise NotImplementedError
 
 
 class _Attempt:

@@ -747,26 +747,3 @@ def test_nonsense_is_refused_where_it_is_given(act: Any, says: str) -> None:
 
 async def sync(act: Any) -> Any:
     return act()
-
-
-@on("qemu")
-def test_a_flood_of_interrupts_is_told_by_the_last_of_them(play: Play) -> None:
-    """The numbers say how many there were; who asks for something else has an answer."""
-
-    async def check(io: Any) -> None:
-        io.lines.attach(0)
-        Pit(io).start(0, Mode.RATE, 10)
-        for _ in range(5):
-            await sleep(0.2)
-            begun = time.monotonic()
-            io.inb(0x71)
-            assert time.monotonic() - begun < 5
-        Pit(io).start(0, Mode.TERMINAL_COUNT, 65536)
-        last = io.lines.last[0]
-        numbers = [(await receive(Interrupt, timeout=5)).number]
-        while numbers[-1] != last:
-            numbers.append((await receive(Interrupt, timeout=5)).number)
-        assert numbers == sorted(set(numbers))
-        assert last > 5000
-
-    play(check, PIT)
