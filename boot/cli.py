@@ -26,9 +26,11 @@ from rich.console import Console
 import beamlike
 import nodes
 from beamlike import application
+from boot.boot_command import boot
 from boot.build import build_unikernel
 from boot.cell import cell
 from boot.console import console
+from boot.image_command import image
 from boot.init_command import init
 from boot.logs import LEVELS, show_logs
 from boot.looking import COMMANDS
@@ -241,6 +243,8 @@ main.add_command(cell)
 main.add_command(build_unikernel)
 main.add_command(console)
 main.add_command(init)
+main.add_command(image)
+main.add_command(boot)
 
 
 @main.command()

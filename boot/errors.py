@@ -86,3 +86,11 @@ class PrimaryDiedError(BootError):
 
 class FirmwareError(BootError):
     """The firmware lacks what is needed."""
+
+
+class BundleError(BootError):
+    """What was booted is no bundle, or a damaged one."""
+
+
+class BundleVersionError(BundleError):
+    """It was built by a newer version."""

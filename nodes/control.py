@@ -5,7 +5,7 @@ and in order. One that is longer than LONGEST goes in a memfd, whose descriptor 
 serves a poll loop and trio alike.
 
 owner → forge
-    fork, name, incarnation, core, settings     + the node's end of its channel
+    fork, name, incarnation, core, settings     + the node's end of its channel, and what else it is given
 forge → owner
     ready                                       it has imported what nodes need
     error, text                                 it cannot

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 life: Life | None = None
 is_node = False  # this OS process was made to be a node: it starts no system of its own
+given_descriptors: tuple[int, ...] = ()
 
 
 def joined() -> Life:
@@ -22,6 +23,11 @@ def joined() -> Life:
 def joined_or_none() -> Life | None:
     """The same; None if this interpreter is no node among others."""
     return life
+
+
+def given() -> tuple[int, ...]:
+    """The descriptors that this node was given by `nodes.run`, its own to close; () in what is no such node."""
+    return given_descriptors
 
 
 def leads_group() -> bool:

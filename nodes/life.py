@@ -40,6 +40,7 @@ logger = logging.getLogger("beamlike.nodes")
 def live(member: Member) -> None:
     """The body of every node."""
     here.is_node = True
+    here.given_descriptors = member.given
     _set_up(member.settings)
     trio.run(Life(member).run, restrict_keyboard_interrupt_to_checkpoints=True)
 

@@ -39,23 +39,24 @@ class Member:
     settings: dict[str, Any]
     channel: Channel
     owner_pid: int
+    given: tuple[int, ...]
 
 
 def begin(request: tuple[str, int, int, dict[str, Any]], fds: list[int], owner: int, intermediate: int) -> NoReturn:
-    """Be a node: what the forge's fork runs. `fds` is the node's end of its control channel."""
+    """Be a node: what the forge's fork runs. `fds` is the node's end of its control channel, and what it is given."""
     status = 1
     try:
         _tie_to(owner, intermediate)
-        (control,) = fds
+        control, *given = fds
         _wait_until_known(control)
         os.setpgid(0, 0)
         _reset_signals()
-        _close_others(control)
+        _close_all_but(fds)
         channel = Channel(socket.socket(fileno=control))
         name, incarnation, core, settings = request
         with suppress(OSError):  # the core is not there, or not allowed: `homing` finds another
             os.sched_setaffinity(0, {core})
-        member = Member(name, incarnation, core, settings, channel, owner)
+        member = Member(name, incarnation, core, settings, channel, owner, tuple(given))
         status = _run_body(member)
     except BaseException:  # noqa: BLE001 - the forge's frames, below, are not to see it
         traceback.print_exc()
@@ -95,9 +96,12 @@ def _reset_signals() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _close_others(kept: int) -> None:
-    os.closerange(3, kept)
-    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+def _close_all_but(kept: list[int]) -> None:
+    begin = 3
+    for each in sorted(kept):
+        os.closerange(begin, each)
+        begin = each + 1
+    os.closerange(begin, os.sysconf("SC_OPEN_MAX"))
 
 
 def _run_body(member: Member) -> int:

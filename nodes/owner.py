@@ -53,6 +53,7 @@ class Owner:
         grace: seconds that nodes have to end in order when the run is over; then they are killed.
         start_timeout: seconds that a node has to be ready, from its fork; then it is killed.
         on_main_lost: whether the loss of the node of main ends the system, or is a node's like any other.
+        given: descriptors, of which each node gets duplicates; they stay the caller's, open until the end of the run.
     """
 
     def __init__(
@@ -65,11 +66,13 @@ class Owner:
         grace: float = 5.0,
         start_timeout: float = 30.0,
         on_main_lost: Literal["stop", "restart"] = "stop",
+        given: Sequence[int] = (),
     ) -> None:
         check_arguments(names, cores, main, on_main_lost)
         self._cores = dict(zip(names, cores, strict=True))
         self._settings = {"body": "nodes.life:live", **settings}
         self._main = main
+        self._given = tuple(given)
         self._grace = grace
         self._start_timeout = start_timeout
         self._on_main_lost = on_main_lost
@@ -236,7 +239,7 @@ class Owner:
             page = kernel.new_page(PAGE)
             life = self._lives[name] = Life(name, self._incarnation, self._cores[name], Channel(ours), page, self._ended[name])
             self._poll.register(life.channel, partial(self._on_node, life))
-            forge.channel.send("fork", name, life.incarnation, life.core, self._settings, fds=[theirs.fileno()])
+            forge.channel.send("fork", name, life.incarnation, life.core, self._settings, fds=[theirs.fileno(), *self._given])
         self._poll.watch(forge.channel)
 
     def _forked(self, life: Life, pid: int, pidfd: int) -> None:

@@ -16,6 +16,7 @@ from nodes.serd import MOST
 
 LONGEST_NAME = 255  # bytes
 DESCRIPTORS_PER_NODE = 4  # control channel, its other end until the forge has it, page, pidfd
+MOST_GIVEN = 8  # descriptors for each node, of the 16 that a packet can have
 SPARE_DESCRIPTORS = 64  # the forge's, and those of packets on their way
 
 
@@ -61,6 +62,16 @@ def check_setup(setup: Any) -> tuple[str, tuple[Any, ...]] | None:
         case None | (str(), tuple()):
             return setup
     raise TypeError(f"setup is a function with its arguments, as ('module:qualname', ()), not {setup!r}")
+
+
+def check_descriptors(descriptors: Any) -> tuple[int, ...]:
+    """TypeError or ValueError if these cannot be given to nodes."""
+    given = tuple(descriptors)
+    if any(type(each) is not int for each in given):
+        raise TypeError(f"descriptors are ints, not {given!r}")
+    if len(given) > MOST_GIVEN:
+        raise ValueError(f"descriptors are at most {MOST_GIVEN}, not {len(given)}")
+    return given
 
 
 def require_kernel() -> bool:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from beamlike import ExitError, pack, unpack
 from beamlike.seam import format_reason, importable_name
 from nodes import here
 from nodes.owner import Owner
-from nodes.requirements import check_fault_limit, check_seconds, check_setup
+from nodes.requirements import check_descriptors, check_fault_limit, check_seconds, check_setup
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 def run(
     main: Callable[..., Coroutine[Any, Any, T]],
     *args: Any,
-    nodes: int | None = None,
+    nodes: int | Mapping[str, int] | None = None,
     preempt: bool = True,
     on_main_lost: Literal["stop", "restart"] = "stop",
     hang_timeout: float = 5.0,
@@ -28,6 +28,7 @@ def run(
     fault_limit: tuple[int, float] = (3, 3600.0),
     file: str | None = None,
     setup: tuple[str, tuple[Any, ...]] | None = None,
+    descriptors: Sequence[int] = (),
 ) -> T:
     """Run `main(*args)` as the first process of a system of nodes, each an OS process on a core of its own; return what it returned.
 
@@ -38,7 +39,8 @@ def run(
     time; then the other nodes do the same, but what has not ended there after 5 seconds is killed, whatever its child spec says.
 
     Args:
-        nodes: how many; one for each core that this program may use, unless given.
+        nodes: how many; one for each core that this program may use, unless given. Or the names of nodes, and the number of the core of
+            each, which is another one if that is not there; `main` runs on the first.
         preempt: as in `beamlike.run`.
         on_main_lost: what happens when the node of `main` dies: the system stops and NodeLost is raised, or `main` starts again.
         hang_timeout: seconds without a sign of life after which a node is killed and started again (D2).
@@ -49,6 +51,8 @@ def run(
             started again on another core.
         file: the program's file, loaded in each node as `beamlike run FILE` does.
         setup: a function, `module:qualname`, called with these arguments in each node before anything else: to set up logging, say.
+        descriptors: of this OS process, at most MOST_GIVEN: each node, also one that is started later, has duplicates of them in
+            `nodes.seam.given()`.
 
     Raises: ExitError if main raised, with its traceback as text, or was ended; NodeLost; StartError if a node could not be started;
         TypeError or ValueError for an argument; KeyboardInterrupt and SystemExit(143) as `beamlike.run`.
@@ -56,11 +60,7 @@ def run(
     if here.is_node:
         raise RuntimeError('nodes.run() is called where a node loads the program: put it below `if __name__ == "__main__":`')
     cores = sorted(os.sched_getaffinity(0))
-    count = len(cores) if nodes is None else nodes
-    if type(count) is not int:
-        raise TypeError(f"nodes is how many there are to be, an int, not {nodes!r}")
-    if count < 1:
-        raise ValueError(f"nodes is at least 1, not {nodes}")
+    places = _places(nodes, cores)
     if type(preempt) is not bool:
         raise TypeError(f"preempt is True or False, not {preempt!r}")
     name = importable_name(main)
@@ -70,8 +70,7 @@ def run(
     script = getattr(module, "__file__", None) if main.__module__ == "__main__" else None
     if main.__module__ == "__main__" and file is None and not os.path.exists(script or ""):
         raise TypeError(f"main is imported by each node, so it is in a file, not in {script or 'python -c or a prompt'}")
-    machine = platform.node() or "localhost"
-    names = [f"n{number}@{machine}" for number in range(1, count + 1)]
+    names = list(places)
     settings = {
         "body": "nodes.life:live",
         "path": tuple(path or os.getcwd() for path in sys.path),
@@ -85,16 +84,17 @@ def run(
         "preempt": preempt,
         "hang_timeout": check_seconds("hang_timeout", hang_timeout),
         "fault_limit": check_fault_limit(fault_limit),
-        "polls": count <= len(cores),
+        "polls": len(set(places.values())) == len(names) <= len(cores),
         "setup": check_setup(setup),
     }
     owner = Owner(
         names,
-        [cores[number % len(cores)] for number in range(count)],
+        list(places.values()),
         settings,
         main=names[0],
         start_timeout=check_seconds("start_timeout", start_timeout),
         on_main_lost=on_main_lost,
+        given=check_descriptors(descriptors),
     )
     match unpack(owner.run()):
         case ("ok", value):
@@ -107,3 +107,19 @@ def run(
             raise error
         case other:
             raise AssertionError(other)
+
+
+def _places(nodes: int | Mapping[str, int] | None, cores: Sequence[int]) -> dict[str, int]:
+    """The core of each node, by its full name."""
+    machine = platform.node() or "localhost"
+    if isinstance(nodes, Mapping):
+        for core in nodes.values():
+            if type(core) is not int or core < 0:
+                raise ValueError(f"nodes has the number of a core for each name, not {core!r}")
+        return {name if "@" in name else f"{name}@{machine}": core for name, core in nodes.items()}
+    count = len(cores) if nodes is None else nodes
+    if type(count) is not int:
+        raise TypeError(f"nodes is how many there are to be, an int, or their names and cores, not {nodes!r}")
+    if count < 1:
+        raise ValueError(f"nodes is at least 1, not {nodes}")
+    return {f"n{number}@{machine}": cores[(number - 1) % len(cores)] for number in range(1, count + 1)}

@@ -5,7 +5,7 @@ Programs need none of it.
 
 from nodes.arrivals import ARRIVALS
 from nodes.control import Channel, ChannelClosed, LostDescriptorsError, PacketError, close_all, socket_pair
-from nodes.here import allowed_cores, joined_or_none, leads_group
+from nodes.here import allowed_cores, given, joined_or_none, leads_group
 from nodes.hot.ends import Inlet, Outlet, may_hold_pid
 from nodes.hot.peer import MOST_BACKLOG, Peer
 from nodes.intake import Intake
@@ -37,6 +37,7 @@ __all__ = [
     "attach",
     "close_all",
     "create",
+    "given",
     "joined_or_none",
     "leads_group",
     "may_hold_pid",

@@ -9,8 +9,9 @@
 #   errors.py        BuildError, ImageError
 
 from unikernels.errors import BuildError, ImageError
+from unikernels.images import image_of
 from unikernels.pool import UnikernelPool
 from unikernels.toolkit import Built, Linked, build
 from unikernels.unikernel import Unikernel, start_unikernel
 
-__all__ = ["BuildError", "Built", "ImageError", "Linked", "Unikernel", "UnikernelPool", "build", "start_unikernel"]
+__all__ = ["BuildError", "Built", "ImageError", "Linked", "Unikernel", "UnikernelPool", "build", "image_of", "start_unikernel"]

@@ -57,14 +57,18 @@ def load(path: str | Path) -> Image:
     try:
         size = _size_of(path)
         with open_file(path, "rb") as file:
-            data = file.read(size)
-        target = target_of(data)
-        memory = 0 if target == "wasm" else sum(each.memory_size for each in programs_of(data) if each.kind == LOAD)
-        if memory > MOST_MEMORY:
-            raise ImageError(f"it says that it needs {memory} bytes of memory")
-        return Image(target, data, memory)
+            return image_of(file.read(size))
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
+
+
+def image_of(data: bytes) -> Image:
+    """The image that these bytes are. Raises: ImageError."""
+    target = target_of(data)
+    memory = 0 if target == "wasm" else sum(each.memory_size for each in programs_of(data) if each.kind == LOAD)
+    if memory > MOST_MEMORY:
+        raise ImageError(f"it says that it needs {memory} bytes of memory")
+    return Image(target, data, memory)
 
 
 def _size_of(path: str | Path) -> int:

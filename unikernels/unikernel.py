@@ -24,7 +24,7 @@ from cells import Cell, CellOutput, CellUnavailable, Limits
 from cells.seam import Connection, Gateway, cpu_clock
 from unikernels.bare import Bare
 from unikernels.errors import ImageError
-from unikernels.images import MOST_MEMORY, Image, load
+from unikernels.images import MOST_MEMORY, Image, image_of, load
 from unikernels.linux import Linux
 from unikernels.log import Log
 from unikernels.platform import Platform
@@ -55,17 +55,17 @@ class Unikernel:
     child_type = "worker"
 
     @staticmethod
-    async def start(image: str | Path | Built, *args: Any, **options: Any) -> Pid:
+    async def start(image: str | Path | Built | bytes, *args: Any, **options: Any) -> Pid:
         """`start_unikernel`."""
         return await _start(False, image, args, **options)
 
     @staticmethod
-    async def start_link(image: str | Path | Built, *args: Any, **options: Any) -> Pid:
+    async def start_link(image: str | Path | Built | bytes, *args: Any, **options: Any) -> Pid:
         """`start_unikernel`, linked to the caller from the start."""
         return await _start(True, image, args, **options)
 
 
-async def start_unikernel(image: str | Path | Built, *args: Any, restart: Restart = "temporary", **options: Any) -> Pid:
+async def start_unikernel(image: str | Path | Built | bytes, *args: Any, restart: Restart = "temporary", **options: Any) -> Pid:
     """Run a program in C, an image that `build` made, and return its pid when it runs.
 
     The pid is one like any other: send, call, link, monitor, kill it. It reaches the pids that it is handed, in arguments and messages, and
@@ -76,7 +76,7 @@ async def start_unikernel(image: str | Path | Built, *args: Any, restart: Restar
     for how that ends.
 
     Args:
-        image: the file.
+        image: the file, or what is in it.
         args: values.
         restart: what a supervisor of this node's own does when it ends; then the pid is that of the first one, and a name is how to find
             those after it. `temporary`: nothing, and nobody supervises it.
@@ -105,17 +105,18 @@ async def start_unikernel(image: str | Path | Built, *args: Any, restart: Restar
     supervisor = await Supervisor.start_link([spec], intensity=INTENSITY, period=PERIOD)
     unlink(supervisor)  # it lives on when the caller has ended
     (child,) = await Supervisor.which_children(supervisor)
+    which = f"{len(image)} bytes" if isinstance(image, bytes) else image
     if child.pid is None and restart == "transient" and child.status != "restarting":
         exit(supervisor, "shutdown")
-        raise RuntimeError(f"the unikernel of {image} has ended already, and is not started again")
+        raise RuntimeError(f"the unikernel of {which} has ended already, and is not started again")
     if child.pid is None:
-        raise RuntimeError(f"the unikernel of {image} has ended already, and is being started again: a name is how to find it")
+        raise RuntimeError(f"the unikernel of {which} has ended already, and is being started again: a name is how to find it")
     return child.pid
 
 
 async def _start(
     link: bool,
-    image: str | Path | Built,
+    image: str | Path | Built | bytes,
     args: tuple[Any, ...],
     *,
     core: int | None = None,
@@ -130,8 +131,8 @@ async def _start(
     if unknown:
         raise TypeError(f"start_unikernel: there is no option {', '.join(unknown)}, but {', '.join(OPTIONS)}")
     path = image.path if isinstance(image, Built) else image
-    if not isinstance(path, str | Path):
-        raise TypeError(f"start_unikernel: image is the path of a file, or what build() gave, not {image!r:.80}")
+    if not isinstance(path, str | Path | bytes):
+        raise TypeError(f"start_unikernel: image is the path of a file, its bytes, or what build() gave, not {image!r:.80}")
     if type(memory) is int and memory > MOST_MEMORY:
         raise ValueError(f"start_unikernel: memory is {memory}: at most {MOST_MEMORY}")
     most = (os.cpu_count() or 1) - 1
@@ -139,9 +140,9 @@ async def _start(
         raise ValueError(f"start_unikernel: core is {core!r}, expected None or a number up to {most}")
     if heartbeat is not None and not (type(heartbeat) in (int, float) and heartbeat > 0):
         raise ValueError(f"start_unikernel: heartbeat is a positive number of seconds, or None, not {heartbeat!r}")
-    found = load(path)
+    found = image_of(path) if isinstance(path, bytes) else load(path)
     pack(args)  # what cannot be sent is refused here and now
-    title = name or Path(path).stem
+    title = name or ("unikernel" if isinstance(path, bytes) else Path(path).stem)
     if found.target == "wasm":
         if core is not None or heartbeat is not None:
             raise ValueError("start_unikernel: an image for WebAssembly has no core of its own, and no heartbeat")

@@ -6,8 +6,10 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 import caps
 from beamlike import blocking
@@ -19,6 +21,10 @@ from boot.errors import BootError
 from boot.guest.layout import CORES_MOST, Reason
 
 MEGABYTE = 1 << 20
+PERIOD: Final = 0.05  # seconds between two looks at what has happened
+
+Watch = Callable[[tuple[Event, ...]], None]
+"""Called now and then with all that has happened so far, in a thread of its own."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +82,8 @@ class BootMachine(ABC):
         self.memory = memory
         self.timeout = timeout
 
-    async def boot(self, image: str | os.PathLike[str]) -> BootResult:
-        """Boot the image in this file.
+    async def boot(self, image: str | os.PathLike[str], watch: Watch | None = None) -> BootResult:
+        """Boot the image in this file; `watch` is told how it goes.
 
         It waits in a thread. Cancelled, or ended with its process, the machine is switched off a moment later, whatever it does.
 
@@ -87,7 +93,7 @@ class BootMachine(ABC):
             CapabilityError: an exclusion refuses the caller threads, or the device.
         """
         caps.check("device", self.name)
-        attempt = _Attempt(self, os.open(image, os.O_RDONLY | os.O_CLOEXEC))
+        attempt = _Attempt(self, os.open(image, os.O_RDONLY | os.O_CLOEXEC), watch)
         try:
             result: BootResult = await blocking(attempt.run)
         except BaseException:
@@ -103,9 +109,10 @@ class BootMachine(ABC):
 class _Attempt:
     """One boot, in its thread: it owns the medium and, until somebody takes the result, the memory."""
 
-    def __init__(self, machine: BootMachine, medium: int) -> None:
+    def __init__(self, machine: BootMachine, medium: int, watch: Watch | None) -> None:
         self._machine = machine
         self._medium = medium
+        self._watch = watch
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._has_begun = False
@@ -134,7 +141,8 @@ class _Attempt:
         return result
 
     def _boot(self, memory: GuestMemory, begun: float) -> BootResult:
-        ending = self._machine._run(self._medium, memory, self._stopping)
+        with _watched(memory, self._watch):
+            ending = self._machine._run(self._medium, memory, self._stopping)
         handoff, events = read_handoff(memory), read_events(memory, ending.events)
         check(ending, handoff, memory, self._medium, events, self._machine.timeout)
         assert handoff is not None  # else it has not booted
@@ -149,3 +157,23 @@ class _Attempt:
             self._stopping.set()
             if self._result is not None:
                 self._result.close()
+
+
+@contextmanager
+def _watched(memory: GuestMemory, watch: Watch | None) -> Iterator[None]:
+    if watch is None:
+        yield
+        return
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(PERIOD):
+            watch(read_events(memory, []))
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()

@@ -1,0 +1,67 @@
+"""The bundle in a node: a sealed copy of its own, from which Python imports, and the way to tell who boots how it goes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import mmap
+import os
+import sys
+import time
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+from boot.bundle.archive import Bundle, read_bundle
+from boot.bundle.sealed import sealed
+from boot.logs import show_logs
+from nodes.seam import given
+
+_bundle: Bundle | None = None
+_report = -1
+
+
+def mount(level: str, as_json: bool) -> None:
+    """The `setup` of a node that was given the booted memory and where to report: copy it, close it, and import from the copy."""
+    global _bundle, _report
+    show_logs(level, as_json=as_json)
+    master, _report = given()
+    with mmap.mmap(master, 0, prot=mmap.PROT_READ) as booted, memoryview(booted) as view:
+        own = sealed(view, "beamlike-bundle")
+    os.close(master)
+    os.set_blocking(_report, False)
+    path = f"/proc/self/fd/{own}"
+    _bundle = read_bundle(path)
+    sys.path.insert(0, path)
+    goals = logging.getLogger("beamlike.init")
+    goals.setLevel(logging.INFO)
+    goals.addHandler(_Reports())
+    goals.propagate = False
+
+
+def mounted() -> Bundle:
+    """What this node was booted from. Raises: RuntimeError: it was not booted."""
+    if _bundle is None:
+        raise RuntimeError("this node was not booted from an image: `beamlike boot IMAGE` does that")
+    return _bundle
+
+
+def resolve(start: str) -> Any:
+    """What `module:name` stands for. Raises: ImportError or AttributeError, and what the module raises."""
+    module, _, name = start.partition(":")
+    found: Any = import_module(module)
+    for step in name.split("."):
+        found = getattr(found, step)
+    return found
+
+
+def report(kind: str, text: str, level: str = "info") -> None:
+    """Tell who boots; nothing, if nobody reads it."""
+    line = json.dumps({"at": time.monotonic(), "kind": kind, "text": text, "level": level}) + "\n"
+    with suppress(OSError):  # it is full, or closed
+        os.write(_report, line.encode())
+
+
+class _Reports(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        report("goal", record.getMessage(), record.levelname.lower())
