@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from rich.text import Text
 import beamlike
 import nodes
 from beamlike import application
+from boot.attach import System, looks_into_system
 from boot.bundle.archive import Bundle, read_bundle
 from boot.bundle.sealed import sealed
 from boot.engines.disk import NO_FAULTS, Death, FaultPlan, Moment
@@ -30,6 +32,7 @@ from boot.errors import BootError, NoSlaveCoreError
 from boot.logs import LEVELS
 from boot.timeline import as_json as event_as_json
 from boot.timeline import chunks_moved, timeline
+from nodes import AttachError
 
 FAILED = 1
 ENGINES = ("unicorn", "threads", "lockstep", "qemu")
@@ -156,6 +159,35 @@ def _load(machine: BootMachine, path: Path, show: Show, shows_trace: bool) -> tu
         raise
 
 
+def halt_system(system: System, status: int) -> None:
+    """End a system that was booted. Returns when it is told. Raises: AttachError."""
+    from boot.bundle.system import NAME
+
+    if not system.ask("ask", NAME, ("halt", status), within=None):
+        raise AttachError(f"the system {system.owner} was not booted from an image, or is being started again")
+
+
+@click.command()
+@click.argument("status", type=click.IntRange(0, 255), default=0)
+@looks_into_system
+def halt(system: System, status: int) -> None:
+    """End a system that `beamlike boot` has booted, in order; STATUS is what that command ends with. Returns when it has ended."""
+    halt_system(system, status)
+    wait_for_end(system.owner)
+
+
+def wait_for_end(owner: int) -> None:
+    """Until this OS process has ended."""
+    try:
+        descriptor = os.pidfd_open(owner)
+    except ProcessLookupError:
+        return
+    try:
+        select.select([descriptor], [], [])
+    finally:
+        os.close(descriptor)
+
+
 class Show:
     """What is told: lines with the seconds since the begin, on stderr; stdout is the program's."""
 
@@ -221,7 +253,7 @@ class Running:
         self._has_console = has_console
         self._logs = logs
         self._shell: subprocess.Popen[bytes] | None = None
-        self._has_left = self._is_interrupted = False
+        self._is_interrupted = False
 
     def run(self, began: float, store: str | None) -> int:
         """Until it ends; the exit status."""
@@ -259,8 +291,6 @@ class Running:
             self._show.line("failed", f"{error}{''.join(getattr(error, '__notes__', ()))}", "error")
             return FAILED
         except SystemExit as ending:  # SIGTERM, ours or another one's
-            if self._has_left:
-                return 0
             return application.INTERRUPTED if self._is_interrupted else int(ending.code or 0)
 
     def _on_interrupt(self, *_: Any) -> None:
@@ -285,8 +315,8 @@ class Running:
 
     def _wait_for_shell(self, shell: subprocess.Popen[bytes]) -> None:
         shell.wait()
-        self._has_left = True
-        os.kill(os.getpid(), signal.SIGTERM)
+        with suppress(AttachError):  # it has ended
+            halt_system(System(os.getpid()), 0)
 
     def _end_shell(self) -> None:
         if self._shell is not None:

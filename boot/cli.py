@@ -26,7 +26,7 @@ from rich.console import Console
 import beamlike
 import nodes
 from beamlike import application
-from boot.boot_command import boot
+from boot.boot_command import boot, halt
 from boot.build import build_unikernel
 from boot.cell import cell
 from boot.console import console
@@ -245,6 +245,7 @@ main.add_command(console)
 main.add_command(init)
 main.add_command(image)
 main.add_command(boot)
+main.add_command(halt)
 
 
 @main.command()

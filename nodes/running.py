@@ -113,6 +113,8 @@ def _places(nodes: int | Mapping[str, int] | None, cores: Sequence[int]) -> dict
     """The core of each node, by its full name."""
     machine = platform.node() or "localhost"
     if isinstance(nodes, Mapping):
+        if not nodes:
+            raise ValueError("nodes is at least one name with its core, not none")
         for core in nodes.values():
             if type(core) is not int or core < 0:
                 raise ValueError(f"nodes has the number of a core for each name, not {core!r}")

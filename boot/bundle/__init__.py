@@ -8,4 +8,10 @@ Inside:
     sealed      memory that nobody can change any more
     mounted     the bundle in a node: its own copy, and what is in it
     system      what runs in the nodes: main, the trees of the nodes, `halt`
+
+Programs that are booted import `halt` from here.
 """
+
+from boot.bundle.system import halt
+
+__all__ = ["halt"]

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import caps
-from beamlike import ChildSpec, Exit, Pid, Stop, Supervisor, exit, process_flag, receive, self_pid, tighten
+from beamlike import Call, ChildSpec, Exit, Pid, Stop, Supervisor, exit, process_flag, receive, register, reply, self_pid, tighten
 from boot.bundle.mounted import mounted, report, resolve
 from boot.bundle.plan import TREE, UP, ChildPlan, Plan, UnikernelPlan
 from boot.goals import Goal, State
@@ -15,7 +15,7 @@ from boot.init import Init, status
 from nodes import register_global, send_global
 from unikernels import Unikernel
 
-NAME = "beamlike.system"  # global, of main
+NAME = "beamlike.system"  # of main, on its node and global
 STARTING = 30.0  # seconds, for each that a tree starts
 STOPPING = 5.0  # seconds, for each that says nothing else
 LONG = 3600.0  # seconds, for what has for ever
@@ -26,6 +26,7 @@ async def serve(began: float, store: str | None) -> int:
     """Main: until `halt`, whose status it returns. `began`: when the boot did, by the monotonic clock."""
     process_flag("trap_exit", True)
     process_flag("label", "system")
+    register(NAME)
     await register_global(NAME)
     plan = mounted().plan
     own = [each.goal(start_goal, each.start, *each.args) for each in plan.goals]
@@ -37,6 +38,9 @@ async def serve(began: float, store: str | None) -> int:
         match await receive():
             case ("halt", int(code)):
                 report("halt", f"halting with status {code}")
+                exit(init, "shutdown")
+            case Call(caller, ("halt", int(code))):  # from outside
+                reply(caller, ("ok", None))
                 exit(init, "shutdown")
             case Exit(sender, reason) if sender == init:
                 if reason == "shutdown":

@@ -481,11 +481,14 @@ def test_version_is_told_in_both_ways(beamlike: Beamlike) -> None:
 def test_help_names_the_commands_and_only_those_that_there_are(beamlike: Beamlike) -> None:
     commands = re.findall(r"^  ([\w-]+) ", beamlike("--help").stdout.partition("Commands:")[2], re.MULTILINE)
     assert commands == [
+        "boot",
         "build-unikernel",
         "cell",
         "completion",
         "console",
         "demo",
+        "halt",
+        "image",
         "init",
         "kill-node",
         "nodes",
