@@ -20,6 +20,13 @@ CASES = (
         usb="… QEMU, USB",
     ),
     case(
+        "first_message",
+        "`beamlike boot` of a 4 MB bundle, from the command to the first message on both of 2 nodes",
+        10,
+        3,
+        loaded="… of that, the machine",
+    ),
+    case(
         "slave_killed",
         "of 200 boots with 3 cores, the slave SIGKILLed at some moment: not up",
         200,
@@ -47,6 +54,7 @@ def _ours(row: str) -> Callable[[Values], float]:
 TARGETS = (
     Target("4 MB image, Unicorn, a process for each core", _ours("image"), "at most", 0.25, "s"),
     Target("4 MB image, QEMU, AHCI", _ours("image_ahci"), "at most", 1.0, "s"),
+    Target("`beamlike boot` to the first message on 2 nodes", _ours("first_message"), "at most", 1.5, "s"),
     Target("slave killed at some moment: not up", _ours("slave_killed"), "at most", 0, ""),
     Target("a flaky sector: failed", _ours("flaky"), "at most", 0, ""),
     Target("memory that is left, a boot", _ours("flaky_memory"), "at most", 16384, "B"),

@@ -1,13 +1,17 @@
 """The cases of booting."""
 
 import gc
+import json
 import os
 import random
 import shutil
 import signal
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from zlib import crc32
@@ -16,6 +20,8 @@ from beamlike.hot import is_compiled
 from benchmarks import bench
 from benchmarks.bench import Bench, emit, resident_bytes
 from benchmarks.ours import as_main
+from boot.bundle.archive import pack_bundle
+from boot.bundle.reading import read_plan
 from boot.engines.disk import Death, FaultPlan, Moment
 from boot.engines.lockstep import LockstepMachine
 from boot.engines.machine import BootMachine, BootResult
@@ -50,6 +56,72 @@ async def image(bench: Bench) -> None:
         emit(f"image{suffix}", "seconds", [result.seconds for result in results])
         if not suffix:
             emit("image_guest", "seconds", [result.info.ticks / TICKS_PER_SECOND for result in results])
+
+
+PROGRAM = """
+import os
+from beamlike import receive, send
+from nodes import list_nodes
+
+
+async def serve():
+    await receive()
+    os.write(1, b"handled\\n")
+
+
+async def tell():
+    for node in list_nodes():
+        send(("server", node), "hello")
+"""
+PLAN = """
+modules = ["program.py", "ballast"]
+[[node]]
+name = "a"
+[[node]]
+name = "b"
+[[child]]
+start = "program:serve"
+options = { name = "server" }
+restart = "temporary"
+[[child]]
+start = "program:serve"
+options = { name = "server" }
+restart = "temporary"
+node = "b"
+[[goal]]
+name = "tell"
+start = "program:tell"
+requires = ["tree"]
+"""
+
+
+async def first_message(bench: Bench) -> None:
+    place = Path(folder.name)
+    (place / "ballast").mkdir()
+    (place / "ballast" / "bytes").write_bytes(PAYLOAD)
+    (place / "program.py").write_text(PROGRAM)
+    (place / "plan.toml").write_text(PLAN)
+    bundle = place / "bundle.img"
+    bundle.write_bytes(build_image(pack_bundle(*read_plan(place / "plan.toml"))))
+    times = [until_first_message(bundle) for _ in range(bench.size)]
+    emit("first_message", "seconds", [handled for handled, _ in times])
+    emit("first_message_loaded", "seconds", [loaded for _, loaded in times])
+
+
+def until_first_message(bundle: Path) -> tuple[float, float]:
+    """Seconds from the command to the messages; and of these, those until the bundle was loaded, without Python's own start."""
+    begun = time.perf_counter()
+    command = [sys.executable, "-m", "boot", "boot", str(bundle), "--json"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert program.stderr is not None
+        for _ in range(2):
+            if program.stdout.readline() != "handled\n":
+                raise RuntimeError(program.stderr.read())
+        handled = time.perf_counter() - begun
+        program.terminate()
+        (loaded,) = (told["seconds"] for told in map(json.loads, program.stderr) if told["kind"] == "loaded")
+    return handled, loaded
 
 
 def children(pid: int) -> list[int]:
@@ -133,5 +205,5 @@ async def same(bench: Bench) -> None:
 if __name__ == "__main__":
     bench.main(
         "compiled core" if is_compiled() else "uncompiled core",
-        {name: as_main(case) for name, case in {"image": image, "slave_killed": slave_killed, "flaky": flaky, "same": same}.items()},
+        {case.__name__: as_main(case) for case in (image, first_message, slave_killed, flaky, same)},
     )

@@ -170,6 +170,6 @@ def sides_of_drivers(erlang_folder: str) -> tuple[Side, ...]:
 
 def sides_of_boot(erlang_folder: str) -> tuple[Side, ...]:
     """The one column: what boots, and reads its events, is not in the core."""
-    workloads = frozenset({"image", "slave_killed", "flaky", "same"})
+    workloads = frozenset({"image", "first_message", "slave_killed", "flaky", "same"})
     missing = "not installed: pip install 'beamlike[boot]'"
     return (Side("compiled", "beamlike", (sys.executable, "-m", "benchmarks.our_boot"), workloads, missing=missing),)

@@ -15,25 +15,18 @@ import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
 import click
 from click.shell_completion import get_completion_class
-from rich.console import Console
 
 import beamlike
 import nodes
 from beamlike import application
-from boot.boot_command import boot, halt
-from boot.build import build_unikernel
-from boot.cell import cell
-from boot.console import console
-from boot.image_command import image
-from boot.init_command import init
 from boot.logs import LEVELS, show_logs
-from boot.looking import COMMANDS
 
 FAILED = 1
 NOTHING_TO_RUN = 2
@@ -50,7 +43,41 @@ def _answer_version(context: click.Context, option: click.Parameter, is_given: b
         context.exit()
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+ELSEWHERE = {
+    "boot": "boot.boot_command:boot",
+    "build-unikernel": "boot.build:build_unikernel",
+    "cell": "boot.cell:cell",
+    "console": "boot.console:console",
+    "halt": "boot.boot_command:halt",
+    "image": "boot.image_command:image",
+    "init": "boot.init_command:init",
+    "kill-node": "boot.looking:kill_node",
+    "nodes": "boot.looking:nodes",
+    "ps": "boot.looking:ps",
+    "shell": "boot.looking:shell",
+    "top": "boot.looking:top",
+    "tree": "boot.looking:tree",
+}
+"""Commands, and where they are: imported by who asks for one, for to import all takes a quarter of a second."""
+
+
+class Commands(click.Group):
+    """The commands here, and those elsewhere."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Their names."""
+        return sorted([*super().list_commands(context), *ELSEWHERE])
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """The command of this name."""
+        if name not in ELSEWHERE:
+            return super().get_command(context, name)
+        module, _, function = ELSEWHERE[name].partition(":")
+        command: click.Command = getattr(import_module(module), function)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_answer_version, help="Print the versions and exit.")
 def main() -> None:
     """An actor operating system in Python: Erlang's processes and supervisors, on trio."""
@@ -219,6 +246,8 @@ def demo(minutes: float, every: float, seed: int, count: int, as_json: bool) -> 
     killed every second. At the end every acknowledged write is read back: the status is 0 if none is lost, none was executed twice, no
     call hung, and nothing is left over, else 1. Ctrl-C ends the run early, with its verdict and status 130.
     """
+    from rich.console import Console
+
     from boot.demo.show import run_demo
 
     screen = Console(highlight=False, force_terminal=False if os.environ.get("NO_COLOR") else None)
@@ -235,17 +264,6 @@ def demo(minutes: float, every: float, seed: int, count: int, as_json: bool) -> 
         for line in verdict.lines():
             screen.print(line, style="bold red" if line.startswith("WRONG") else None, soft_wrap=True)
     sys.exit(application.INTERRUPTED if is_early else FAILED if verdict.faults else 0)
-
-
-for looking in COMMANDS:
-    main.add_command(looking)
-main.add_command(cell)
-main.add_command(build_unikernel)
-main.add_command(console)
-main.add_command(init)
-main.add_command(image)
-main.add_command(boot)
-main.add_command(halt)
 
 
 @main.command()

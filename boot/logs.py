@@ -15,11 +15,10 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.text import Text
-
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
+
+    from rich.console import Console
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 FAULTS = "py.logging"  # the logger's name in records of what could not be logged
@@ -39,6 +38,8 @@ def show_logs(level: str, as_json: bool) -> None:
         handler = Stderr()
         handler.setFormatter(JSONLines())
     elif sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        from rich.console import Console  # 0.05 s, which each node would take
+
         handler = Terminal(Console(stderr=True))
     else:
         handler = Stderr()
@@ -93,6 +94,8 @@ class Terminal(Stderr):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print it."""
+        from rich.text import Text
+
         try:
             blank, head, *rest = self.format(record).split("\n")
             text = Text("\n".join((blank, head)), COLOURS.get(record.levelno, ""))

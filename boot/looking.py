@@ -227,6 +227,3 @@ def _remarks(more: int, silent: list[str]) -> list[Text]:
     if more > 0:
         remarks.append(Text(f"… and {more} more", "dim"))
     return remarks
-
-
-COMMANDS = (ps, top, tree, nodes, kill_node, shell)

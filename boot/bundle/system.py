@@ -13,7 +13,6 @@ from boot.bundle.plan import TREE, UP, ChildPlan, Plan, UnikernelPlan
 from boot.goals import Goal, State
 from boot.init import Init, status
 from nodes import register_global, send_global
-from unikernels import Unikernel
 
 NAME = "beamlike.system"  # of main, on its node and global
 STARTING = 30.0  # seconds, for each that a tree starts
@@ -120,6 +119,8 @@ def _spec(each: ChildPlan | UnikernelPlan) -> ChildSpec:
             exclude=each.exclude,
             **each.options,
         )
+    from unikernels import Unikernel  # 0.06 s, for who has some
+
     options: dict[str, Any] = {"core": each.core, "memory": each.memory, "cpu": each.cpu, "heartbeat": each.heartbeat}
     image = mounted().read(each.image)
     return ChildSpec.of(

@@ -37,6 +37,10 @@ from boot.bundle import halt
 from nodes import list_nodes
 
 
+def tell(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # at once: two nodes write
+
+
 class Server(GenServer):
     async def handle_call(self, request, caller):
         match request:
@@ -47,7 +51,7 @@ class Server(GenServer):
 
 
 async def say(text):
-    print(text, flush=True)
+    tell(text)
 
 
 async def end(status):
@@ -56,7 +60,7 @@ async def end(status):
 
 async def ask(text):
     for node in list_nodes():
-        print(text, await call(("server", node), "where"), flush=True)
+        tell(text, await call(("server", node), "where"))
 
 
 async def fail():
@@ -229,7 +233,7 @@ from boot.bundle.sealed import is_sealed
 async def look():
     descriptor = int(__file__.split("/")[4])
     sealed = [int(each) for each in os.listdir("/proc/self/fd") if is_sealed(int(each))]
-    print(is_sealed(descriptor), os.fstat(descriptor).st_ino, sealed == [descriptor], flush=True)
+    tell(is_sealed(descriptor), os.fstat(descriptor).st_ino, sealed == [descriptor])
 """
     )
     path = image(TWO + goal("look", "look", each_node=True) + goal("end", "end", 0, requires=["look"]), program)
@@ -267,11 +271,11 @@ from beamlike import process_info
 
 class Told(Server):
     async def init(self):
-        print(self_pid().node, sorted(kind for layer in process_info(self_pid()).exclusions for kind, *_ in layer), flush=True)
+        tell(self_pid().node, sorted(kind for layer in process_info(self_pid()).exclusions for kind, *_ in layer))
 
 
 async def limits():
-    print("goal", self_pid().node, sorted(kind for layer in process_info(self_pid()).exclusions for kind, *_ in layer), flush=True)
+    tell("goal", self_pid().node, sorted(kind for layer in process_info(self_pid()).exclusions for kind, *_ in layer))
 """
     )
     plan = """
@@ -361,7 +365,7 @@ def test_a_unikernel_comes_up_from_the_booted_memory(image: Callable[..., Path],
         + """
 
 async def hash_it():
-    print(await call("hasher", ("djb2", 1, "hello")), flush=True)
+    tell(await call("hasher", ("djb2", 1, "hello")))
 """
     )
     unikernel = '\n[[unikernel]]\nname = "hasher"\nimage = "hasher.elf"\n'

@@ -248,10 +248,13 @@ def test_a_bundle_of_a_newer_version_is_refused_and_says_whose_it_is(data: bytes
         read_bundle(newer)
 
 
+NO_PLANS: list[Any] = [{}, [], {"nodes": 3}, {"nodes": [{}]}]
+NO_INDEXES: list[Any] = [None, b"", b"[" * 100_000, b"\xff", [], {}, {"format": True}, {"format": 0, "made_by": ["1", "2"], "plan": {}}]
+
+
 @pytest.mark.parametrize(
     "index",
-    [None, b"", b"[" * 100_000, b"\xff", [], {}, {"format": True}, {"format": 0, "made_by": ["1", "2"], "plan": {}}]
-    + [{"format": FORMAT, "made_by": ["1", "2"], "plan": plan} for plan in ({}, [], {"nodes": 3}, {"nodes": [{}]})],
+    NO_INDEXES + [{"format": FORMAT, "made_by": ["1", "2"], "plan": plan} for plan in NO_PLANS],
     ids=lambda value: repr(value)[:30],
 )
 def test_what_is_no_bundle_is_refused(data: bytes, index: Any) -> None:
