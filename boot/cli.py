@@ -5,7 +5,6 @@ Exit statuses: what the program's main gave; 1 if it failed; 2 if there was noth
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import logging
 import os
@@ -273,6 +272,8 @@ def version() -> None:
 
 
 def _print_versions() -> None:
+    import importlib.metadata
+
     try:
         own = importlib.metadata.version("beamlike")
     except importlib.metadata.PackageNotFoundError:
