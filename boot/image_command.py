@@ -83,8 +83,8 @@ def _write(output: Path, data: bytes, plan_path: Path) -> None:
 def inspect(path: Path, as_json: bool) -> None:
     """Check all of an image, and show what is in it. The status is 1 if it would not boot."""
     try:
-        if path.stat().st_size > LARGEST:
-            fail(f"{path} has {path.stat().st_size:,} bytes, expected an image, of at most {LARGEST:,}")
+        if not path.is_file() or path.stat().st_size > LARGEST:
+            fail(f"{path} has {path.stat().st_size:,} bytes, expected an image: a regular file of at most {LARGEST:,}")
         found = read_image(path.read_bytes())
         bundle = read_bundle(found.payload)
     except BootError as error:

@@ -102,6 +102,8 @@ GOAL_FIELDS = {
 
 def read_plan(path: Path) -> tuple[Plan, dict[str, bytes]]:
     """The plan in a file, and the files that its bundle has. Raises: PlanError with all that is wrong; OSError: it cannot be read."""
+    if not path.is_file():
+        raise PlanError([f"{path} is no regular file"])
     try:
         table = tomllib.loads(path.read_bytes().decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -191,6 +193,9 @@ def _read_images(folder: Path, plan: Plan, problems: list[str]) -> dict[str, byt
     images: dict[str, bytes] = {}
     for each in plan.unikernels:
         path = folder / each.image
+        if path.exists() and not path.is_file():
+            problems.append(f"unikernel {each.name!r}: the image {path} is no regular file")
+            continue
         try:
             images[image_path(each.name)] = data = path.read_bytes()
             image_of(data)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -89,11 +91,11 @@ class BootMachine(ABC):
 
         Raises:
             BootError: it has not booted: the kinds are in `boot.errors`.
-            OSError: the file cannot be read.
+            OSError: the file cannot be read, or is no regular one.
             CapabilityError: an exclusion refuses the caller threads, or the device.
         """
         caps.check("device", self.name)
-        attempt = _Attempt(self, os.open(image, os.O_RDONLY | os.O_CLOEXEC), watch)
+        attempt = _Attempt(self, _open(image), watch)
         try:
             result: BootResult = await blocking(attempt.run)
         except BaseException:
@@ -157,6 +159,14 @@ class _Attempt:
             self._stopping.set()
             if self._result is not None:
                 self._result.close()
+
+
+def _open(image: str | os.PathLike[str]) -> int:
+    descriptor = os.open(image, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO would wait for a writer
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", os.fspath(image))
+    return descriptor
 
 
 @contextmanager

@@ -525,3 +525,13 @@ def test_the_console_is_a_prompt_in_the_system(image: Callable[..., Path], tmp_p
         _, ended = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(ended) == status
     assert b"Traceback" not in shown
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, beamlike: Beamlike) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        for command in (("boot", path), ("image", "inspect", path)):
+            result = beamlike(*command)
+            assert result.returncode == 1
+            assert "regular file" in result.stderr
+        assert beamlike("image", "build", path).returncode == 1

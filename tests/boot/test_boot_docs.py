@@ -1,4 +1,4 @@
-"""What docs/boot.md says: its tables are held against the code, and its program is run."""
+"""What docs/boot.md and docs/images.md say: tables are held against the code, the program is run, and the plan read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,15 @@ from attempts import needs_unicorn
 from test_guest_code import SOURCES, names
 
 from boot import errors
+from boot.bundle.fields import REQUIRED, PlanError
+from boot.bundle.reading import CHILD_FIELDS, GOAL_FIELDS, NODE_FIELDS, SYSTEM_FIELDS, UNIKERNEL_FIELDS, read_plan
 from boot.engines import firmware
 from boot.guest.layout import Kind, Reason
 from boot.image import LOAD_ADDRESS
 
-TEXT = (Path(__file__).parents[2] / "docs" / "boot.md").read_text()
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "boot.md").read_text()
+USERS = (ROOT / "docs" / "images.md").read_text()
 PATIENCE = 60.0  # seconds after which the program hangs
 NOT_IN_LAYOUT = {"MBR": firmware.MBR, "LOAD_ADDRESS": LOAD_ADDRESS, "LAPIC": firmware.LAPIC}
 NO_FIELDS = ("_SIZE", "_VERSION_NOW")
@@ -94,3 +99,29 @@ def test_the_program_prints_what_the_page_says(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, file], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (0, output), done.stderr
+
+
+def test_each_key_of_a_plan_is_on_the_page_for_users() -> None:
+    cells = {row.strip("`[]"): text for row, text in re.findall(r"^\| (.+?) \| (.+?) \|$", USERS, re.MULTILINE)}
+    tables = {"the plan": SYSTEM_FIELDS, "node": NODE_FIELDS, "child": CHILD_FIELDS, "unikernel": UNIKERNEL_FIELDS, "goal": GOAL_FIELDS}
+    for name, fields in tables.items():
+        told = set(re.findall(r"`([a-z_]+)`", cells[name])) - {"start_unikernel"}
+        assert told == {key for key in fields if key not in tables or name != "the plan"}
+        needed = set(re.findall(r"\*\*`(\w+)`\*\*", cells[name]))
+        assert needed == {key for key, field in fields.items() if field.default is REQUIRED}
+
+
+def test_the_plan_on_the_page_can_be_built(tmp_path: Path) -> None:
+    (plan,) = re.findall(r"^```toml\n(.*?)^```$", USERS, re.DOTALL | re.MULTILINE)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "filling.py").write_text("async def fill(): ...\n")
+    (tmp_path / "counter.py").write_text((ROOT / "examples" / "boot" / "counter.py").read_text())
+    (tmp_path / "PLAN.toml").write_text(plan)
+    with pytest.raises(PlanError) as caught:  # but for what a compiler makes
+        read_plan(tmp_path / "PLAN.toml")
+    assert [each.partition(": ")[0] for each in caught.value.problems] == ["unikernel 'hasher'"]
+
+
+def test_the_page_for_users_tells_of_each_option(beamlike: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    for option in re.findall(r"--[a-z][a-z-]+", beamlike("boot", "--help").stdout):
+        assert option in (*re.findall(r"--[a-z][a-z-]+", USERS), "--help"), option

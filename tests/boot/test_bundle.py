@@ -304,3 +304,11 @@ def test_a_file_is_not_sealed_memory(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path / "file", os.O_RDONLY)
     assert not is_sealed(descriptor)
     os.close(descriptor)
+
+
+def test_a_plan_and_an_image_that_are_no_regular_files_are_refused_at_once(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(PlanError, match="pipe is no regular file"):
+        read_plan(folder / "pipe")
+    (problem,) = problems(folder, PLAN + '\n    [[unikernel]]\n    name = "hasher"\n    image = "pipe"\n')
+    assert problem == "unikernel 'hasher': the image pipe is no regular file"
