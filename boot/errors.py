@@ -53,7 +53,7 @@ class Stage2Error(ImageError):
 
 
 class ManifestError(ImageError):
-    """The manifest and its copy are damaged, or cannot be read."""
+    """The manifest and its copy are damaged, make no sense, or cannot be read."""
 
 
 class ChunkTableError(ImageError):

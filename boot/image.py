@@ -14,12 +14,22 @@ from zlib import crc32
 
 from boot.errors import ChunkTableError, ImageTruncatedError, ManifestError, MbrError, PayloadCorruptError, Stage2Error
 from boot.guest import code, layout
-from boot.guest.layout import CHUNK_SECTORS, COPY_LBA, MANIFEST, MANIFEST_LBA, MANIFEST_MAGIC, PAYLOAD_LBA, SECTOR, TABLE_LBA
+from boot.guest.layout import (
+    CHUNK_SECTORS,
+    COPY_LBA,
+    LOWEST,
+    MANIFEST,
+    MANIFEST_LBA,
+    MANIFEST_MAGIC,
+    PAYLOAD_LBA,
+    PAYLOAD_MOST,
+    SECTOR,
+    TABLE_LBA,
+)
 
 SMALLEST: Final = 1 << 20  # bytes: SeaBIOS 1.16.2 does not boot AHCI and virtio disks of up to 64 KiB
 CHUNK: Final = CHUNK_SECTORS * SECTOR
-LARGEST: Final = layout.TABLE_SECTORS * SECTOR // 4 * CHUNK
-LOAD_ADDRESS: Final = 0x200000
+LOAD_ADDRESS: Final = layout.LOWEST
 
 
 @dataclass(frozen=True)
@@ -57,10 +67,12 @@ class Image:
 def build_image(payload: bytes, load_address: int = LOAD_ADDRESS) -> bytes:
     """An image that brings a payload to an address.
 
-    Raises: ValueError: the payload is empty, or larger than the chunk table has room for (60 MiB).
+    Raises: ValueError: the payload is empty, or larger than the chunk table has room for (60 MiB); or the address is below 2 MiB.
     """
-    if not 0 < len(payload) <= LARGEST:
-        raise ValueError(f"the payload has {len(payload)} bytes, expected 1 to {LARGEST}")
+    if not 0 < len(payload) <= PAYLOAD_MOST:
+        raise ValueError(f"the payload has {len(payload)} bytes, expected 1 to {PAYLOAD_MOST}")
+    if load_address < LOWEST:
+        raise ValueError(f"the load address is {load_address:#x}, expected {LOWEST:#x} or above")
     table = _table(payload)
     sectors = max(PAYLOAD_LBA + -(-len(payload) // SECTOR), SMALLEST // SECTOR)
     manifest = Manifest(
@@ -128,7 +140,7 @@ def check_mbr(image: bytes) -> None:
 
 
 def read_manifest(image: bytes, lba: int) -> Manifest:
-    """The manifest in that sector. Raises: ManifestError: there is none, or a damaged one."""
+    """The manifest in that sector. Raises: ManifestError: there is none, a damaged one, or one that makes no sense."""
     data = _part(image, lba, MANIFEST.size)
     magic, version, *fields, found = MANIFEST.unpack(data)
     expected = crc32(data[: layout.M_OWN_CRC])
@@ -138,7 +150,17 @@ def read_manifest(image: bytes, lba: int) -> Manifest:
         raise ManifestError(
             f"the manifest at LBA {lba} is {magic!r} of version {version}, expected {MANIFEST_MAGIC!r} of {layout.M_VERSION_NOW}", lba=lba
         )
-    return Manifest(*fields)
+    manifest = Manifest(*fields)
+    chunks = -(-manifest.payload_bytes // CHUNK)
+    for field, makes_sense, wanted in (  # as `primary.inc` does
+        ("load_address", manifest.load_address >= LOWEST, f"{LOWEST} or above"),
+        ("payload_bytes", 0 < manifest.payload_bytes <= PAYLOAD_MOST, f"1 to {PAYLOAD_MOST}"),
+        ("chunk_sectors", manifest.chunk_sectors == CHUNK_SECTORS, str(CHUNK_SECTORS)),
+        ("chunks", manifest.chunks == chunks, str(chunks)),
+    ):
+        if not makes_sense:
+            raise ManifestError(f"the manifest at LBA {lba} has {getattr(manifest, field)} as {field}, expected {wanted}", lba=lba)
+    return manifest
 
 
 def _stage2() -> bytes:

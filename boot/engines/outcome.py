@@ -103,11 +103,8 @@ def _raise(handoff: HandOff, head: bytes, size: int) -> NoReturn:
     lba, wanted, got = handoff.lba, handoff.wanted, handoff.got
     match handoff.reason:
         case Reason.MANIFEST:
-            raise ManifestError(
-                f"the manifest at LBA {MANIFEST_LBA} and its copy at LBA {COPY_LBA} are bad: the copy has the checksum {got:08x}, "
-                f"expected {wanted:08x}, and was read with status {handoff.status:02x}",
-                lba=MANIFEST_LBA,
-            )
+            why = f"the copy was read with status {handoff.status:02x}" if handoff.status else _why_bad(head)
+            raise ManifestError(f"the manifest at LBA {MANIFEST_LBA} and its copy at LBA {COPY_LBA} are bad: {why}", lba=MANIFEST_LBA)
         case Reason.TABLE:
             raise ChunkTableError(f"the chunk table has the checksum {got:08x}, expected {wanted:08x}", lba=TABLE_LBA)
         case Reason.CHUNK:
@@ -129,6 +126,14 @@ def _raise(handoff: HandOff, head: bytes, size: int) -> NoReturn:
             )
         case other:
             raise EngineError(f"the primary has ended with {other:#x}, of which nothing is known")
+
+
+def _why_bad(head: bytes) -> str:
+    try:
+        read_manifest(head, COPY_LBA)
+    except ManifestError as error:
+        return str(error)
+    return "what was read of the copy is not what is there"
 
 
 def _expected(head: bytes) -> str:

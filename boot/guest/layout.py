@@ -17,6 +17,7 @@ TABLE_SECTORS: Final = 15
 COPY_LBA: Final = 63
 PAYLOAD_LBA: Final = 64
 CHUNK_SECTORS: Final = 64
+PAYLOAD_MOST: Final = 0x3C00000
 
 # The manifest.
 M_MAGIC: Final = 0
@@ -146,6 +147,7 @@ class Kind(IntEnum):
 
 
 # Memory and time.
+LOWEST: Final = 0x200000
 CRC_TABLES: Final = 0x12000
 BUFFER0: Final = 0x20000
 BUFFER1: Final = 0x28000

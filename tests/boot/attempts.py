@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import tempfile
@@ -21,8 +22,8 @@ from boot.engines.machine import BootMachine
 from boot.engines.processes import ProcessMachine
 from boot.engines.qemu import QemuMachine
 from boot.engines.threads import ThreadMachine
-from boot.guest.layout import PAYLOAD_LBA, SECTOR, Kind
-from boot.image import CHUNK, build_image
+from boot.guest.layout import COPY_LBA, MANIFEST_LBA, PAYLOAD_LBA, SECTOR, Kind
+from boot.image import CHUNK, build_image, read_manifest
 
 CHUNKS = 12
 PAYLOAD = random.Random(7).randbytes((CHUNKS - 1) * CHUNK + 1000)
@@ -93,6 +94,29 @@ def flipped(*lbas: int, at: int = 5) -> bytes:
     for lba in lbas:
         image[lba * SECTOR + at] ^= 1
     return bytes(image)
+
+
+def crafted(**fields: int) -> bytes:
+    """The same with a manifest, and a copy, of good checksums that say this instead."""
+    image = bytearray(plain_image())
+    manifest = dataclasses.replace(read_manifest(bytes(image), MANIFEST_LBA), **fields).pack()
+    for lba in (MANIFEST_LBA, COPY_LBA):
+        image[lba * SECTOR : lba * SECTOR + len(manifest)] = manifest
+    return bytes(image)
+
+
+NONSENSE = [
+    ({"load_address": 0}, "has 0 as load_address, expected 2097152 or above"),
+    ({"load_address": 0x1FFFFF}, "has 2097151 as load_address, expected 2097152 or above"),
+    ({"payload_bytes": 0, "chunks": 0}, "has 0 as payload_bytes, expected 1 to 62914560"),
+    ({"payload_bytes": 62914561, "chunks": 1921}, "has 62914561 as payload_bytes, expected 1 to 62914560"),
+    ({"payload_bytes": 1 << 41}, "has 2199023255552 as payload_bytes, expected 1 to 62914560"),
+    ({"chunk_sectors": 0}, "has 0 as chunk_sectors, expected 64"),
+    ({"chunk_sectors": 65535}, "has 65535 as chunk_sectors, expected 64"),
+    ({"chunks": CHUNKS - 1}, f"has {CHUNKS - 1} as chunks, expected {CHUNKS}"),
+    ({"chunks": 65535}, f"has 65535 as chunks, expected {CHUNKS}"),
+]
+"""What no manifest says, and what is said of it."""
 
 
 def open_descriptors() -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
-from attempts import CHUNKS, ENGINES, FIFTH, FIRST, MARKS, PAYLOAD, Booted, boot, flipped, machine, plain_image
+from attempts import CHUNKS, ENGINES, FIFTH, FIRST, MARKS, NONSENSE, PAYLOAD, Booted, boot, crafted, flipped, machine, plain_image
 
 from boot.engines.disk import NO_FAULTS, Death, FaultPlan, Moment
 from boot.errors import (
@@ -206,9 +207,20 @@ TABLE = [
         "flipped bits in the manifest and its copy",
         image=lambda: flipped(MANIFEST_LBA, COPY_LBA),
         error=ManifestError,
-        message="the copy has the checksum",
+        message=f"are bad: the manifest at LBA {COPY_LBA} has the checksum",
         lba=MANIFEST_LBA,
         core=1,
+    ),
+    *(
+        Row(
+            "nonsense in the manifest and its copy: " + " ".join(f"{name} {value}" for name, value in fields.items()),
+            image=partial(crafted, **fields),
+            error=ManifestError,
+            message=f"are bad: the manifest at LBA {COPY_LBA} {message}",
+            lba=MANIFEST_LBA,
+            core=1,
+        )
+        for fields, message in NONSENSE
     ),
     Row("flipped bit in the manifest's copy alone", image=lambda: flipped(COPY_LBA)),
     Row(

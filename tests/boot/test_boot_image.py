@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
+from attempts import NONSENSE, crafted
 
 from boot.errors import ChunkTableError, ImageError, ImageTruncatedError, ManifestError, MbrError, PayloadCorruptError, Stage2Error
-from boot.guest.layout import COPY_LBA, MANIFEST_LBA, PAYLOAD_LBA, SECTOR, STAGE2_LBA, TABLE_LBA
-from boot.image import CHUNK, LARGEST, SMALLEST, build_image, read_image
+from boot.guest.layout import COPY_LBA, MANIFEST_LBA, PAYLOAD_LBA, PAYLOAD_MOST, SECTOR, STAGE2_LBA, TABLE_LBA
+from boot.image import CHUNK, SMALLEST, build_image, read_image
 
 PAYLOAD = random.Random(7).randbytes(3 * CHUNK + 100)
 
@@ -33,9 +34,9 @@ def test_the_same_payload_gives_the_same_bytes() -> None:
     assert build_image(PAYLOAD) == build_image(PAYLOAD)
 
 
-@pytest.mark.parametrize("size", [0, LARGEST + 1])
+@pytest.mark.parametrize("size", [0, PAYLOAD_MOST + 1])
 def test_a_payload_of_no_bytes_or_too_many_is_refused(size: int) -> None:
-    with pytest.raises(ValueError, match=f"the payload has {size} bytes, expected 1 to {LARGEST}"):
+    with pytest.raises(ValueError, match=f"the payload has {size} bytes, expected 1 to {PAYLOAD_MOST}"):
         build_image(bytes(size))
 
 
@@ -68,6 +69,17 @@ def test_a_manifest_that_is_bad_twice_is_told_with_both() -> None:
     image[COPY_LBA * SECTOR] ^= 1
     with pytest.raises(ManifestError, match=r"at LBA 16 has the checksum .* and the manifest at LBA 63 has"):
         read_image(bytes(image))
+
+
+@pytest.mark.parametrize(("fields", "message"), NONSENSE)
+def test_a_manifest_that_makes_no_sense_is_refused(fields: dict[str, int], message: str) -> None:
+    with pytest.raises(ManifestError, match=f"the manifest at LBA 16 {message}; and the manifest at LBA 63 {message}"):
+        read_image(crafted(**fields))
+
+
+def test_a_load_address_where_the_code_is_is_refused() -> None:
+    with pytest.raises(ValueError, match="the load address is 0x8000, expected 0x200000 or above"):
+        build_image(PAYLOAD, load_address=0x8000)
 
 
 @pytest.mark.parametrize("size", [0, SECTOR, 20 * SECTOR, SMALLEST - SECTOR])

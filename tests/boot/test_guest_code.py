@@ -64,6 +64,10 @@ def test_fields_are_where_the_code_has_them(struct: Struct, prefix: str) -> None
     assert at == struct.size
 
 
+def test_the_largest_payload_has_as_many_chunks_as_the_table_has_room_for() -> None:
+    assert layout.PAYLOAD_MOST == layout.TABLE_SECTORS * SECTOR // 4 * layout.CHUNK_SECTORS * SECTOR
+
+
 def test_the_first_sector_is_bootable_and_stage_2_fits() -> None:
     assert (len(code.mbr()), code.mbr()[-2:]) == (SECTOR, b"\x55\xaa")
     assert len(code.stage2()) == layout.STAGE2_SECTORS * SECTOR
