@@ -84,6 +84,10 @@ class PrimaryDiedError(BootError):
     """The primary core has ended, or has met an exception. The same image may boot the next time."""
 
 
+class MemoryTooSmallError(BootError):
+    """The machine has no memory where the payload is to go."""
+
+
 class FirmwareError(BootError):
     """The firmware lacks what is needed."""
 

@@ -21,6 +21,7 @@ from boot.errors import (
     ImageTruncatedError,
     ManifestError,
     MbrError,
+    MemoryTooSmallError,
     NoSlaveCoreError,
     PayloadCorruptError,
     PrimaryDiedError,
@@ -76,6 +77,8 @@ def _check(ending: Ending, handoff: HandOff | None, memory: GuestMemory, medium:
     head = os.pread(medium, PAYLOAD_LBA * SECTOR, 0)
     if handoff is None:
         check_mbr(head)  # whatever it did, and whomever it blames
+    else:
+        _check_room(handoff, memory.size)  # what is not there is lost, or a fault, or no memory, as the machine has it
     if ending.status is None:
         if ending.how is How.NOT_BOOTABLE:
             raise MbrError("the first sector cannot be read", lba=0)
@@ -97,6 +100,14 @@ def _check(ending: Ending, handoff: HandOff | None, memory: GuestMemory, medium:
             raise EngineError(f"the payload in memory has the checksum {found:08x}, and the primary counted {handoff.payload_crc:08x}")
         return
     _raise(handoff, head, os.fstat(medium).st_size)
+
+
+def _check_room(handoff: HandOff, size: int) -> None:
+    end = handoff.load_address + -(-handoff.payload_bytes // SECTOR) * SECTOR  # whole sectors are moved
+    if end > size:
+        raise MemoryTooSmallError(
+            f"the payload goes to {handoff.load_address:#x} to {end:#x}, and the machine's memory ends at {size:#x}", core=0
+        )
 
 
 def _raise(handoff: HandOff, head: bytes, size: int) -> NoReturn:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import random
+import struct
 import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
+from zlib import crc32
 
 import pytest
 from machines import needs_qemu
@@ -22,7 +24,8 @@ from boot.engines.machine import BootMachine
 from boot.engines.processes import ProcessMachine
 from boot.engines.qemu import QemuMachine
 from boot.engines.threads import ThreadMachine
-from boot.guest.layout import COPY_LBA, MANIFEST_LBA, PAYLOAD_LBA, SECTOR, Kind
+from boot.guest import code
+from boot.guest.layout import COPY_LBA, CRC_TABLES, MANIFEST_LBA, PAYLOAD_LBA, SECTOR, STAGE2_CRC, STAGE2_LBA, Kind
 from boot.image import CHUNK, build_image, read_manifest
 
 CHUNKS = 12
@@ -93,6 +96,17 @@ def flipped(*lbas: int, at: int = 5) -> bytes:
     image = bytearray(plain_image())
     for lba in lbas:
         image[lba * SECTOR + at] ^= 1
+    return bytes(image)
+
+
+def faulting(address: int) -> bytes:
+    """The same with a stage 2, of a good checksum, in which the primary writes to this address."""
+    stage2 = bytearray(code.stage2()[:STAGE2_CRC])
+    at = stage2.index(b"\xbf" + struct.pack("<I", CRC_TABLES))  # mov edi, CRC_TABLES: the IDT is there, and no slave yet
+    writes = b"\x48\xb8" + struct.pack("<Q", address) + b"\x89\x00"  # mov rax, address; mov [rax], eax
+    stage2[at : at + len(writes)] = writes
+    image = bytearray(plain_image())
+    image[STAGE2_LBA * SECTOR : STAGE2_LBA * SECTOR + STAGE2_CRC + 4] = stage2 + struct.pack("<I", crc32(stage2))
     return bytes(image)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from attempts import CHUNKS, ENGINES, FIFTH, FIRST, MARKS, NONSENSE, PAYLOAD, Booted, boot, crafted, flipped, machine, plain_image
+from attempts import CHUNKS, ENGINES, FIFTH, FIRST, MARKS, NONSENSE, PAYLOAD, Booted, boot, crafted, faulting, flipped, machine, plain_image
 
 from boot.engines.disk import NO_FAULTS, Death, FaultPlan, Moment
 from boot.errors import (
@@ -19,6 +19,7 @@ from boot.errors import (
     ImageTruncatedError,
     ManifestError,
     MbrError,
+    MemoryTooSmallError,
     NoSlaveCoreError,
     PayloadCorruptError,
     PrimaryDiedError,
@@ -72,6 +73,7 @@ ONE_CORE_LIVES = "only its debugger stub can end one core of QEMU's, and not at 
 NO_SUCH_FAULT = "blkdebug has no such fault"
 TRUNCATED = 1300 * SECTOR  # SeaBIOS does not boot AHCI disks that are much smaller
 NOWHERE = (1 << 32) + 0x300000  # no page is there; of CR2 Unicorn tells the low 32 bits
+MEMORY = 16 << 20
 BAD_FIFTH = FIFTH + 3
 
 TABLE = [
@@ -239,10 +241,25 @@ TABLE = [
         lba=FIFTH,
         core=1,
     ),
+    *(
+        Row(
+            f"payload of {what} to {address:#x}, where there is no memory",
+            image=partial(build_image, payload, load_address=address),
+            error=MemoryTooSmallError,
+            message=f"the payload goes to {address:#x} to .*, and the machine's memory ends at 0x1000000",
+            core=0,
+        )
+        for what, payload, address in (
+            ("random bytes", PAYLOAD, MEMORY - 4096),
+            ("random bytes", PAYLOAD, NOWHERE),
+            ("zeroes", bytes(70000), 0xC0000000),  # as which QEMU reads what is not there: so the checksums are good
+            ("zeroes", bytes(100), MEMORY - 100),  # all of the last sector is moved
+        )
+    ),
     # The primary, and time.
     Row(
         "primary fault",
-        image=lambda: build_image(PAYLOAD, load_address=NOWHERE),
+        image=lambda: faulting(NOWHERE),
         error=PrimaryDiedError,
         message=r"exception 14 at 0x[89].*, with 0x(1003|3)00000 in CR2",
         core=0,
