@@ -79,20 +79,29 @@ class Disk:
         status = self._status(lba, count)
         good = count
         if status:
-            good = next(at for at in range(count) if self._is_bad(lba + at))
+            good = next((at for at in range(count) if self._is_bad(lba + at)), 0)
             if self._flaky.get(lba + good, 0):
                 self._flaky[lba + good] -= 1
         elif self._short.get(lba, 0):
             self._short[lba] -= 1
             good = count - 1
         if good:
-            with memoryview(memory.map) as view, view[address : address + good * SECTOR] as part:
-                os.preadv(self.descriptor, [part], lba * SECTOR)
+            came = self._transfer(lba, good, memory, address)
+            if came < good:
+                status, good = UNCORRECTABLE, came
         for at in range(good):
             if self._wrong.get(lba + at, 0):
                 self._wrong[lba + at] -= 1
                 memory.map[address + at * SECTOR] ^= 1
         return status, good
+
+    def _transfer(self, lba: int, count: int, memory: GuestMemory, address: int) -> int:
+        """How many sectors come: fewer if the file has become shorter, or its own medium fails."""
+        with memoryview(memory.map) as view, view[address : address + count * SECTOR] as part:
+            try:
+                return os.preadv(self.descriptor, [part], lba * SECTOR) // SECTOR
+            except OSError:
+                return 0
 
     def _status(self, lba: int, count: int) -> int:
         if lba + count > self.sectors:
