@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NoReturn
@@ -28,7 +29,7 @@ from boot.errors import (
     ShortReadError,
     Stage2Error,
 )
-from boot.guest.layout import COPY_LBA, MANIFEST_LBA, PAYLOAD_LBA, SECTOR, STAGE2_LBA, TABLE_LBA, Reason
+from boot.guest.layout import CHUNK_SECTORS, COPY_LBA, MANIFEST_LBA, PAYLOAD_LBA, SECTOR, STAGE2_LBA, TABLE_LBA, Reason
 from boot.image import check_mbr, read_manifest
 
 
@@ -112,16 +113,18 @@ def _check_room(handoff: HandOff, size: int) -> None:
 
 def _raise(handoff: HandOff, head: bytes, size: int) -> NoReturn:
     lba, wanted, got = handoff.lba, handoff.wanted, handoff.got
+    expected = _expected(head)
     match handoff.reason:
         case Reason.MANIFEST:
             why = f"the copy was read with status {handoff.status:02x}" if handoff.status else _why_bad(head)
             raise ManifestError(f"the manifest at LBA {MANIFEST_LBA} and its copy at LBA {COPY_LBA} are bad: {why}", lba=MANIFEST_LBA)
         case Reason.TABLE:
             raise ChunkTableError(f"the chunk table has the checksum {got:08x}, expected {wanted:08x}", lba=TABLE_LBA)
+        case Reason.READ | Reason.SHORT | Reason.CHUNK if size < expected and (lba + CHUNK_SECTORS) * SECTOR > size:
+            # That a checksum is wrong: QEMU reads zeroes behind the end of a file that has become shorter.
+            raise ImageTruncatedError(f"the image has {size} bytes, expected {expected}", lba=size // SECTOR)
         case Reason.CHUNK:
             raise PayloadCorruptError(f"chunk {handoff.chunk} gives the checksum {got:08x}, expected {wanted:08x}", lba=lba)
-        case Reason.READ | Reason.SHORT if (lba + wanted) * SECTOR > size:
-            raise ImageTruncatedError(f"the image has {size} bytes, expected {_expected(head)}", lba=size // SECTOR)
         case Reason.READ:
             raise BootReadError(f"of {wanted} sectors from LBA {lba} {got} came, then status {handoff.status:02x}", lba=lba + got)
         case Reason.SHORT:
@@ -147,8 +150,9 @@ def _why_bad(head: bytes) -> str:
     return "what was read of the copy is not what is there"
 
 
-def _expected(head: bytes) -> str:
-    try:
-        return str(read_manifest(head, MANIFEST_LBA).image_sectors * SECTOR)
-    except ManifestError:
-        return "more"
+def _expected(head: bytes) -> int:
+    """Bytes of the image, as its manifest says; 0 if neither it nor its copy is good."""
+    for lba in (MANIFEST_LBA, COPY_LBA):
+        with suppress(ManifestError):
+            return read_manifest(head, lba).image_sectors * SECTOR
+    return 0

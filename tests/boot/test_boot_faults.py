@@ -69,6 +69,12 @@ def deaths(moment: Moment, *cores: int) -> FaultPlan:
     return FaultPlan(deaths=tuple(Death(core, 6, moment) for core in cores))
 
 
+def truncated_with_a_bad_manifest() -> bytes:
+    image = bytearray(build_image(2 * PAYLOAD)[:TRUNCATED])
+    image[MANIFEST_LBA * SECTOR] ^= 1
+    return bytes(image)
+
+
 ONE_CORE_LIVES = "only its debugger stub can end one core of QEMU's, and not at a read that was planned: test_boot_qemu_deaths.py"
 NO_SUCH_FAULT = "blkdebug has no such fault"
 TRUNCATED = 1300 * SECTOR  # SeaBIOS does not boot AHCI disks that are much smaller
@@ -179,6 +185,30 @@ TABLE = [
         error=ImageTruncatedError,
         message=f"the image has {TRUNCATED} bytes, expected 1048576",
         lba=1300,
+        core=1,
+    ),
+    Row(
+        "truncated image with a bad manifest",
+        image=truncated_with_a_bad_manifest,
+        error=ImageTruncatedError,
+        message=f"the image has {TRUNCATED} bytes, expected 1048576",
+        lba=1300,
+        core=1,
+    ),
+    Row(
+        "payload behind the end of a whole image",
+        image=lambda: crafted(payload_lba=1 << 30),
+        error=BootReadError,
+        message=f"of 64 sectors from LBA {1 << 30} 0 came",
+        lba=1 << 30,
+        core=1,
+    ),
+    Row(
+        "chunk table behind the end of a whole image",
+        image=lambda: crafted(table_lba=1 << 30),
+        error=BootReadError,
+        message=f"of 1 sectors from LBA {1 << 30} 0 came",
+        lba=1 << 30,
         core=1,
     ),
     Row(
