@@ -4,13 +4,16 @@ Everything is the guest's own code, the change to 64-bit mode included, but for 
 INT to us, and never goes through the vector table. So it does with exceptions, and an IDT is not looked at: what the guest's stubs would
 say is said by the board. And the local APIC has no more than an id and a command register.
 
-Of a Unicorn that began in 16-bit mode only the low 32 bits of registers can be read, also in 64-bit mode. Each INIT makes a new one: an
+Of a Unicorn that began in 16-bit mode only the low 32 bits of registers can be read, also in 64-bit mode; so CR2 is read
+by code for the core (`TELL_CR2`). Each INIT makes a new one: an
 instance keeps the code that it has translated, whatever another core writes there.
 """
 
 from __future__ import annotations
 
 import os
+import struct
+from contextlib import suppress
 from typing import Any, Final
 
 os.environ["UC_IGNORE_REG_BREAK"] = "1"  # it warns of such registers, of which we read none
@@ -27,6 +30,8 @@ from boot.guest.layout import EXIT_PORT, H_IDLE, STAGE2
 LAPIC_ID, LAPIC_COMMAND, LAPIC_TARGET = 0x20, 0x300, 0x310
 COM1, COM1_STATUS, COM1_EMPTY = 0x3F8, 0x3FD, 0x20
 PROTECTED: Final = 1  # CR0.PE
+SCRATCH: Final = 0x500  # where neither the BIOS nor the image has anything
+TELL_CR2: Final = b"\x0f\x20\xd0\x48\x89\x04\x25" + struct.pack("<I", SCRATCH)  # mov rax, cr2; mov [SCRATCH], rax
 
 
 class Core:
@@ -40,7 +45,9 @@ class Core:
         self.number = number
         self.uc: Any = Uc(UC_ARCH_X86, UC_MODE_16)
         self._bus = bus
+        self._memory = memory
         self._target = 0
+        self._exception: tuple[int, int] | None = None
         self._bios = Bios(number, memory, bus)
         self.start = start
         uc = self.uc
@@ -76,7 +83,19 @@ class Core:
             self.uc.emu_start(self.start, 0, count=count)
         except UcError as error:
             return f"{error} at {self.uc.reg_read(x86.UC_X86_REG_EIP):#x}"
+        if self._exception is not None:
+            self._bus.fault(self.number, *self._exception, self._cr2())
         return ""
+
+    def _cr2(self) -> int:
+        if not self.uc.reg_read(x86.UC_X86_REG_CR0) & PROTECTED:
+            return 0
+        memory = self._memory.map
+        memory[SCRATCH : SCRATCH + 8] = struct.pack("<Q", self.uc.reg_read(x86.UC_X86_REG_CR2))  # if the code meets an exception, too
+        memory[SCRATCH + 8 : SCRATCH + 8 + len(TELL_CR2)] = TELL_CR2
+        with suppress(UcError):
+            self.uc.emu_start(self.uc.reg_read(x86.UC_X86_REG_CS) * 16 + SCRATCH + 8, 0, count=2)
+        return int.from_bytes(memory[SCRATCH : SCRATCH + 8], "little")
 
     def stop(self) -> None:
         """From another thread, perhaps before it has begun: then to be repeated."""
@@ -112,8 +131,7 @@ class Core:
 
     def _on_interrupt(self, uc: Any, vector: int, data: Any) -> None:
         if uc.reg_read(x86.UC_X86_REG_CR0) & PROTECTED or not self._bios.call(uc, vector):
-            cr2 = uc.reg_read(x86.UC_X86_REG_CR2)
-            self._bus.fault(self.number, vector, uc.reg_read(x86.UC_X86_REG_EIP), cr2)
+            self._exception = vector, uc.reg_read(x86.UC_X86_REG_EIP)
             uc.emu_stop()
 
     def _on_idle(self, uc: Any, address: int, size: int, data: Any) -> None:
