@@ -90,6 +90,8 @@ class QemuMachine(BootMachine):
                 return Ending(How.TIMEOUT, serial=bytes(text))
             if status & 1 and status > 1:  # isa-debug-exit: twice the value, and one
                 return Ending(How.ENDED, status >> 1, bytes(text))
+            if status == 0:  # by -no-reboot
+                return Ending(How.ENDED, serial=bytes(text), why="the machine was reset, as by an exception that could not be handled")
             said.seek(0)
             raise EngineError(f"QEMU has ended with {status}: {said.read().decode(errors='replace').strip()}")
 

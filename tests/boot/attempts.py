@@ -101,10 +101,14 @@ def flipped(*lbas: int, at: int = 5) -> bytes:
 
 def faulting(address: int) -> bytes:
     """The same with a stage 2, of a good checksum, in which the primary writes to this address."""
+    return doing(b"\x48\xb8" + struct.pack("<Q", address) + b"\x89\x00")  # mov rax, address; mov [rax], eax
+
+
+def doing(instructions: bytes) -> bytes:
+    """The same with a stage 2, of a good checksum, in which the primary does this, before it has called a slave."""
     stage2 = bytearray(code.stage2()[:STAGE2_CRC])
-    at = stage2.index(b"\xbf" + struct.pack("<I", CRC_TABLES))  # mov edi, CRC_TABLES: the IDT is there, and no slave yet
-    writes = b"\x48\xb8" + struct.pack("<Q", address) + b"\x89\x00"  # mov rax, address; mov [rax], eax
-    stage2[at : at + len(writes)] = writes
+    at = stage2.index(b"\xbf" + struct.pack("<I", CRC_TABLES))  # mov edi, CRC_TABLES: the IDT is there
+    stage2[at : at + len(instructions)] = instructions
     image = bytearray(plain_image())
     image[STAGE2_LBA * SECTOR : STAGE2_LBA * SECTOR + STAGE2_CRC + 4] = stage2 + struct.pack("<I", crc32(stage2))
     return bytes(image)

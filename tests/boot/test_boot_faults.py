@@ -8,7 +8,23 @@ from functools import partial
 from typing import Any
 
 import pytest
-from attempts import CHUNKS, ENGINES, FIFTH, FIRST, MARKS, NONSENSE, PAYLOAD, Booted, boot, crafted, faulting, flipped, machine, plain_image
+from attempts import (
+    CHUNKS,
+    ENGINES,
+    FIFTH,
+    FIRST,
+    MARKS,
+    NONSENSE,
+    PAYLOAD,
+    Booted,
+    boot,
+    crafted,
+    doing,
+    faulting,
+    flipped,
+    machine,
+    plain_image,
+)
 
 from boot.engines.disk import NO_FAULTS, Death, FaultPlan, Moment
 from boot.errors import (
@@ -292,6 +308,13 @@ TABLE = [
         image=lambda: faulting(NOWHERE),
         error=PrimaryDiedError,
         message=r"exception 14 at 0x[89].*, with 0x100300000 in CR2",
+        core=0,
+    ),
+    Row(
+        "primary fault without a stack",
+        image=lambda: doing(b"\x48\xbc" + NOWHERE.to_bytes(8, "little") + b"\x50"),  # mov rsp, NOWHERE; push rax
+        error=PrimaryDiedError,
+        message="exception 14 at|the primary core has ended without a word: the machine was reset",
         core=0,
     ),
     Row(
