@@ -31,7 +31,7 @@ Watch = Callable[[tuple[Event, ...]], None]
 
 @dataclass(frozen=True)
 class BootResult:
-    """What has booted. Whoever has it closes it.
+    """What has booted. Whoever has it closes it; what is not closed is told by ResourceWarning, when it is collected.
 
     Args:
         memory: all of the machine's, as it was left; the cores have ended.

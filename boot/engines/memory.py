@@ -9,16 +9,16 @@ from typing import Self
 
 
 class GuestMemory:
-    """Physical memory from address 0. To be closed by who has it last."""
+    """Physical memory from address 0. To be closed by who has it last; else it is as with a file: ResourceWarning, when it is collected."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.descriptor = os.memfd_create("beamlike-ram", os.MFD_CLOEXEC)
+        self._file = open(os.memfd_create("beamlike-ram", os.MFD_CLOEXEC), "r+b", buffering=0)  # noqa: SIM115 - until close
         try:
-            os.ftruncate(self.descriptor, size)
+            self._file.truncate(size)
             self.map = mmap.mmap(self.descriptor, size)
         except BaseException:
-            os.close(self.descriptor)
+            self._file.close()
             raise
 
     @classmethod
@@ -26,9 +26,14 @@ class GuestMemory:
         """The same memory in another OS process, which has the descriptor now."""
         memory = cls.__new__(cls)
         memory.size = os.fstat(descriptor).st_size
-        memory.descriptor = descriptor
+        memory._file = open(descriptor, "r+b", buffering=0)  # noqa: SIM115 - until close
         memory.map = mmap.mmap(descriptor, memory.size)
         return memory
+
+    @property
+    def descriptor(self) -> int:
+        """Of the file."""
+        return self._file.fileno()
 
     def address(self) -> int:
         """Where it is mapped in this OS process, until it is closed."""
@@ -42,7 +47,5 @@ class GuestMemory:
 
     def close(self) -> None:
         """Twice is as good as once."""
-        if self.descriptor >= 0:
-            self.map.close()
-            os.close(self.descriptor)
-            self.descriptor = -1
+        self._file.close()
+        self.map.close()

@@ -145,6 +145,20 @@ def test_many_boots_with_a_flaky_sector_each_leave_no_memory_and_no_descriptors(
     assert resident_kilobytes() < resident + 8 * 1024
 
 
+@needs_unicorn
+def test_a_result_that_nobody_closes_is_told_and_leaves_no_descriptor(image: str) -> None:
+    async def main() -> None:
+        (await machine("threads").boot(image)).close()
+        descriptors = open_descriptors()
+        results = [await machine("threads").boot(image)]
+        assert open_descriptors() > descriptors
+        with pytest.warns(ResourceWarning, match="unclosed file"):
+            results.clear()
+        assert open_descriptors() == descriptors
+
+    run(main)
+
+
 def resident_kilobytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
 
