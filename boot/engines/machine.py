@@ -23,6 +23,7 @@ from boot.errors import BootError
 from boot.guest.layout import CORES_MOST, Reason
 
 MEGABYTE = 1 << 20
+LEAST_MEMORY, MOST_MEMORY = 4, 2048  # MiB: above, a PC's memory goes on behind the devices
 PERIOD: Final = 0.05  # seconds between two looks at what has happened
 
 Watch = Callable[[tuple[Event, ...]], None]
@@ -68,7 +69,7 @@ class BootMachine(ABC):
 
     Args:
         cores: of which the first is the primary.
-        memory: MiB of RAM; the payload goes above 2 MiB.
+        memory: MiB of RAM, 4 to 2048; the payload goes above 2 MiB.
         timeout: seconds within which a boot is done.
     """
 
@@ -78,8 +79,8 @@ class BootMachine(ABC):
     def __init__(self, cores: int = 2, memory: int = 64, timeout: float = 30.0) -> None:
         if not 1 <= cores <= CORES_MOST:
             raise ValueError(f"cores is {cores!r}, expected 1 to {CORES_MOST}")
-        if memory < 4:
-            raise ValueError(f"memory is {memory!r}, expected MiB, at least 4")
+        if not LEAST_MEMORY <= memory <= MOST_MEMORY:
+            raise ValueError(f"memory is {memory!r}, expected {LEAST_MEMORY} to {MOST_MEMORY} MiB")
         self.cores = cores
         self.memory = memory
         self.timeout = timeout

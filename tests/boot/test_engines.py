@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 from zlib import crc32
 
 import pytest
@@ -106,6 +107,19 @@ def test_without_qemu_the_engine_says_what_to_install(monkeypatch: pytest.Monkey
 def test_a_machine_of_no_cores_or_too_many_is_refused(cores: int) -> None:
     with pytest.raises(ValueError, match=f"cores is {cores}, expected 1 to 32"):
         ProcessMachine(cores=cores)
+
+
+@pytest.mark.parametrize("memory", [3, 2049, 4096])
+def test_a_machine_of_too_little_memory_or_too_much_is_refused(memory: int) -> None:
+    with pytest.raises(ValueError, match=f"memory is {memory}, expected 4 to 2048 MiB"):
+        ProcessMachine(memory=memory)
+
+
+@pytest.mark.parametrize("memory", [4, 2048])
+@pytest.mark.parametrize("engine", engines())
+def test_a_machine_of_the_least_and_the_most_memory_boots(engine: str, memory: int) -> None:
+    kind: Any = ENGINES[engine]
+    assert boot(kind(memory=memory), plain_image()).payload == PAYLOAD
 
 
 def test_a_fault_that_qemu_cannot_do_is_refused() -> None:
