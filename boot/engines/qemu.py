@@ -121,7 +121,8 @@ class QemuMachine(BootMachine):
 
 def _inject(faults: FaultPlan) -> Mapping[str, str]:
     """Options of blkdebug (QEMU, docs/devel/testing/blkdebug.rst)."""
-    errors = [(sector, FOR_EVER) for sector in sorted(faults.bad)] + sorted(faults.flaky.items())
+    errors = [(sector, FOR_EVER) for sector in sorted(faults.bad)]
+    errors += [(sector, times) for sector, times in sorted(faults.flaky.items()) if times > 0]
     options: dict[str, str] = {}
     for sector, times in errors:
         for _ in range(times or 1):

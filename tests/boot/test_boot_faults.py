@@ -146,6 +146,7 @@ TABLE = [
     Row("no second core", cores=1, error=NoSlaveCoreError, message="there is no second core"),
     # The medium.
     Row("bad sector once", FaultPlan(flaky={BAD_FIFTH: 1}), cured=[(Kind.FAILED, 1, FIFTH)], retries=1),
+    Row("bad sector no time", FaultPlan(flaky={BAD_FIFTH: 0})),
     Row("bad sector three times", FaultPlan(flaky={BAD_FIFTH: 3}), cured=[(Kind.FAILED, 1, FIFTH)] * 3, retries=3),
     Row("bad sector for ever", FaultPlan(bad=frozenset({FIFTH})), error=BootReadError, message=f"LBA {FIFTH} 0 came", lba=FIFTH, core=1),
     Row(
