@@ -65,6 +65,8 @@ def _be_core(number: int, start: int, memory: GuestMemory, bus: RemoteBus, tells
         prctl(PR_SET_NAME, f"core {number}".encode())
         if os.getppid() == forge:  # else it has died before
             bus.ended(Core(number, start, memory, bus, tells_idle).run())
+    except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the boot
+        bus.failed(error)
     finally:
         os._exit(0)
 
@@ -121,6 +123,10 @@ class RemoteBus:
         """The core has stopped by itself; `why` if that is not how it should be."""
         self.flush()
         self._board.send(f"ended {why}".encode())
+
+    def failed(self, error: Exception) -> None:
+        """What is around the core has failed: that is no death of the core."""
+        self._board.send(f"failed {type(error).__name__}: {error}".encode()[:LONGEST])
 
     def ticks(self) -> int:
         return real_ticks()

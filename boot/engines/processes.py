@@ -187,6 +187,8 @@ class ProcessBoard(Board):
         if verb == b"ended":
             self.ended(core, rest.decode())
             return b""
+        if verb == b"failed":
+            raise EngineError(f"the OS process of core {core} has failed: {rest.decode(errors='replace')}", core=core)
         numbers = [int(word) for word in rest.split()]
         match verb, numbers:
             case b"read", [lba, count, address]:

@@ -170,6 +170,15 @@ def test_a_forge_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -
         boot(ProcessMachine(memory=16), plain_image())
 
 
+@needs_unicorn
+@pytest.mark.parametrize(("core", "what"), [(0, "Bios.call"), (1, "Core._on_cpuid")])
+def test_what_fails_around_a_core_is_no_death_of_the_core(core: int, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = f"from boot.engines.core import Bios, Core; {what} = lambda *_: 1 // 0; from boot.engines.core_process"
+    monkeypatch.setattr(processes, "_PROGRAM", processes._PROGRAM.replace("from boot.engines.core_process", failing))
+    with pytest.raises(EngineError, match=f"OS process of core {core} has failed: ZeroDivisionError: integer division"):
+        boot(ProcessMachine(memory=16), plain_image())
+
+
 @pytest.mark.parametrize("engine", engines())
 def test_an_image_that_is_not_there_is_told(engine: str) -> None:
     async def main() -> None:
