@@ -74,7 +74,9 @@ class Forge:
 
     def fork(self, core: int, start: int, tells_idle: bool, board: socket.socket) -> int:
         """A core that begins there, and has this end of its socket: a pidfd, to be closed by the caller."""
-        return self._answer(f"{core} {start} {int(tells_idle)}".encode(), board.fileno())[0]
+        pidfd = self._answer(f"{core} {start} {int(tells_idle)}".encode(), board.fileno())[0]
+        os.set_inheritable(pidfd, False)  # as recv_fds gives it, it is
+        return pidfd
 
     def _answer(self, request: bytes, *given: int) -> list[int]:
         try:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -161,6 +162,20 @@ def test_a_result_that_nobody_closes_is_told_and_leaves_no_descriptor(image: str
 
 def resident_kilobytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
+
+
+@needs_unicorn
+def test_what_is_had_of_a_core_is_not_inherited_by_other_os_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, fork = [], processes.Forge.fork
+
+    def watched(*arguments: Any) -> int:
+        pidfd = fork(*arguments)
+        found.append(os.get_inheritable(pidfd))
+        return pidfd
+
+    monkeypatch.setattr(processes.Forge, "fork", watched)
+    boot(ProcessMachine(memory=16), plain_image())
+    assert found == [False, False]
 
 
 @needs_unicorn
