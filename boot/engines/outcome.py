@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import NoReturn
+from typing import Final, NoReturn
 from zlib import crc32
 
 from boot.engines.events import Event
@@ -31,6 +31,8 @@ from boot.errors import (
 )
 from boot.guest.layout import CHUNK_SECTORS, COPY_LBA, MANIFEST_LBA, PAYLOAD_LBA, SECTOR, STAGE2_LBA, TABLE_LBA, Reason
 from boot.image import check_mbr, read_manifest
+
+FIRMWARE: Final = 1 << 18  # bytes at the end of memory: SeaBIOS's tables, and what its drivers read into (BUILD_MAX_HIGHTABLE, 1.16.2)
 
 
 class How(Enum):
@@ -105,9 +107,9 @@ def _check(ending: Ending, handoff: HandOff | None, memory: GuestMemory, medium:
 
 def _check_room(handoff: HandOff, size: int) -> None:
     end = handoff.load_address + -(-handoff.payload_bytes // SECTOR) * SECTOR  # whole sectors are moved
-    if end > size:
+    if end > size - FIRMWARE:
         raise MemoryTooSmallError(
-            f"the payload goes to {handoff.load_address:#x} to {end:#x}, and the machine's memory ends at {size:#x}", core=0
+            f"the payload goes to {handoff.load_address:#x} to {end:#x}, and the machine has room for it up to {size - FIRMWARE:#x}", core=0
         )
 
 

@@ -27,6 +27,7 @@ from attempts import (
 )
 
 from boot.engines.disk import NO_FAULTS, Death, FaultPlan, Moment
+from boot.engines.outcome import FIRMWARE
 from boot.errors import (
     BootError,
     BootReadError,
@@ -96,6 +97,7 @@ NO_SUCH_FAULT = "blkdebug has no such fault"
 TRUNCATED = 1300 * SECTOR  # SeaBIOS does not boot AHCI disks that are much smaller
 NOWHERE = (1 << 32) + 0x300000  # no page is there
 MEMORY = 16 << 20
+WHOLE = -(-len(PAYLOAD) // SECTOR) * SECTOR
 BAD_FIFTH = FIFTH + 3
 
 TABLE = [
@@ -290,19 +292,20 @@ TABLE = [
     ),
     *(
         Row(
-            f"payload of {what} to {address:#x}, where there is no memory",
+            f"payload of {what} to {address:#x}, where there is no room",
             image=partial(build_image, payload, load_address=address),
             error=MemoryTooSmallError,
-            message=f"the payload goes to {address:#x} to .*, and the machine's memory ends at 0x1000000",
+            message=f"the payload goes to {address:#x} to .*, and the machine has room for it up to 0xfc0000",
             core=0,
         )
         for what, payload, address in (
             ("random bytes", PAYLOAD, MEMORY - 4096),
             ("random bytes", PAYLOAD, NOWHERE),
             ("zeroes", bytes(70000), 0xC0000000),  # as which QEMU reads what is not there: so the checksums are good
-            ("zeroes", bytes(100), MEMORY - 100),  # all of the last sector is moved
+            ("zeroes", bytes(100), MEMORY - FIRMWARE - 100),  # all of the last sector is moved
         )
     ),
+    Row("payload of all the room that there is", image=lambda: build_image(PAYLOAD, load_address=MEMORY - FIRMWARE - WHOLE)),
     # The primary, and time.
     Row(
         "primary fault",
