@@ -15,7 +15,8 @@ from boot.bundle.fields import PlanError
 from boot.bundle.reading import read_plan
 from boot.bundle.sealed import is_sealed, sealed
 from boot.errors import BundleError, BundleVersionError
-from boot.image import CHUNK, LARGEST, build_image, read_image
+from boot.guest.layout import PAYLOAD_MOST
+from boot.image import CHUNK, build_image, read_image
 
 PROGRAM = """
     class Counter:
@@ -276,8 +277,8 @@ def test_a_bundle_that_is_cut_off_is_refused(data: bytes) -> None:
 
 def test_an_image_has_room_for_the_largest_bundle_and_names_what_is_larger() -> None:
     assert read_image(build_image(bytes(3 * CHUNK + 1))).payload == bytes(3 * CHUNK + 1)
-    with pytest.raises(ValueError, match=rf"the payload has {LARGEST + 1} bytes, expected 1 to {LARGEST}"):
-        build_image(bytes(LARGEST + 1))
+    with pytest.raises(ValueError, match=rf"the payload has {PAYLOAD_MOST + 1} bytes, expected 1 to {PAYLOAD_MOST}"):
+        build_image(bytes(PAYLOAD_MOST + 1))
 
 
 # --- sealed memory ----------------------------------------------------------------------------------------------------------
