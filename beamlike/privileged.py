@@ -146,6 +146,17 @@ DRIVERS = (
 )
 """Likewise, of the drivers."""
 
+INIT = (
+    Row("boot.init.status", "send", TARGET),
+    Row("boot.init.start", "send", TARGET),
+    Row("boot.init.clear", "send", TARGET),
+    Row("boot.init.stop", "send", TARGET),
+    Row("boot.init.stop", "exit", TARGET),
+    Row("boot.init.restart", "send", TARGET),
+    Row("boot.init.restart", "exit", TARGET),
+)
+"""Likewise, of the init goals. Init itself asks `exit`, of the exclusions that come with a request, so one made by hand is refused too."""
+
 LATER = (Row("ffi", "ffi", "by nobody yet"),)
 """Kinds that no call of the runtime asks yet: there is none that does such a thing. `caps.check` asks them for a program."""
 

@@ -42,7 +42,9 @@ from beamlike import (
     whereis,
 )
 from beamlike.hot import scheduler
+from beamlike.privileged import INIT, Row
 from beamlike.testing import seeds, settle
+from boot import init as init_module
 from boot.goals import Goal, GoalError, GoalStatus, plan
 from boot.init import Init, InitError, clear, restart, start, status, stop
 from caps import CapabilityError
@@ -434,6 +436,20 @@ async def test_a_wanted_goal_that_is_still_tried_is_waited_for() -> None:
     assert (await history())[-4:] == ["begin a", "up a", "begin b", "up b"]
 
 
+@seeds(3)
+async def test_a_wanted_goal_that_was_stopped_by_hand_is_not_waited_for() -> None:
+    await begin(goal("a"), goal("b", "a"), goal("c", wants=("a", "b")))
+    await settle()
+    await stop("init", "a")
+    await restart("init", "c")
+    await settle()
+    assert await states() == "a:offline b:offline c:degraded"
+    assert ((await one("c")).why, (await one("c")).waits_for) == ("without a, b", ("a", "b"))
+    await start("init", "a")
+    await settle()
+    assert await states() == "a:online b:online c:online"
+
+
 @seeds(2)
 async def test_a_step_is_done_again_when_what_it_requires_has_been_away() -> None:
     await begin(goal("a"), step("b", "a"), step("c", "a", only_first_boot=True))
@@ -608,6 +624,36 @@ async def test_exclusions_of_a_goal_are_its_keepers_and_its_services() -> None:
             info = process_info(pid)
             assert info is not None
             assert tuple(info.exclusions) == excluded
+
+
+VERBS: dict[str, Callable[..., Awaitable[Any]]] = {
+    "status": status, "start": start, "stop": stop, "restart": restart, "clear": clear,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", INIT, ids=lambda row: f"{row.call} {row.kind}")
+def test_each_privileged_request_is_refused_to_whom_an_exclusion_refuses_it_and_changes_nothing(row: Row) -> None:
+    verb = row.call.removeprefix("boot.init.")
+    arguments = ("init",) if verb == "status" else ("init", "a")
+
+    async def main() -> None:
+        await begin(goal("a"))
+        await settle()
+        before = whereis("a")
+        assert await refusal(VERBS[verb], *arguments, exclude=[(row.kind, "init")]) is True
+        await settle()
+        assert (await states(), whereis("a")) == ("a:online", before)
+        _, ref = spawn_monitor(attempt, call, "init", ("init", verb, *arguments[1:]), exclude=[(row.kind, "init")])  # made by hand
+        await receive(lambda message: type(message) is Down and message.ref == ref)
+        await settle()
+        assert (await states(), whereis("a")) == ("a:online", before)
+        assert await refusal(VERBS[verb], *arguments, exclude=[(row.kind, "other")]) is False
+
+    run(main, seed=1)
+
+
+def test_every_request_is_in_the_table() -> None:
+    assert {row.call.removeprefix("boot.init.") for row in INIT} == VERBS.keys() == set(init_module.__all__) - {"Init", "InitError"}
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------------
