@@ -148,8 +148,8 @@ class Attached:
             case ("kill unikernel", str(node), str(pid)):
                 (answer,) = (await self._ask(self._chosen(node), 0.0, "kill", pid)).values()
                 return answer
-            case ("ask", str(name), tuple(question)):
-                return await self._ask_named(name, question)
+            case ("ask", str(name), tuple(question), None | str() as node):
+                return await self._ask_named(self._chosen(node), name, question)
         raise RequestError(f"this system does not know what is asked for: {request!r:.100}")
 
     def _chosen(self, node: str | None) -> list[str]:
@@ -173,8 +173,8 @@ class Attached:
                 nursery.start_soon(ask, name)
         return answers
 
-    async def _ask_named(self, name: str, question: Request) -> dict[str, Any]:
-        """The answers, for as long as they take, of all who have this name; what cannot be told is left to who answers."""
+    async def _ask_named(self, nodes: list[str], name: str, question: Request) -> dict[str, Any]:
+        """The answers, for as long as they take, of all there who have this name; what cannot be told is left to who answers."""
         answers: dict[str, Any] = {}
 
         async def ask(node: str) -> None:
@@ -182,7 +182,7 @@ class Attached:
                 answers[node] = await call((name, node), question, timeout=None)
 
         async with trio.open_nursery() as nursery:
-            for node in list_nodes():
+            for node in nodes:
                 nursery.start_soon(ask, node)
         return answers
 

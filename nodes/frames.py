@@ -9,7 +9,8 @@ A connection begins with requests, each of which has one answer: `("ok", value)`
     kill, name, incarnation                     kill this life of a node; answered when a later one is up
     unikernels                                  by node, those that belong to it
     kill unikernel, node, pid                   kill this one; answered when it has ended: whether there was one, None if the node is silent
-    ask, name, question         by node, what the process of this name there answers to the call `question`; of nodes that have one
+    ask, name, question, node or None           by node, what the process of this name there answers to the call `question`; of nodes
+                                                that have one
     shell, node or None                         from here on it is a shell's, on that node: see `nodes.shell`
 """
 

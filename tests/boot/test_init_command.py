@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -17,10 +19,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0  # seconds after which something hangs
 PROGRAM = """
-    from beamlike import GenServer, process_flag, receive, self_pid, send
+    from beamlike import GenServer, process_flag, receive, self_pid, send, spawn_at
     from boot.goals import Goal
     from boot.init import Init
-    from nodes import run
+    from nodes import list_nodes, run
 
     class Service(GenServer):
         async def init(self):
@@ -47,6 +49,24 @@ PROGRAM = """
     if __name__ == "__main__":
         run(main, nodes=2)
 """
+SEVERAL = PROGRAM.replace(
+    """        await receive(("up",))
+""",
+    """        await receive(("up",))
+        other = next(name for name in list_nodes() if name != self_pid().node)
+        await spawn_at(other, second, self_pid())
+        await receive(("up",))
+""",
+).replace(
+    """    async def main():
+""",
+    """    async def second(main):
+        await Init.start_link([Goal("db", serve), Goal("mail", serve), Goal("up", tell, (main,), requires=("db", "mail"))])
+        await receive(lambda message: False)
+
+    async def main():
+""",
+)
 
 
 class Running:
@@ -61,11 +81,10 @@ class Running:
         return {row["name"]: row for row in json.loads(self("status", "--json").stdout)["goals"]}
 
 
-@pytest.fixture(scope="module")
-def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+@contextmanager
+def running(folder: Path, program: str) -> Iterator[Running]:
     """Runs `beamlike init` for a system of two nodes."""
-    folder = tmp_path_factory.mktemp("init")
-    (folder / "program.py").write_text(dedent(PROGRAM))
+    (folder / "program.py").write_text(dedent(program))
     running = Running(folder)
     with subprocess.Popen(
         [sys.executable, "program.py"], cwd=folder, env=running.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -80,6 +99,12 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
                 system.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 system.kill()
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("init"), PROGRAM) as command:
+        yield command
 
 
 def test_status_is_a_table_and_fails_if_a_goal_is_in_maintenance(command: Running) -> None:
@@ -118,6 +143,44 @@ def test_what_cannot_be_done_is_one_line_and_status_1_and_misuse_is_2(command: R
         done = command(*arguments)
         assert (done.returncode, done.stdout, done.stderr) == (1, "", f"beamlike: there is no goal 'x': {there}\n")
     assert command("stop").returncode == command("stop", "db", "--all").returncode == command("halt").returncode == 2
+
+
+def test_of_several_nodes_with_an_init_one_is_to_be_named_and_nothing_is_done_before(tmp_path: Path) -> None:
+    with running(tmp_path, SEVERAL) as command:
+        done = command("stop", "db")
+        assert (done.returncode, done.stdout) == (1, "")
+        names = done.stderr.removeprefix("beamlike: several nodes have an init: say which by --node: ").strip().split(", ")
+        assert len(names) == 2
+        goals = [json.loads(command("status", "--json", "--node", name).stdout)["goals"] for name in names]
+        assert [row["state"] for rows in goals for row in rows if row["name"] == "db"] == ["online", "online"]
+        second = next(name for name, rows in zip(names, goals, strict=True) if rows[1]["name"] == "mail")
+        assert command("stop", "db", "--node", second.partition("@")[0]).stdout == "db: stopped; with it up\n"
+        states = [json.loads(command("status", "db", "--json", "--node", name).stdout)["goals"][0]["state"] for name in names]
+        assert states == ["offline" if name == second else "online" for name in names]
+        assert command("stop", "db", "--node", "n9").stderr.startswith("beamlike: there is no node 'n9': there are ")
+
+
+def test_a_node_without_an_init_is_told(command: Running) -> None:
+    where = next(iter(command.goals()["db"]["pids"]))
+    other = next(node for node in command.goals()["agent"]["pids"] if node != where)
+    done = command("stop", "db", "--node", other)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"beamlike: no process of {other} is called init: a program starts it by Init.start_link(goals)\n"
+
+
+@pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1"}])
+def test_states_have_colours_on_a_terminal_unless_no_color_is_set(variables: dict[str, str], command: Running) -> None:
+    ours, theirs = pty.openpty()
+    environment = {key: value for key, value in command.environment.items() if key != "NO_COLOR"} | {"TERM": "xterm", **variables}
+    with subprocess.Popen([sys.executable, "-m", "boot", "init", "status"], env=environment, stdin=theirs, stdout=theirs, stderr=theirs):
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # EIO: it has ended
+            while data := os.read(ours, 65536):
+                shown += data
+    os.close(ours)
+    assert b"online" in shown
+    assert (b"\x1b[32monline" in shown, b"\x1b" in shown) == ((False, False) if variables else (True, True))
 
 
 def test_names_of_goals_are_completed(command: Running) -> None:
