@@ -4,6 +4,8 @@ Theory of operation. The *keeper* calls `start`, so it is the parent of what tha
 `start` it can be told nothing, so it does not trap exits until it is through: an exit signal ends it, and what it has started with it.
 The *guard* is never within code of the goal. It watches the clock, stops the keeper, and waits until that and all that was linked to it
 is gone; then it ends, and Init knows. Init is linked to its guards, and a guard to its keeper: so Init's end ends all.
+
+What they tell each other is no access of the goal's: it is not checked, so a goal that may send nothing comes up as well.
 """
 
 from __future__ import annotations
@@ -27,10 +29,9 @@ from beamlike import (
     process_info_at,
     receive,
     self_pid,
-    send,
     spawn_link,
 )
-from beamlike.seam import current_process, describe, exit_own, format_reason, is_quiet, log, now
+from beamlike.seam import current_process, describe, exit_own, format_reason, is_quiet, log, now, tell
 from boot.first_boot import note_done
 from boot.goals import Goal
 from caps import CapabilityError
@@ -82,7 +83,7 @@ async def guard(init: Pid, tag: Ref, goal: Goal, node: str, store: str | None) -
         pid = message[2]
         if store is not None:
             await _note(goal.name, store)
-        send(init, message)
+        tell(init, message)
         message = await receive(lambda message: type(message) is Exit)
     if message.sender != keeper:
         await _end(keeper, pid, goal.stop_timeout)
@@ -163,7 +164,7 @@ async def keep(guard: Pid, tag: Ref, goal: Goal) -> None:
     process_flag("label", f"keeper of {goal.name}")
     found = await goal.start(*goal.args)
     if found is None or found is IGNORE:
-        send(guard, ("up", tag, None))
+        tell(guard, ("up", tag, None))
         raise Stop(("shutdown", ("done",)))  # not `normal`, which would leave alone what the step is linked to
     if not isinstance(found, Pid):
         raise TypeError(f"the start of goal {goal.name!r} returned {found!r:.100}, expected the Pid of what it has started, or None")
@@ -177,7 +178,7 @@ async def keep(guard: Pid, tag: Ref, goal: Goal) -> None:
         if down is None:
             raise TypeError(f"the start of goal {goal.name!r} returned {found}, to which it is not linked: start it by start_link")
         raise Stop(("shutdown", ("ended", down.reason)))
-    send(guard, ("up", tag, found))
+    tell(guard, ("up", tag, found))
     while True:
         match await receive():
             case Down(down_ref, _, reason) if down_ref == ref:

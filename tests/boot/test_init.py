@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import caps
 from beamlike import (
     IGNORE,
     CallError,
@@ -654,6 +655,27 @@ def test_each_privileged_request_is_refused_to_whom_an_exclusion_refuses_it_and_
 
 def test_every_request_is_in_the_table() -> None:
     assert {row.call.removeprefix("boot.init.") for row in INIT} == VERBS.keys() == set(init_module.__all__) - {"Init", "InitError"}
+
+
+@seeds(2)
+async def test_a_goal_and_an_init_that_may_send_nothing_come_up_and_are_stopped() -> None:
+    process_flag("trap_exit", True)
+    closed = caps.all_but("spawn")
+    await Init.start_link([Goal("a", serve_alone, exclude=closed), Goal("b", do_nothing, exclude=closed)], name="inner")
+    await Init.start_link([Goal("a", serve_alone), Goal("b", do_nothing)], exclude=closed)
+    await settle()
+    for init in ("inner", "init"):
+        assert [each.state.value for each in await status(init)] == ["online", "online"]
+        await stop(init, None)
+        assert [each.state.value for each in await status(init)] == ["offline", "offline"]
+
+
+async def serve_alone() -> Pid:
+    return spawn_link(linger)
+
+
+async def do_nothing() -> None:
+    """A step."""
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------------
