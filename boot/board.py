@@ -24,10 +24,11 @@ class Phase(Enum):
     STARTING = "starting"
     RUNNING = "running"  # or done
     STOPPING = "stopping"
+    ENDING = "ending"  # by itself; what is linked to it is not gone yet
     FAILED = "failed"  # too often
 
 
-ACTIVE = (Phase.STARTING, Phase.RUNNING, Phase.STOPPING)
+ACTIVE = (Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.ENDING)
 
 
 class Unit:
@@ -207,7 +208,7 @@ class Board:
         if standing.is_up:
             is_whole = standing.is_complete and not self._lacking(standing)
             return (State.ONLINE, "") if is_whole else (State.DEGRADED, self._reason(standing))
-        if any(unit.phase is Phase.STOPPING or (unit.is_active and not unit.is_wanted) for unit in units):
+        if any(unit.phase in (Phase.STOPPING, Phase.ENDING) or (unit.is_active and not unit.is_wanted) for unit in units):
             return State.STOPPING, self._reason(standing)
         if phases & {Phase.STARTING, Phase.RUNNING}:
             return State.STARTING, _failure(units)

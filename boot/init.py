@@ -109,6 +109,10 @@ class Init(GenServer):
                 for unit in self.guards.values():
                     if unit.tag == tag:
                         self._came_up(unit, pid)
+            case ("down", tag):
+                for unit in self.guards.values():
+                    if unit.tag == tag and unit.phase in (Phase.STARTING, Phase.RUNNING):
+                        unit.phase, unit.pid = Phase.ENDING, None
             case Exit(sender, reason) if sender in self.guards:
                 self._ended(self.guards.pop(sender), reason)
             case Exit():

@@ -41,6 +41,7 @@ logger = logging.getLogger("beamlike.init")
 
 LONGEST = 200  # characters of a reason
 LOST = ("shutdown", ("lost",))  # a guard's reason
+DONE = ("shutdown", ("done",))  # a keeper's; not `normal`, which would leave alone what the step is linked to
 
 
 class Failed(Stop):
@@ -61,7 +62,9 @@ def in_a_line(reason: Any) -> str:
 
 async def guard(init: Pid, tag: Ref, goal: Goal, node: str, store: str | None) -> None:
     """The process. A step that is done is noted in `store`, if there is one.
-     Init gets `("up", tag, pid)`, or None for the pid of a step that is done; then, or before, the guard ends:
+
+    Init gets `("up", tag, pid)`, with None for the pid of a step that is done, and `("down", tag)` when the goal ends by itself: then what
+    was linked to it is not gone yet. Then, or before, the guard ends:
 
     with `normal`: the step is done; `shutdown`: the goal was stopped; `(shutdown, (failed, text))`; LOST: with its node.
     """
@@ -74,9 +77,10 @@ async def guard(init: Pid, tag: Ref, goal: Goal, node: str, store: str | None) -
     except (CapabilityError, TypeError, ValueError, RuntimeError) as error:
         raise Failed(in_a_line(f"{type(error).__name__}: {error}")) from None
     try:
-        message = await receive(lambda message: type(message) is Exit or _is_up(message, tag), goal.start_timeout)
+        message = await receive(lambda message: type(message) is Exit or _is("up", message, tag), goal.start_timeout)
     except TimeoutError:
-        await _end(keeper, None, goal.stop_timeout)
+        tell(init, ("down", tag))
+        await _end(keeper, (), goal.stop_timeout)
         raise Failed(f"it was not up in {goal.start_timeout:g} s") from None
     pid = None
     if type(message) is not Exit:
@@ -85,13 +89,18 @@ async def guard(init: Pid, tag: Ref, goal: Goal, node: str, store: str | None) -
             await _note(goal.name, store)
         tell(init, message)
         message = await receive(lambda message: type(message) is Exit)
+    left = await _told_links(tag)
+    if left is None:
+        left = () if pid is None else (pid,)
     if message.sender != keeper:
-        await _end(keeper, pid, goal.stop_timeout)
+        await _end(keeper, left, goal.stop_timeout)
         raise Stop("shutdown")
-    if pid is not None:
-        await _until_gone([pid], goal.stop_timeout)
+    if left:
+        if message.reason != DONE:
+            tell(init, ("down", tag))
+        await _until_gone(left, goal.stop_timeout)
     match message.reason:
-        case ("shutdown", ("done",)):
+        case reason if reason == DONE:
             return
         case ("shutdown", ("ended", reason)):
             raise Failed(f"it ended: {in_a_line(reason)}")
@@ -108,8 +117,16 @@ async def _note(name: str, store: str) -> None:
         log(logger, logging.ERROR, "goal %s is done, but that cannot be noted, so it will be done again at the next boot: %s", name, error)
 
 
-def _is_up(message: Any, tag: Ref) -> bool:
-    return type(message) is tuple and len(message) == 3 and message[:2] == ("up", tag)
+def _is(kind: str, message: Any, tag: Ref) -> bool:
+    return type(message) is tuple and len(message) == 3 and message[:2] == (kind, tag)
+
+
+async def _told_links(tag: Ref) -> tuple[Pid, ...] | None:
+    """To whom the keeper was linked at its end; None while it lives, or if it was killed."""
+    try:
+        return (await receive(lambda message: _is("linked", message, tag), timeout=0))[2]  # type: ignore[no-any-return]
+    except TimeoutError:
+        return None
 
 
 async def _spawn_keeper(tag: Ref, goal: Goal, node: str) -> Pid:
@@ -119,13 +136,12 @@ async def _spawn_keeper(tag: Ref, goal: Goal, node: str) -> Pid:
     return await spawn_link_at(node, keep, me, tag, goal, exclude=goal.exclude)
 
 
-async def _end(keeper: Pid, pid: Pid | None, grace: float) -> None:
-    """End it with all that is linked to it. What it runs gets the exit signal by its link, when the keeper has ended."""
-    linked = [each for each in await _links(keeper) if each != self_pid()]
-    if pid is not None and pid not in linked:
-        linked.append(pid)
+async def _end(keeper: Pid, pids: Iterable[Pid], grace: float) -> None:
+    """End it, these, and all that is linked to it, which gets the exit signal by its link, when the keeper has ended."""
+    left = dict.fromkeys([keeper, *pids, *await _links(keeper)])
+    left.pop(self_pid(), None)
     exit_own(current_process(), keeper, "shutdown")
-    await _until_gone([keeper, *linked], grace)
+    await _until_gone(left, grace)
 
 
 async def _links(keeper: Pid) -> Iterable[Pid]:
@@ -160,12 +176,22 @@ async def _until_gone(pids: Iterable[Pid], grace: float) -> None:
 
 
 async def keep(guard: Pid, tag: Ref, goal: Goal) -> None:
-    """The process: it tells the guard `("up", tag, pid)`, and ends quietly when what it has started ends, whose reason is in its own."""
+    """The process: it tells the guard `("up", tag, pid)`, and ends quietly when what it has started ends, whose reason is in its own.
+    At its end it tells `("linked", tag, pids)`: what ends with it, and may take its time."""
     process_flag("label", f"keeper of {goal.name}")
+    me = current_process()
+    try:
+        await _keep(guard, tag, goal)
+    except Exception:  # Stop is one
+        tell(guard, ("linked", tag, tuple(pid for pid in describe(me).links if pid != guard)))
+        raise
+
+
+async def _keep(guard: Pid, tag: Ref, goal: Goal) -> None:
     found = await goal.start(*goal.args)
     if found is None or found is IGNORE:
         tell(guard, ("up", tag, None))
-        raise Stop(("shutdown", ("done",)))  # not `normal`, which would leave alone what the step is linked to
+        raise Stop(DONE)
     if not isinstance(found, Pid):
         raise TypeError(f"the start of goal {goal.name!r} returned {found!r:.100}, expected the Pid of what it has started, or None")
     if goal.only_first_boot:

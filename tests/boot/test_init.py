@@ -121,6 +121,12 @@ async def serve(name: str) -> Any:
             return pid
         case "declined":
             return IGNORE
+        case "beside":  # what else was started does not go by itself
+            spawn_link(stay, name=f"second {name}")
+        case "beside and fail":
+            spawn_link(stay, name=f"second {name}")
+            await sleep(0.1)
+            raise ValueError(f"no {name} today")
         case "two":
             spawn_link(linger, name=f"second {name}")
         case order:
@@ -133,6 +139,9 @@ async def do(name: str) -> None:
     order = await call("world", ("begin", name))
     if order == "fail":
         raise ValueError(f"no {name} today")
+    if order == "beside":
+        spawn_link(stay, name=f"second {name}")
+        await sleep(0.1)
     if order == "helped":
         spawn_link(linger, name=f"helper of {name}")
     await call("world", f"done {name}")
@@ -140,6 +149,11 @@ async def do(name: str) -> None:
 
 async def linger() -> None:
     await receive(lambda message: False)
+
+
+async def stay() -> None:
+    process_flag("trap_exit", True)
+    await linger()
 
 
 async def nothing() -> None:
@@ -367,6 +381,42 @@ async def test_what_else_was_started_falls_with_the_goal_and_fells_it() -> None:
     assert whereis("second a") is not None
     await stop("init", "a")
     assert (whereis("a"), whereis("second a")) == (None, None)
+
+
+@seeds(2)
+@pytest.mark.parametrize("ends", ["by itself", "in its start"])
+async def test_a_goal_that_failed_is_tried_again_when_all_that_it_has_started_is_gone_and_that_is_killed_after_its_time(ends: str) -> None:
+    await begin(goal("a", stop_timeout=2), goal("b", "a"), orders={"a": ["beside" if ends == "by itself" else "beside and fail", "ok"]})
+    await sleep(0.5)
+    if ends == "by itself":
+        assert await states() == "a:online b:online"
+        await end("a")
+    assert await states() == "a:stopping b:offline"
+    assert (await one("a")).pids == {}
+    assert whereis("second a") is not None
+    await sleep(1.3)
+    assert await states() == "a:stopping b:offline"
+    await sleep(1)
+    assert await states() == "a:online b:online"
+    assert whereis("second a") is None
+    assert (await one("a")).attempts == 1
+    await order("a", "beside")
+    await restart("init", "a")
+    await settle()
+    await end("a")
+    await stop("init", "a")
+    assert (await states(), whereis("second a")) == ("a:offline b:offline", None)
+
+
+@seeds(2)
+async def test_a_step_that_is_done_leaves_nothing_that_does_not_go_by_itself() -> None:
+    await begin(step("a", stop_timeout=2), goal("b", "a"), orders={"a": ["beside"]})
+    await sleep(1)
+    assert await states() == "a:online b:online"
+    assert whereis("second a") is not None
+    await sleep(2)
+    assert await states() == "a:online b:online"
+    assert whereis("second a") is None
 
 
 @seeds(2)
