@@ -35,6 +35,7 @@ from boot.first_boot import read_done
 from boot.goals import Goal, State, plan
 from boot.init_requests import NAME, InitError, Requests, clear, restart, start, status, stop
 from boot.keeping import LOST, guard, in_a_line
+from caps import CapabilityError
 from nodes import NodeDown, NodeUp, list_nodes, monitor_node
 from nodes.seam import joined_or_none, topology
 
@@ -151,8 +152,12 @@ class Init(GenServer):
             unit.phase, unit.why = Phase.RUNNING, ""
             return
         unit.phase, unit.tag = Phase.STARTING, make_ref()
-        unit.guard = spawn_link(guard, self_pid(), unit.tag, goal, unit.node, self.store if goal.only_first_boot else None)
-        self.guards[unit.guard] = unit
+        try:
+            unit.guard = spawn_link(guard, self_pid(), unit.tag, goal, unit.node, self.store if goal.only_first_boot else None)
+        except CapabilityError as error:
+            self._failed(unit, in_a_line(str(error)))
+        else:
+            self.guards[unit.guard] = unit
 
     def _end(self, unit: Unit) -> None:
         if unit.guard is None:  # a step that is done
@@ -181,9 +186,12 @@ class Init(GenServer):
             return
         match reason:
             case ("shutdown", ("failed", text)):
-                unit.failed(now(), text)
+                self._failed(unit, text)
             case _:
-                unit.failed(now(), f"its guard ended: {in_a_line(reason)}")
+                self._failed(unit, f"its guard ended: {in_a_line(reason)}")
+
+    def _failed(self, unit: Unit, why: str) -> None:
+        unit.failed(now(), why)
         if unit.phase is Phase.IDLE:
             self._pause(unit)
 

@@ -40,6 +40,7 @@ from beamlike import (
     spawn_link,
     spawn_monitor,
     system,
+    tighten,
     whereis,
 )
 from beamlike.hot import scheduler
@@ -718,6 +719,19 @@ async def test_a_goal_and_an_init_that_may_send_nothing_come_up_and_are_stopped(
         assert [each.state.value for each in await status(init)] == ["online", "online"]
         await stop(init, None)
         assert [each.state.value for each in await status(init)] == ["offline", "offline"]
+
+
+@seeds(2)
+async def test_an_init_that_is_forbidden_to_start_anything_keeps_what_runs() -> None:
+    init = await begin(goal("a"), goal("b"))
+    await settle()
+    before = whereis("b")
+    await tighten(init, [("spawn", "all")])
+    await end("a")
+    await sleep(10)
+    assert await states() == "a:maintenance b:online"
+    assert "'boot.keeping:guard') is refused by the exclusion ('spawn', 'all')" in (await one("a")).why
+    assert whereis("b") == before
 
 
 async def serve_alone() -> Pid:
