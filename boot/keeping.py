@@ -3,7 +3,8 @@
 Theory of operation. The *keeper* calls `start`, so it is the parent of what that starts, and ends when that ends. While it is within
 `start` it can be told nothing, so it does not trap exits until it is through: an exit signal ends it, and what it has started with it.
 The *guard* is never within code of the goal. It watches the clock, stops the keeper, and waits until that and all that was linked to it
-is gone; then it ends, and Init knows. Init is linked to its guards, and a guard to its keeper: so Init's end ends all.
+is gone; then it ends, and Init knows. Init is linked to its guards, and a guard to its keeper: so Init's end ends all. Who comes when Init
+was killed, such as the next one that its supervisor starts, finds the guards at that: each goal waits for its former guard.
 
 What they tell each other is no access of the goal's: it is not checked, so a goal that may send nothing comes up as well.
 """
@@ -44,6 +45,9 @@ LOST = ("shutdown", ("lost",))  # a guard's reason
 DONE = ("shutdown", ("done",))  # a keeper's; not `normal`, which would leave alone what the step is linked to
 
 
+_guards: dict[Pid, tuple[Pid, str, str]] = {}  # of this node: their Inits, goals, and nodes
+
+
 class Failed(Stop):
     """Ends a guard whose goal has failed, quietly: who crashed is reported already. Init finds `text` in the reason."""
 
@@ -70,6 +74,7 @@ async def guard(init: Pid, tag: Ref, goal: Goal, node: str, store: str | None) -
     """
     process_flag("trap_exit", True)
     process_flag("label", f"guard of {goal.name}")
+    await _until_former_are_gone(init, goal.name, node)
     try:
         keeper = await _spawn_keeper(tag, goal, node)
     except SpawnError as error:
@@ -108,6 +113,21 @@ async def guard(init: Pid, tag: Ref, goal: Goal, node: str, store: str | None) -
             raise Stop(LOST)
         case reason:
             raise Failed(in_a_line(reason))
+
+
+async def _until_former_are_gone(init: Pid, goal: str, node: str) -> None:
+    """Wait for the guards of this goal there whose Init has ended."""
+    for pid in [pid for pid in _guards if pid.process is None]:
+        del _guards[pid]
+    former = [pid for pid, (its_init, *what) in _guards.items() if what == [goal, node] and its_init.process is None]
+    _guards[self_pid()] = (init, goal, node)
+    left = {monitor(pid) for pid in former}
+    while left:
+        match await receive(lambda message: type(message) is Exit or (type(message) is Down and message.ref in left)):
+            case Down(ref):
+                left.discard(ref)
+            case Exit():
+                raise Stop("shutdown")
 
 
 async def _note(name: str, store: str) -> None:

@@ -786,6 +786,38 @@ async def test_init_ends_with_its_parent_and_as_a_child_of_a_supervisor_has_the_
     assert await history() == ["begin a", "up a", "down a"]
 
 
+@seeds(3)
+async def test_an_init_that_is_started_when_one_was_killed_waits_for_each_goal_until_its_former_self_is_gone() -> None:
+    process_flag("trap_exit", True)
+    await World.start(name="world")
+    for name, seconds in (("a", 1), ("b", 2)):
+        await order(name, ("lingers", seconds))
+    await Supervisor.start_link([ChildSpec.of(Init, [goal("a"), goal("b", "a"), goal("c")], id="init")])
+    await settle()
+    for init in ("first", "second"):
+        await history()
+        exit(required("init"), "kill")
+        await settle()
+        assert await states() == "a:starting b:offline c:online", init
+        await sleep(1.5)
+        assert await states() == "a:online b:starting c:online", init
+        await sleep(1)
+        assert await states() == "a:online b:online c:online", init
+        assert [each for each in await history() if "c" not in each] == ["down a", "begin a", "up a", "down b", "begin b", "up b"]
+        assert max(each.attempts for each in await status()) == 0
+        await sleep(10)  # the supervisor's patience
+    exit(required("init"), "kill")
+    await settle()
+    assert await stop("init", "a") == []
+    assert await states() == "a:offline b:offline c:online"
+
+
+def required(name: str) -> Pid:
+    pid = whereis(name)
+    assert pid is not None
+    return pid
+
+
 def test_init_is_stopped_in_order_when_main_ends(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         await Init.start_link([Goal("a", serve_slowly), Goal("b", serve_slowly, requires=("a",))])
