@@ -151,7 +151,7 @@ class Board:
             unit
             for unit in self.units()
             if unit.phase is Phase.IDLE and unit.is_wanted and not unit.is_paused
-            and all(self._has_come(need) or self._will_not_come(need) for need in unit.goal.wants)
+            and all(self._is_met(unit, need) or self._is_hopeless(unit, need) for need in unit.goal.wants)
             and not any(unit.goal.name in other.goal.requires for other in self._leaning(unit))
         ]  # fmt: skip
 
