@@ -32,11 +32,12 @@ ACTIVE = (Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.ENDING)
 
 
 class Unit:
-    """A goal on a node."""
+    """A goal on a node, in a life of that."""
 
-    def __init__(self, goal: Goal, node: str) -> None:
+    def __init__(self, goal: Goal, node: str, life: int) -> None:
         self.goal = goal
         self.node = node
+        self.life = life
         self.phase = Phase.IDLE
         self.guard: Pid | None = None
         self.tag: Ref | None = None  # of what its guard says, or of the timer of its next attempt
@@ -95,16 +96,16 @@ class Board:
             for need in standing.goal.needs:
                 self.dependents[need].append(standing)
         self.is_ending = False
-        self.set_nodes([here])
+        self.set_nodes({here: 0})
 
-    def set_nodes(self, nodes: list[str]) -> list[Unit]:
-        """These nodes are up. Returns the units that are gone with theirs."""
+    def set_nodes(self, lives: dict[str, int]) -> list[Unit]:
+        """These nodes are up, in these lives. Returns the units that are gone with theirs."""
         gone = []
         for standing in self.standings.values():
-            wanted = nodes if standing.goal.each_node else [self.here]
-            gone += [standing.units.pop(node) for node in [*standing.units] if node not in wanted]
-            for node in wanted:
-                standing.units.setdefault(node, Unit(standing.goal, node))
+            wanted = lives if standing.goal.each_node else {self.here: lives[self.here]}
+            gone += [standing.units.pop(unit.node) for unit in [*standing.units.values()] if wanted.get(unit.node) != unit.life]
+            for node, life in wanted.items():
+                standing.units.setdefault(node, Unit(standing.goal, node, life))
         return gone
 
     def units(self) -> Iterator[Unit]:

@@ -36,7 +36,7 @@ from boot.goals import Goal, State, plan
 from boot.init_requests import NAME, InitError, Requests, clear, restart, start, status, stop
 from boot.keeping import LOST, guard, in_a_line
 from caps import CapabilityError
-from nodes import NodeDown, NodeUp, list_nodes, monitor_node
+from nodes import NodeDown, NodeUp, monitor_node
 from nodes.seam import joined_or_none, topology
 
 FIRST_PAUSE = 0.1  # seconds between the first failure and the next attempt, as in `Backoff`
@@ -89,7 +89,7 @@ class Init(GenServer):
         if self.is_joined:
             for state in topology():
                 monitor_node(state.name)
-            self.board.set_nodes(list_nodes())
+            self.board.set_nodes(_lives())
         self.settle()
 
     async def terminate(self, reason: Any) -> None:
@@ -205,7 +205,7 @@ class Init(GenServer):
 
     def _look_for_nodes(self) -> None:
         if self.is_joined:
-            for unit in self.board.set_nodes(list_nodes()):
+            for unit in self.board.set_nodes(_lives()):
                 if unit.guard is not None:
                     self.guards.pop(unit.guard, None)  # it learns of it by itself
 
@@ -226,3 +226,8 @@ class Init(GenServer):
     async def handle_call(self, request: Any, caller: Caller) -> Any:
         """See `Requests`."""
         return self.requests.answer(request, caller)
+
+
+def _lives() -> dict[str, int]:
+    """The nodes that are up, and in which life: one may be lost and back before its `NodeDown` comes."""
+    return {state.name: state.incarnation for state in topology() if state.state == "up"}

@@ -18,7 +18,7 @@ def each(name: str, *requires: str, **fields: Any) -> Goal:
 
 def started(board: Board) -> list[str]:
     """Who starts now, until nobody does."""
-    names = []
+    names: list[str] = []
     while True:
         board.look()
         units = board.to_start()
@@ -37,19 +37,19 @@ def up(board: Board, name: str, node: str) -> list[str]:
 
 def test_of_goals_on_each_node_one_waits_for_the_one_that_it_wants_on_its_own_node() -> None:
     board = Board(plan([each("agent"), each("helper", wants=("agent",))]), "n1")
-    board.set_nodes(["n1", "n2"])
+    board.set_nodes({"n1": 1, "n2": 1})
     assert started(board) == ["agent on n1", "agent on n2"]
     assert up(board, "agent", "n2") == ["helper on n2"]
     assert up(board, "agent", "n1") == ["helper on n1"]
     assert up(board, "helper", "n1") == up(board, "helper", "n2") == []
-    board.set_nodes(["n1", "n2", "n3"])
+    board.set_nodes({"n1": 1, "n2": 1, "n3": 1})
     assert started(board) == ["agent on n3"]
     assert up(board, "agent", "n3") == ["helper on n3"]
 
 
 def test_of_goals_on_each_node_one_does_not_wait_for_the_one_that_it_wants_where_that_has_failed() -> None:
     board = Board(plan([each("agent", attempts=1), each("helper", wants=("agent",))]), "n1")
-    board.set_nodes(["n1", "n2"])
+    board.set_nodes({"n1": 1, "n2": 1})
     assert started(board) == ["agent on n1", "agent on n2"]
     board.standings["agent"].units["n2"].failed(0.0, "no")
     assert started(board) == ["helper on n2"]

@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from beamlike import BadNameError, CallError, GenServer, Pid, call, exit, monitor, process_flag, receive, self_pid, send, sleep, spawn_at
+from beamlike import (
+    BadNameError,
+    CallError,
+    GenServer,
+    Pid,
+    call,
+    exit,
+    monitor,
+    process_flag,
+    receive,
+    self_pid,
+    send,
+    sleep,
+    spawn_at,
+    system,
+)
 from boot.goals import Goal, GoalStatus
 from boot.init import Init, restart, status, stop
 from nodes import NodeUp, kill_node, list_nodes, monitor_node
@@ -116,6 +131,28 @@ async def check_a_goal_is_gone_with_a_node_and_comes_to_it_when_it_is_back() -> 
             assert (after[name].pids[node] == before[name].pids[node]) == (node != victim)
     assert after["top"].pids == before["top"].pids
     assert max(one.attempts for one in after.values()) == 0
+
+
+async def mark() -> None:
+    """A step: what it does is gone with the node."""
+    await Service.start(name="mark")
+
+
+async def check_a_step_is_done_again_on_a_node_that_was_lost_and_is_back_before_init_hears_of_it() -> None:
+    await Init.start_link([Goal("step", mark, each_node=True), each("agent", "step")])
+    before = await all_online()
+    victim = others()[0]
+    monitor_node(victim)
+    await system.suspend("init")
+    kill_node(victim)
+    await back(victim)
+    await system.resume("init")
+    await when(lambda seen: seen["agent"].state.value == "online" and seen["agent"].pids[victim] != before["agent"].pids[victim])
+    assert await where("mark") == list_nodes()
+    await stop("init", None)
+    for node in list_nodes():
+        exit(await call(("mark", node), "who?"), "kill")
+    await until_nowhere("mark")
 
 
 async def check_a_goal_that_lacks_a_node_is_degraded_and_who_requires_it_runs() -> None:
