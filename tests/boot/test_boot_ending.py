@@ -151,14 +151,19 @@ def test_a_result_that_nobody_closes_is_told_and_leaves_no_descriptor(image: str
     async def main() -> None:
         (await machine("threads").boot(image)).close()
         descriptors = open_descriptors()
-        results = [await machine("threads").boot(image)]
+        results.append(await machine("threads").boot(image))
         assert open_descriptors() > descriptors
         with pytest.warns(ResourceWarning, match="unclosed file"):
-            results.clear()
-            end = time.monotonic() + PATIENCE
-            while open_descriptors() > descriptors and time.monotonic() < end:
-                await sleep(0.001)  # the thread that waited for it may be about to forget it
+            await forget(descriptors)
         assert open_descriptors() == descriptors
+
+    results = list[Any]()
+
+    async def forget(descriptors: int) -> None:
+        results.clear()
+        end = time.monotonic() + PATIENCE
+        while open_descriptors() > descriptors and time.monotonic() < end:
+            await sleep(0.001)  # the thread that waited for it may be about to forget it
 
     run(main)
 
