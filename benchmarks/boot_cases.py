@@ -18,6 +18,7 @@ CASES = (
         virtio="… QEMU, virtio",
         nvme="… QEMU, NVMe",
         usb="… QEMU, USB",
+        blocks="… hand-off blocks that differ, the time left aside",
     ),
     case(
         "first_message",
@@ -55,6 +56,7 @@ TARGETS = (
     Target("4 MB image, Unicorn, a process for each core", _ours("image"), "at most", 0.25, "s"),
     Target("4 MB image, QEMU, AHCI", _ours("image_ahci"), "at most", 1.0, "s"),
     Target("`beamlike boot` to the first message on 2 nodes", _ours("first_message"), "at most", 1.5, "s"),
+    Target("hand-off blocks that differ", _ours("image_blocks"), "at most", 0, ""),
     Target("slave killed at some moment: not up", _ours("slave_killed"), "at most", 0, ""),
     Target("a flaky sector: failed", _ours("flaky"), "at most", 0, ""),
     Target("memory that is left, a boot", _ours("flaky_memory"), "at most", 16384, "B"),
