@@ -41,7 +41,7 @@ class Extra:
         self.under: tuple[Under, ...] = ()  # under what it acts besides its own layers, which are
         self.own_layers: caps.Layers = ()
         self.bequest: caps.Layers = ()  # what it spawns gets these, too
-        self.tightened: dict[Pid, caps.Layers] | None = None  # of a supervisor: what its children were given since they were started
+        self.tightened: dict[Pid, caps.Layers] | None = None  # of who starts children again: what they were given since they were started
 
 
 def extra(process: Process) -> Extra:

@@ -72,7 +72,7 @@ from beamlike.signals import (
     on_release,
     unlink_from_afar,
 )
-from beamlike.tightening import check_right, living_above, tighten_here, told_of
+from beamlike.tightening import check_right, living_above, note_tightened, tighten_here, tightened, told_of
 from beamlike.trio_mode import ENTER, let_go_on
 from beamlike.wire import Code
 
@@ -167,6 +167,7 @@ __all__ = [
     "make_wait",
     "next_timer",
     "nocython",
+    "note_tightened",
     "now",
     "observe",
     "on_release",
@@ -195,6 +196,7 @@ __all__ = [
     "stepped",
     "tell",
     "tighten_here",
+    "tightened",
     "told_of",
     "unlink_from_afar",
     "unpack_quickly",

@@ -69,7 +69,7 @@ def tighten_here(root: Pid, layers: caps.Layers) -> tuple[int, int]:
             if exclusions.add(process, layers):
                 added += 1
                 clock.tighten(process.pid, layers)
-                _tell_supervisor(process, layers)
+                _tell_parent(process, layers)
     return count, added
 
 
@@ -101,16 +101,20 @@ def living_above(process: Process) -> tuple[Pid, ...]:
     return tuple(pids) if above is None else (*pids, *above)
 
 
-def _tell_supervisor(process: Process, layers: caps.Layers) -> None:
+def _tell_parent(process: Process, layers: caps.Layers) -> None:
     """Whoever would start it again does so with these."""
     above = living(process.parent)
-    if type(above) is Process and above.extra is not None and above.extra.is_supervisor:
-        more = extra(above)
-        more.tightened = more.tightened or {}
-        more.tightened[process.pid] = joined(more.tightened.get(process.pid, ()), layers)
+    if type(above) is Process and above.extra is not None and above.extra.tightened is not None:
+        told = above.extra.tightened
+        told[process.pid] = joined(told.get(process.pid, ()), layers)
 
 
-def tightened(supervisor: Process, child: Pid) -> caps.Layers:
+def note_tightened(parent: Process) -> None:
+    """From now on it is told what its children are forbidden."""
+    extra(parent).tightened = {}
+
+
+def tightened(parent: Process, child: Pid) -> caps.Layers:
     """What the child of this process was forbidden since it was started."""
-    told = extra(supervisor).tightened
+    told = extra(parent).tightened
     return () if told is None else told.pop(child, ())

@@ -15,6 +15,7 @@ from enum import Enum
 
 from beamlike import Pid, Ref
 from boot.goals import Goal, GoalStatus, State
+from caps import Layers
 
 
 class Phase(Enum):
@@ -43,6 +44,7 @@ class Unit:
         self.tag: Ref | None = None  # of what its guard says, or of the timer of its next attempt
         self.is_paused = False  # until that timer
         self.pid: Pid | None = None
+        self.layers: Layers = ()  # what its process was forbidden, it is when it is started again
         self.failures: list[float] = []  # their times, of those in the period
         self.why = ""  # the last one's reason, until it is up again
         self.is_wanted = False

@@ -29,7 +29,7 @@ from beamlike import (
     send_after,
     spawn_link,
 )
-from beamlike.seam import current_process, exit_own, extra, log, now
+from beamlike.seam import current_process, exit_own, extra, joined, log, now
 from boot.board import Board, Phase, Standing, Unit
 from boot.first_boot import read_done
 from boot.goals import Goal, State, plan
@@ -115,6 +115,10 @@ class Init(GenServer):
                 for unit in self.guards.values():
                     if unit.tag == tag and unit.phase in (Phase.STARTING, Phase.RUNNING):
                         unit.phase, unit.pid = Phase.ENDING, None
+            case ("tightened", tag, layers):
+                for unit in self.guards.values():
+                    if unit.tag == tag:
+                        unit.layers = joined(unit.layers, layers)
             case Exit(sender, reason) if sender in self.guards:
                 self._ended(self.guards.pop(sender), reason)
             case Exit():
@@ -154,7 +158,7 @@ class Init(GenServer):
             return
         unit.phase, unit.tag = Phase.STARTING, make_ref()
         try:
-            unit.guard = spawn_link(guard, self_pid(), unit.tag, goal, unit.node, self.store if goal.only_first_boot else None)
+            unit.guard = spawn_link(guard, self_pid(), unit.tag, goal, unit.node, unit.layers, self.store if goal.only_first_boot else None)
         except CapabilityError as error:
             self._failed(unit, in_a_line(str(error)))
         else:

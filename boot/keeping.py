@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from beamlike import (
     IGNORE,
@@ -32,10 +32,10 @@ from beamlike import (
     self_pid,
     spawn_link,
 )
-from beamlike.seam import current_process, describe, exit_own, format_reason, is_quiet, log, now, tell
+from beamlike.seam import Under, current_process, describe, exit_own, format_reason, is_quiet, log, note_tightened, now, tell, tightened
 from boot.first_boot import note_done
 from boot.goals import Goal
-from caps import CapabilityError
+from caps import CapabilityError, Layers
 from nodes import SpawnError, spawn_link_at
 
 logger = logging.getLogger("beamlike.init")
@@ -64,8 +64,8 @@ def in_a_line(reason: Any) -> str:
 # --- the guard ---
 
 
-async def guard(init: Pid, tag: Ref, goal: Goal, node: str, store: str | None) -> None:
-    """The process. A step that is done is noted in `store`, if there is one.
+async def guard(init: Pid, tag: Ref, goal: Goal, node: str, layers: Layers, store: str | None) -> None:
+    """The process. What the keeper starts gets these layers besides. A step that is done is noted in `store`, if there is one.
 
     Init gets `("up", tag, pid)`, with None for the pid of a step that is done, and `("down", tag)` when the goal ends by itself: then what
     was linked to it is not gone yet. Then, or before, the guard ends:
@@ -76,7 +76,7 @@ async def guard(init: Pid, tag: Ref, goal: Goal, node: str, store: str | None) -
     process_flag("label", f"guard of {goal.name}")
     await _until_former_are_gone(init, goal.name, node)
     try:
-        keeper = await _spawn_keeper(tag, goal, node)
+        keeper = await _spawn_keeper(init, tag, goal, node, layers)
     except SpawnError as error:
         raise Stop(LOST) if error.reason == "noconnection" else Failed(in_a_line(str(error))) from None
     except (CapabilityError, TypeError, ValueError, RuntimeError) as error:
@@ -149,11 +149,11 @@ async def _told_links(tag: Ref) -> tuple[Pid, ...] | None:
         return None
 
 
-async def _spawn_keeper(tag: Ref, goal: Goal, node: str) -> Pid:
+async def _spawn_keeper(init: Pid, tag: Ref, goal: Goal, node: str, layers: Layers) -> Pid:
     me = self_pid()
     if node == me.node:
-        return spawn_link(keep, me, tag, goal, exclude=goal.exclude)
-    return await spawn_link_at(node, keep, me, tag, goal, exclude=goal.exclude)
+        return spawn_link(keep, init, me, tag, goal, layers, exclude=goal.exclude)
+    return await spawn_link_at(node, keep, init, me, tag, goal, layers, exclude=goal.exclude)
 
 
 async def _end(keeper: Pid, pids: Iterable[Pid], grace: float) -> None:
@@ -195,20 +195,26 @@ async def _until_gone(pids: Iterable[Pid], grace: float) -> None:
 # --- the keeper ---
 
 
-async def keep(guard: Pid, tag: Ref, goal: Goal) -> None:
+async def keep(init: Pid, guard: Pid, tag: Ref, goal: Goal, layers: Layers) -> None:
     """The process: it tells the guard `("up", tag, pid)`, and ends quietly when what it has started ends, whose reason is in its own.
-    At its end it tells `("linked", tag, pids)`: what ends with it, and may take its time."""
+
+    At its end it tells that `("linked", tag, pids)`, what ends with it and may take its time, and before that Init, if there is something,
+    `("tightened", tag, layers)`, what the process that it has started was forbidden since.
+    """
     process_flag("label", f"keeper of {goal.name}")
     me = current_process()
     try:
-        await _keep(guard, tag, goal)
+        await _keep(init, guard, tag, goal, layers)
     except Exception:  # Stop is one
         tell(guard, ("linked", tag, tuple(pid for pid in describe(me).links if pid != guard)))
         raise
 
 
-async def _keep(guard: Pid, tag: Ref, goal: Goal) -> None:
-    found = await goal.start(*goal.args)
+async def _keep(init: Pid, guard: Pid, tag: Ref, goal: Goal, layers: Layers) -> None:
+    me = current_process()
+    note_tightened(me)
+    with Under(me, (), layers):
+        found = await goal.start(*goal.args)
     if found is None or found is IGNORE:
         tell(guard, ("up", tag, None))
         raise Stop(DONE)
@@ -217,7 +223,7 @@ async def _keep(guard: Pid, tag: Ref, goal: Goal) -> None:
     if goal.only_first_boot:
         raise TypeError(f"goal {goal.name!r} is only_first_boot, a step that is done once, but its start returned a Pid")
     process_flag("trap_exit", True)
-    is_linked = found in describe(current_process()).links
+    is_linked = found in describe(me).links
     ref = monitor(found)
     if not is_linked:
         down = await receive(lambda message: type(message) is Down and message.ref == ref, timeout=0) if found.process is None else None
@@ -225,6 +231,14 @@ async def _keep(guard: Pid, tag: Ref, goal: Goal) -> None:
             raise TypeError(f"the start of goal {goal.name!r} returned {found}, to which it is not linked: start it by start_link")
         raise Stop(("shutdown", ("ended", down.reason)))
     tell(guard, ("up", tag, found))
+    try:
+        await _until_it_ends(guard, found, ref)
+    finally:
+        if more := tightened(me, found):
+            tell(init, ("tightened", tag, more))
+
+
+async def _until_it_ends(guard: Pid, found: Pid, ref: Ref) -> NoReturn:
     while True:
         match await receive():
             case Down(down_ref, _, reason) if down_ref == ref:

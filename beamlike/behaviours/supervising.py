@@ -35,7 +35,7 @@ from beamlike.hot.ids import Pid, Ref
 from beamlike.hot.timers import Timer
 from beamlike.processes import process_flag
 from beamlike.records import record
-from beamlike.tightening import descends, tightened
+from beamlike.tightening import descends, note_tightened, tightened
 
 START_PATIENCE = 5.0  # seconds that a start function may take before it is reported
 
@@ -90,6 +90,7 @@ class Supervising(GenServer):
         me = scheduler.current_process()
         process_flag("trap_exit", True)
         extra(me).is_supervisor = True
+        note_tightened(me)
         self.options = options
         self.window = RestartWindow(options.intensity, options.period)
         for spec in specs:

@@ -730,6 +730,34 @@ async def test_a_goal_and_an_init_that_may_send_nothing_come_up_and_are_stopped(
 
 
 @seeds(2)
+@pytest.mark.parametrize("by", ["its end", "a restart", "a stop and a start"])
+async def test_what_the_process_of_a_goal_was_forbidden_it_is_when_it_is_started_again(by: str) -> None:
+    await begin(goal("a", exclude=(("send", "bank"),)), goal("b"))
+    await settle()
+    await tighten(required("a"), [("file", "all")])
+    for more in (("net", "all"), ("blocking", "all")):
+        await tighten(required("a"), [more])
+        if by == "its end":
+            await end("a")
+        elif by == "a restart":
+            await restart("init", "a")
+        else:
+            await stop("init", "a")
+            await start("init", "a")
+        await sleep(1)
+        assert await states() == "a:online b:online"
+        assert {term for layer in layers_of("a") for term in layer} >= {("send", "bank"), ("file", "all"), more}
+    assert {term for layer in layers_of("a") for term in layer} >= {("net", "all"), ("blocking", "all")}
+    assert layers_of("b") == ()
+
+
+def layers_of(name: str) -> Any:
+    info = process_info(required(name))
+    assert info is not None
+    return info.exclusions
+
+
+@seeds(2)
 async def test_an_init_that_is_forbidden_to_start_anything_keeps_what_runs() -> None:
     init = await begin(goal("a"), goal("b"))
     await settle()

@@ -14,12 +14,14 @@ from beamlike import (
     exit,
     monitor,
     process_flag,
+    process_info_at,
     receive,
     self_pid,
     send,
     sleep,
     spawn_at,
     system,
+    tighten,
 )
 from boot.goals import Goal, GoalStatus
 from boot.init import Init, restart, status, stop
@@ -185,6 +187,22 @@ async def check_on_a_node_what_requires_a_service_goes_and_comes_with_it() -> No
         assert (after["helper"].pids[other] == before["helper"].pids[other]) == (other != node)
     assert after["top"].pids == before["top"].pids
     assert after["agent"].attempts == 1
+
+
+async def check_on_a_node_what_a_process_was_forbidden_it_is_when_it_is_started_again() -> None:
+    await Init.start_link([each("agent")])
+    before = await all_online()
+    node = others()[0]
+    pid = before["agent"].pids[node]
+    assert pid is not None
+    await tighten(pid, [("file", "all")])
+    exit(pid, "kill")
+    await when(lambda seen: seen["agent"].pids.get(node) not in (None, pid))
+    for name, found in (await all_online())["agent"].pids.items():
+        assert found is not None
+        info = await process_info_at(found)
+        assert info is not None
+        assert info.exclusions == (((("file", "all"),),) if name == node else ())
 
 
 async def check_stop_and_restart_reach_all_nodes() -> None:
