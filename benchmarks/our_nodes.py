@@ -186,6 +186,8 @@ async def lead(name: str, to: Pid) -> None:
 
 async def watch(victim: str, to: Pid) -> None:
     """On each other node: when does it know, and which reason?"""
+    while victim not in list_nodes():  # who has killed it before knows sooner that it is back; to watch it now would tell of its absence
+        await sleep(TICK)
     monitor_node(victim)
     send(to, "watching")
     while True:
