@@ -752,3 +752,17 @@ print(run(main))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stdout == "killed\n", done.stderr
+
+
+def test_an_image_may_be_given_as_its_bytes(host: Host) -> None:
+    data = image("hasher").read_bytes()
+
+    async def check() -> None:
+        pid = await start_unikernel(data, name="of bytes")
+        assert whereis("of bytes") == pid
+        assert await call(pid, ("djb2", 1, "hello")) == djb2("hello", 1)
+        exit(pid, "kill")
+        with pytest.raises(ImageError, match="^it is cut off"):
+            await start_unikernel(data[:1000])
+
+    host.run(check)
