@@ -762,7 +762,7 @@ def test_an_image_may_be_given_as_its_bytes(host: Host) -> None:
         assert whereis("of bytes") == pid
         assert await call(pid, ("djb2", 1, "hello")) == djb2("hello", 1)
         exit(pid, "kill")
-        with pytest.raises(ImageError, match="^it is cut off"):
+        with pytest.raises(ImageError, match=r"^it is cut off"):
             await start_unikernel(data[:1000])
 
     host.run(check)
