@@ -232,18 +232,29 @@ async def _keep(init: Pid, guard: Pid, tag: Ref, goal: Goal, layers: Layers) -> 
         raise Stop(("shutdown", ("ended", down.reason)))
     tell(guard, ("up", tag, found))
     try:
-        await _until_it_ends(guard, found, ref)
+        await _until_it_ends(guard, found, ref, goal.stop_timeout)
     finally:
         if more := tightened(me, found):
             tell(init, ("tightened", tag, more))
 
 
-async def _until_it_ends(guard: Pid, found: Pid, ref: Ref) -> NoReturn:
+async def _until_it_ends(guard: Pid, found: Pid, ref: Ref, grace: float) -> NoReturn:
     while True:
         match await receive():
             case Down(down_ref, _, reason) if down_ref == ref:
                 raise Stop(("shutdown", ("ended", reason)))
             case Exit(sender, reason) if sender == guard:
+                if reason != "shutdown":  # it is lost with its node, or was killed
+                    await _end_alone(grace)
                 raise Stop("shutdown")
             case Exit(sender, reason) if sender != found and not is_quiet(reason):
                 raise Stop(("shutdown", ("ended", reason)))
+
+
+async def _end_alone(grace: float) -> None:
+    """What the guard would do: end all that this is linked to."""
+    me = current_process()
+    linked = describe(me).links
+    for pid in linked:
+        exit_own(me, pid, "shutdown")
+    await _until_gone(linked, grace)

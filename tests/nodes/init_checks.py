@@ -20,8 +20,10 @@ from beamlike import (
     send,
     sleep,
     spawn_at,
+    spawn_link,
     system,
     tighten,
+    whereis,
 )
 from boot.goals import Goal, GoalStatus
 from boot.init import Init, restart, status, stop
@@ -40,6 +42,16 @@ class Service(GenServer):
 
 async def serve(name: str) -> Pid:
     return await Service.start_link(name=name)
+
+
+async def stay() -> None:
+    process_flag("trap_exit", True)
+    await receive(lambda message: False)
+
+
+async def serve_stubbornly(name: str) -> Pid:
+    """It does not end when it is told to."""
+    return spawn_link(stay, name=name)
 
 
 async def serve_elsewhere(name: str, node: str) -> Pid:
@@ -85,6 +97,14 @@ async def where(name: str) -> list[str]:
             continue
         found.append(pid.node)
     return found
+
+
+async def until_unnamed(name: str) -> None:
+    """Wait until nobody on this node has this name."""
+    pid = whereis(name)
+    if pid is not None:
+        ref = monitor(pid)
+        await receive(lambda message: getattr(message, "ref", None) == ref, PATIENCE)
 
 
 async def until_nowhere(*names: str) -> None:
@@ -222,7 +242,8 @@ async def check_a_goal_that_starts_on_another_node_is_stopped() -> None:
 
 
 async def run_init(boss: Pid) -> None:
-    init = await Init.start_link([goal("base"), each("agent"), each("helper", "agent")])
+    stubborn = Goal("stubborn", serve_stubbornly, ("stubborn",), each_node=True, stop_timeout=0.1)
+    init = await Init.start_link([goal("base"), each("agent"), each("helper", "agent"), stubborn])
     send(boss, ("init", init))
     await receive(lambda message: False)
 
@@ -232,6 +253,7 @@ async def check_all_ends_when_init_is_killed() -> None:
     _, init = await receive(("init", Pid), PATIENCE)
     await when(lambda seen: all(one.state.value == "online" for one in seen.values()), init)
     exit(init, "kill")
+    await until_unnamed("stubborn")
     await until_nowhere("base", "agent", "helper")
 
 
@@ -242,4 +264,5 @@ async def check_all_ends_when_the_node_of_init_is_lost() -> None:
     await when(lambda seen: all(one.state.value == "online" for one in seen.values()), init)
     assert len(await where("agent")) == len(list_nodes())
     kill_node(victim)
+    await until_unnamed("stubborn")
     await until_nowhere("base", "agent", "helper")
