@@ -40,6 +40,7 @@ from nodes import NodeDown, NodeUp, monitor_node
 from nodes.seam import joined_or_none, topology
 
 FIRST_PAUSE = 0.1  # seconds between the first failure and the next attempt, as in `Backoff`
+LEAST_PAUSE = 0.01  # seconds: who allows of so many attempts that it would be less has it tried for ever
 LEVELS = {State.MAINTENANCE: logging.ERROR, State.DEGRADED: logging.WARNING}  # of the line that tells of a state; else INFO
 
 __all__ = ["Init", "InitError", "clear", "restart", "start", "status", "stop"]
@@ -202,7 +203,7 @@ class Init(GenServer):
     def _pause(self, unit: Unit) -> None:
         """Before the next attempt. All pauses together are shorter than the period, so that they do not keep it out of MAINTENANCE."""
         goal = unit.goal
-        most = goal.period / (2 * goal.attempts)
+        most = max(LEAST_PAUSE, goal.period / (2 * goal.attempts))
         unit.is_paused, unit.tag = True, make_ref()
         delay = Backoff(min(FIRST_PAUSE, most), most=most).delay(max(1, len(unit.failures)), random.random())
         send_after(delay, self_pid(), ("again", unit.tag))

@@ -315,6 +315,14 @@ async def test_a_goal_that_fails_is_tried_again_after_growing_pauses_and_then_in
     assert await clear("init", None) == []
 
 
+@seeds(1)
+async def test_a_goal_that_may_fail_without_end_is_not_tried_without_a_pause() -> None:
+    await begin(goal("a", attempts=100_000), orders={"a": ["fail"]})
+    await sleep(1)
+    assert await states() in ("a:offline", "a:starting")
+    assert 50 <= len(await call("world", ("times", "a"))) <= 200
+
+
 @seeds(2)
 async def test_failures_that_lie_apart_do_not_count_together() -> None:
     await begin(goal("a", attempts=2, period=10))
