@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0  # seconds after which something hangs
 PROGRAM = """
-    from beamlike import GenServer, process_flag, receive, self_pid, send, spawn_at
+    from beamlike import GenServer, exit, process_flag, receive, self_pid, send, spawn_at, whereis
     from boot.goals import Goal
     from boot.init import Init
     from nodes import list_nodes, run
@@ -60,8 +60,18 @@ SEVERAL = PROGRAM.replace(
 ).replace(
     """    async def main():
 """,
-    """    async def second(main):
-        await Init.start_link([Goal("db", serve), Goal("mail", serve), Goal("up", tell, (main,), requires=("db", "mail"))])
+    """    class Killer(Service):
+        async def terminate(self, reason):
+            exit(whereis("init"), "kill")
+
+    async def serve_killer():
+        return await Killer.start_link()
+
+    async def second(main):
+        process_flag("trap_exit", True)
+        await Init.start_link([
+            Goal("db", serve), Goal("mail", serve), Goal("up", tell, (main,), requires=("db", "mail")), Goal("killer", serve_killer),
+        ])
         await receive(lambda message: False)
 
     async def main():
@@ -158,6 +168,8 @@ def test_of_several_nodes_with_an_init_one_is_to_be_named_and_nothing_is_done_be
         states = [json.loads(command("status", "db", "--json", "--node", name).stdout)["goals"][0]["state"] for name in names]
         assert states == ["offline" if name == second else "online" for name in names]
         assert command("stop", "db", "--node", "n9").stderr.startswith("beamlike: there is no node 'n9': there are ")
+        done = command("stop", "killer", "--node", second)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"beamlike: init on {second} has ended before it answered\n")
 
 
 def test_a_node_without_an_init_is_told(command: Running) -> None:
