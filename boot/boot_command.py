@@ -163,7 +163,7 @@ def halt_system(system: System, status: int) -> None:
     """End a system that was booted. Returns when it is told. Raises: AttachError."""
     from boot.bundle.system import NAME
 
-    if not system.ask("ask", NAME, ("halt", status), within=None):
+    if not system.ask("ask", NAME, ("halt", status), None, within=None):
         raise AttachError(f"the system {system.owner} was not booted from an image, or is being started again")
 
 
