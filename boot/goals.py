@@ -22,7 +22,7 @@ class State(Enum):
     STARTING = "starting"
     ONLINE = "online"
     DEGRADED = "degraded"  # it runs, but something that it wants does not, or it is missing on a node
-    STOPPING = "stopping"  # or about to: those that need it stop first
+    STOPPING = "stopping"  # or about to: those that need it stop first; or it has ended, and what it had started does yet
     MAINTENANCE = "maintenance"  # it failed too often, and is not tried again until it is cleared
 
 

@@ -223,13 +223,9 @@ async def _keep(init: Pid, guard: Pid, tag: Ref, goal: Goal, layers: Layers) -> 
     if goal.only_first_boot:
         raise TypeError(f"goal {goal.name!r} is only_first_boot, a step that is done once, but its start returned a Pid")
     process_flag("trap_exit", True)
-    is_linked = found in describe(me).links
-    ref = monitor(found)
-    if not is_linked:
-        down = await receive(lambda message: type(message) is Down and message.ref == ref, timeout=0) if found.process is None else None
-        if down is None:
-            raise TypeError(f"the start of goal {goal.name!r} returned {found}, to which it is not linked: start it by start_link")
-        raise Stop(("shutdown", ("ended", down.reason)))
+    if found not in describe(me).links and (found.process is not None or found.node != self_pid().node):
+        raise TypeError(f"the start of goal {goal.name!r} returned {found}, to which it is not linked: start it by start_link")
+    ref = monitor(found)  # one that has ended already is told at once
     tell(guard, ("up", tag, found))
     try:
         await _until_it_ends(guard, found, ref, goal.stop_timeout)

@@ -225,6 +225,21 @@ async def check_on_a_node_what_a_process_was_forbidden_it_is_when_it_is_started_
         assert info.exclusions == (((("file", "all"),),) if name == node else ())
 
 
+async def stay_a_while() -> None:
+    await sleep(5)
+
+
+async def serve_unlinked(node: str) -> Pid:
+    return await spawn_at(node, stay_a_while)
+
+
+async def check_a_start_that_returns_an_unlinked_process_of_another_node_is_told_so() -> None:
+    await Init.start_link([Goal("agent", serve_unlinked, (others()[0],), attempts=1)])
+    seen = await when(lambda seen: seen["agent"].state.value == "maintenance")
+    assert seen["agent"].why.startswith("TypeError: the start of goal 'agent' returned <")
+    assert "to which it is not linked" in seen["agent"].why
+
+
 async def check_stop_and_restart_reach_all_nodes() -> None:
     await Init.start_link([each("agent"), each("helper", "agent")])
     before = await all_online()
