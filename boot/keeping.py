@@ -4,7 +4,8 @@ Theory of operation. The *keeper* calls `start`, so it is the parent of what tha
 `start` it can be told nothing, so it does not trap exits until it is through: an exit signal ends it, and what it has started with it.
 The *guard* is never within code of the goal. It watches the clock, stops the keeper, and waits until that and all that was linked to it
 is gone; then it ends, and Init knows. Init is linked to its guards, and a guard to its keeper: so Init's end ends all. Who comes when Init
-was killed, such as the next one that its supervisor starts, finds the guards at that: each goal waits for its former guard.
+was killed, such as the next one that its supervisor starts, finds the guards at that: each goal waits for its former guard. A keeper that
+has lost its guard, with the node of Init, ends what it has started itself, and the next keeper there waits for it.
 
 What they tell each other is no access of the goal's: it is not checked, so a goal that may send nothing comes up as well.
 """
@@ -46,6 +47,9 @@ DONE = ("shutdown", ("done",))  # a keeper's; not `normal`, which would leave al
 
 
 _guards: dict[Pid, tuple[Pid, str, str]] = {}  # of this node: their Inits, goals, and nodes
+
+
+_alone: dict[Pid, str] = {}  # keepers of this node that have lost their guards, and their goals
 
 
 class Failed(Stop):
@@ -213,6 +217,7 @@ async def keep(init: Pid, guard: Pid, tag: Ref, goal: Goal, layers: Layers) -> N
 async def _keep(init: Pid, guard: Pid, tag: Ref, goal: Goal, layers: Layers) -> None:
     me = current_process()
     note_tightened(me)
+    await _until_gone([pid for pid, name in _alone.items() if name == goal.name and pid.process is not None], goal.stop_timeout)
     with Under(me, (), layers):
         found = await goal.start(*goal.args)
     if found is None or found is IGNORE:
@@ -228,29 +233,32 @@ async def _keep(init: Pid, guard: Pid, tag: Ref, goal: Goal, layers: Layers) -> 
     ref = monitor(found)  # one that has ended already is told at once
     tell(guard, ("up", tag, found))
     try:
-        await _until_it_ends(guard, found, ref, goal.stop_timeout)
+        await _until_it_ends(guard, found, ref, goal)
     finally:
         if more := tightened(me, found):
             tell(init, ("tightened", tag, more))
 
 
-async def _until_it_ends(guard: Pid, found: Pid, ref: Ref, grace: float) -> NoReturn:
+async def _until_it_ends(guard: Pid, found: Pid, ref: Ref, goal: Goal) -> NoReturn:
     while True:
         match await receive():
             case Down(down_ref, _, reason) if down_ref == ref:
                 raise Stop(("shutdown", ("ended", reason)))
             case Exit(sender, reason) if sender == guard:
                 if reason != "shutdown":  # it is lost with its node, or was killed
-                    await _end_alone(grace)
+                    await _end_alone(goal)
                 raise Stop("shutdown")
             case Exit(sender, reason) if sender != found and not is_quiet(reason):
                 raise Stop(("shutdown", ("ended", reason)))
 
 
-async def _end_alone(grace: float) -> None:
-    """What the guard would do: end all that this is linked to."""
+async def _end_alone(goal: Goal) -> None:
+    """What the guard would do: end all that this is linked to. The next keeper of this goal waits for that."""
     me = current_process()
+    for pid in [pid for pid in _alone if pid.process is None]:
+        del _alone[pid]
+    _alone[me.pid] = goal.name
     linked = describe(me).links
     for pid in linked:
         exit_own(me, pid, "shutdown")
-    await _until_gone(linked, grace)
+    await _until_gone(linked, goal.stop_timeout)

@@ -27,7 +27,7 @@ from beamlike import (
 )
 from boot.goals import Goal, GoalStatus
 from boot.init import Init, restart, status, stop
-from nodes import NodeUp, kill_node, list_nodes, monitor_node
+from nodes import NodeDown, NodeUp, kill_node, list_nodes, monitor_node
 
 PATIENCE = 20.0
 
@@ -270,6 +270,35 @@ async def check_all_ends_when_init_is_killed() -> None:
     exit(init, "kill")
     await until_unnamed("stubborn")
     await until_nowhere("base", "agent", "helper")
+
+
+class Slow(Service):
+    async def terminate(self, reason: Any) -> None:
+        await sleep(1)
+
+
+async def serve_slowly(name: str) -> Pid:
+    return await Slow.start_link(name=name)
+
+
+async def run_slow_init(boss: Pid) -> None:
+    init = await Init.start_link([Goal("slow", serve_slowly, ("slow",), each_node=True)])
+    send(boss, ("init", init))
+    await receive(lambda message: False)
+
+
+async def check_an_init_that_is_started_when_the_node_of_one_was_lost_waits_for_what_ends_there() -> None:
+    victim = others()[0]
+    await spawn_at(victim, run_slow_init, self_pid())
+    _, init = await receive(("init", Pid), PATIENCE)
+    before = (await when(lambda seen: seen["slow"].state.value == "online", init))["slow"].pids
+    monitor_node(victim)
+    kill_node(victim)
+    await receive(lambda message: isinstance(message, NodeDown), PATIENCE)
+    await Init.start_link([Goal("slow", serve_slowly, ("slow",), each_node=True)])
+    after = await when(lambda seen: seen["slow"].state.value == "online" and victim in seen["slow"].pids)
+    assert not set(before.values()) & set(after["slow"].pids.values())
+    assert after["slow"].attempts == 0
 
 
 async def check_all_ends_when_the_node_of_init_is_lost() -> None:
