@@ -256,6 +256,55 @@ async def check_a_goal_that_starts_on_another_node_is_stopped() -> None:
     assert [one.state.value for one in await status()] == ["offline"]
 
 
+async def check_a_goal_starts_anew_on_a_node_that_was_lost_while_it_started_there() -> None:
+    await Init.start_link([Goal("agent", starting, (self_pid(),), each_node=True)])
+    for _ in list_nodes():
+        await receive(("starting", str), PATIENCE)
+    victim = others()[0]
+    kill_node(victim)
+    await receive(("starting", victim), PATIENCE)
+    seen = await when(lambda seen: seen["agent"].state.value == "starting")
+    assert seen["agent"].attempts == 0
+    assert await stop("init", "agent") == []
+
+
+async def starting(boss: Pid) -> None:
+    send(boss, ("starting", self_pid().node))
+    await sleep(1e6)
+
+
+async def check_a_stop_is_over_when_the_node_is_lost_that_it_waits_for() -> None:
+    await Init.start_link([Goal("agent", serve_waiting, (self_pid(),), each_node=True, stop_timeout=1e6), each("helper", "agent")])
+    await all_online()
+    spawn_link(ask_to_stop, self_pid())
+    stopping = [await receive(("stopping", Pid), PATIENCE) for _ in list_nodes()]
+    victim = others()[0]
+    kill_node(victim)
+    for _, pid in stopping:
+        if pid.node != victim:
+            send(pid, ("go on",))
+    assert await receive(("stopped", list), PATIENCE) == ("stopped", ["helper"])
+    await when(lambda seen: all(one.state.value == "offline" for one in seen.values()))
+
+
+class Waiting(Service):
+    async def init(self, boss: Pid) -> None:  # type: ignore[override]
+        await super().init()
+        self.boss = boss
+
+    async def terminate(self, reason: Any) -> None:
+        send(self.boss, ("stopping", self_pid()))
+        await receive(("go on",))
+
+
+async def serve_waiting(boss: Pid) -> Pid:
+    return await Waiting.start_link(boss)
+
+
+async def ask_to_stop(boss: Pid) -> None:
+    send(boss, ("stopped", await stop("init", "agent")))
+
+
 async def run_init(boss: Pid) -> None:
     stubborn = Goal("stubborn", serve_stubbornly, ("stubborn",), each_node=True, stop_timeout=0.1)
     init = await Init.start_link([goal("base"), each("agent"), each("helper", "agent"), stubborn])
