@@ -104,7 +104,10 @@ def boot(
         sys.exit(0)
     store = store or path.with_name(f"{path.name}.store")
     has_steps = any(goal.only_first_boot for goal in bundle.plan.goals)
-    sys.exit(Running(bundle, master, show, has_console, (log_level, as_json)).run(began, str(store) if has_steps else None))
+    try:
+        sys.exit(Running(bundle, master, show, has_console, (log_level, as_json)).run(began, str(store) if has_steps else None))
+    except KeyboardInterrupt:
+        sys.exit(application.INTERRUPTED)
 
 
 def _machine(engine: str, device: str | None, cores: int, killed_at: int | None, timeout: float) -> BootMachine:
@@ -292,11 +295,16 @@ class Running:
             return FAILED
         except SystemExit as ending:  # SIGTERM, ours or another one's
             return application.INTERRUPTED if self._is_interrupted else int(ending.code or 0)
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left but to put the terminal in order
 
     def _on_interrupt(self, *_: Any) -> None:
-        if self._shell is None:  # else it is for what is evaluated there
-            self._is_interrupted = True
-            os.kill(os.getpid(), signal.SIGTERM)
+        if self._shell is not None and self._shell.returncode is None:
+            return  # it is for what is evaluated there
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            raise KeyboardInterrupt  # no nodes run yet, or any more
+        self._is_interrupted = True
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _read(self, descriptor: int) -> None:
         """What the nodes report, in a thread, until all have ended."""

@@ -491,40 +491,108 @@ def test_nothing_is_left_when_the_owner_is_killed(image: Callable[..., Path]) ->
     assert not any(map(is_alive, children))
 
 
+class Terminal:
+    """A `beamlike boot` with a terminal."""
+
+    def __init__(self, path: Path, history: Path) -> None:
+        self.pid, self.descriptor = pty.fork()
+        if self.pid == 0:
+            os.chdir(ROOT)
+            os.execve(
+                sys.executable,
+                [*COMMAND, "boot", str(path)],
+                {**os.environ, "TERM": "xterm", "NO_COLOR": "1", "XDG_STATE_HOME": str(history)},
+            )
+        self.shown = b""
+        self.all_shown = b""
+        self.status: int | None = None
+
+    def read_until(self, text: bytes) -> None:
+        """Until it shows this."""
+        end = time.monotonic() + LIMIT
+        while text not in self.shown:
+            ready, _, _ = select.select([self.descriptor], [], [], max(0.0, end - time.monotonic()))
+            assert ready, f"nothing more comes after {self.shown!r}"
+            part = os.read(self.descriptor, 4096)
+            self.shown += part
+            self.all_shown += part
+        self.shown = self.shown.partition(text)[2]
+
+    def type(self, text: bytes) -> None:
+        """As a user does."""
+        os.write(self.descriptor, text)
+
+    def end(self) -> int:
+        """Its status, when it has ended."""
+        with pytest.raises(OSError, match="Input/output error"):
+            self.read_until(b"there is no such text")
+        assert self.has_ended(0)
+        assert self.status is not None
+        return self.status
+
+    def has_ended(self, options: int = os.WNOHANG) -> bool:
+        """Whether it has, by now."""
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, options)
+            self.status = os.waitstatus_to_exitcode(status) if pid else None
+        return self.status is not None
+
+
+@contextmanager
+def on_terminal(path: Path, history: Path) -> Iterator[Terminal]:
+    terminal = Terminal(path, history)
+    try:
+        yield terminal
+    finally:
+        os.close(terminal.descriptor)
+        if terminal.status is None:
+            os.kill(terminal.pid, signal.SIGKILL)
+            os.waitpid(terminal.pid, 0)
+
+
 @needs_unicorn
 @pytest.mark.parametrize(("typed", "status"), [(b"\x04", 0), (b"from boot.bundle import halt\nhalt(3)\n", 3)])
 def test_the_console_is_a_prompt_in_the_system(image: Callable[..., Path], tmp_path: Path, typed: bytes, status: int) -> None:
-    path = image(TWO)
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(ROOT)
-        os.execve(
-            sys.executable, [*COMMAND, "boot", str(path)], {**os.environ, "TERM": "xterm", "NO_COLOR": "1", "XDG_STATE_HOME": str(tmp_path)}
-        )
-    shown = b""
+    with on_terminal(image(TWO), tmp_path) as terminal:
+        terminal.read_until(b"a>>> ")
+        terminal.type(b"await call(('server', 'b@two'), 'where')\n")
+        terminal.read_until(b"'b@two'\r\n")
+        terminal.read_until(b"a>>> ")
+        terminal.type(typed)
+        assert terminal.end() == status
+        assert b"Traceback" not in terminal.all_shown
 
-    def read_until(text: bytes) -> None:
-        nonlocal shown
+
+SLOW = (
+    PROGRAM
+    + """
+
+from beamlike import process_flag, sleep
+
+
+class Slow(GenServer):
+    async def init(self):
+        process_flag("trap_exit", True)
+
+    async def terminate(self, reason):
+        tell("it hangs")
+        await sleep(3600)
+"""
+)
+ENDLESS = '\n[[child]]\nstart = "program:Slow"\nshutdown = "infinity"\n'
+
+
+@needs_unicorn
+def test_ctrl_c_ends_a_system_that_hangs_after_its_console_was_left(image: Callable[..., Path], tmp_path: Path) -> None:
+    with on_terminal(image(TWO + ENDLESS, SLOW), tmp_path) as terminal:
+        terminal.read_until(b"a>>> ")
+        terminal.type(b"\x04")
+        terminal.read_until(b"it hangs")
         end = time.monotonic() + LIMIT
-        while text not in shown:
-            ready, _, _ = select.select([terminal], [], [], max(0.0, end - time.monotonic()))
-            assert ready, f"nothing more comes after {shown!r}"
-            shown += os.read(terminal, 4096)
-        shown = shown.partition(text)[2]
-
-    try:
-        read_until(b"a>>> ")
-        os.write(terminal, b"await call(('server', 'b@two'), 'where')\n")
-        read_until(b"'b@two'\r\n")
-        read_until(b"a>>> ")
-        os.write(terminal, typed)
-        with pytest.raises(OSError, match="Input/output error"):
-            read_until(b"there is no such text")
-    finally:
-        os.close(terminal)
-        _, ended = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(ended) == status
-    assert b"Traceback" not in shown
+        while not terminal.has_ended() and time.monotonic() < end:
+            terminal.type(b"\x03")  # two that come at once are one
+            time.sleep(0.05)
+        assert terminal.status == 130
 
 
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, beamlike: Beamlike) -> None:
