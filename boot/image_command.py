@@ -66,6 +66,8 @@ def _write(output: Path, data: bytes, plan_path: Path) -> None:
     """Whole, or not at all."""
     if output.exists() and output.samefile(plan_path):
         raise ValueError(f"{output} is the plan itself: choose another --output")
+    if output.exists() and not output.is_file():  # a rename would put the image in the place of /dev/null
+        raise ValueError(f"{output} is no regular file: choose another --output")
     fresh = output.with_name(f".{output.name}.{os.getpid()}.new")
     try:
         with open(fresh, "wb") as file:

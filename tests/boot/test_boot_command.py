@@ -190,6 +190,15 @@ def test_build_does_not_write_over_its_plan(image: Callable[..., Path], tmp_path
     assert (tmp_path / "plan.toml").read_bytes() == before
 
 
+def test_build_leaves_what_is_no_regular_file_as_it_is(image: Callable[..., Path], tmp_path: Path, beamlike: Beamlike) -> None:
+    image(TWO)
+    os.mkfifo(tmp_path / "pipe")
+    result = beamlike("image", "build", tmp_path / "plan.toml", "-o", tmp_path / "pipe")
+    assert result.returncode == 1
+    assert "pipe is no regular file: choose another --output" in result.stderr
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_inspect_names_the_damage(image: Callable[..., Path], beamlike: Beamlike) -> None:
     path = image(TWO)
     data = bytearray(path.read_bytes())
