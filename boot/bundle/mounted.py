@@ -6,6 +6,7 @@ import json
 import logging
 import mmap
 import os
+import select
 import sys
 import time
 from contextlib import suppress
@@ -56,10 +57,18 @@ def resolve(start: str) -> Any:
 
 
 def report(kind: str, text: str, level: str = "info") -> None:
-    """Tell who boots; nothing, if nobody reads it."""
-    line = json.dumps({"at": time.monotonic(), "kind": kind, "text": text, "level": level}) + "\n"
+    """Tell who boots; nothing, if nobody reads it. A long text is cut off: so a line is written at once, or not at all (pipe(7))."""
     with suppress(OSError):  # it is full, or closed
-        os.write(_report, line.encode())
+        os.write(_report, _line(kind, text, level))
+
+
+def _line(kind: str, text: str, level: str) -> bytes:
+    told = {"at": time.monotonic(), "kind": kind, "text": text, "level": level}
+    line = json.dumps(told).encode() + b"\n"
+    while len(line) > select.PIPE_BUF:
+        text = text[: len(text) // 2]
+        line = json.dumps({**told, "text": f"{text}…"}).encode() + b"\n"
+    return line
 
 
 class _Reports(logging.Handler):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from boot.bundle import mounted
 from boot.bundle.archive import FORMAT, INDEX, pack_bundle, read_bundle
 from boot.bundle.fields import PlanError
 from boot.bundle.reading import read_plan
@@ -313,3 +314,18 @@ def test_a_plan_and_an_image_that_are_no_regular_files_are_refused_at_once(folde
         read_plan(folder / "pipe")
     (problem,) = problems(folder, PLAN + '\n    [[unikernel]]\n    name = "hasher"\n    image = "pipe"\n')
     assert problem == "unikernel 'hasher': the image pipe is no regular file"
+
+
+@pytest.mark.parametrize("text", ["short", "x" * 100_000, "\N{GRINNING FACE}" * 100_000])
+def test_a_report_is_one_line_that_no_other_can_tear(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    monkeypatch.setattr(mounted, "_report", writing)
+    for _ in range(100):  # more than there is room for
+        mounted.report("up", text)
+    os.close(writing)
+    with open(reading) as lines:
+        told = [json.loads(line)["text"] for line in lines]
+    assert told
+    assert all(each == text or (text.startswith(each[:-1]) and each.endswith("…")) for each in told)
