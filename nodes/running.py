@@ -15,6 +15,7 @@ from nodes.owner import Owner
 from nodes.requirements import check_descriptors, check_fault_limit, check_seconds, check_setup
 
 T = TypeVar("T")
+MOST_CORES = 1 << 16  # more than Linux can have; sched_setaffinity(2) refuses a node that goes to a larger one in other ways than by EINVAL
 
 
 def run(
@@ -116,9 +117,12 @@ def _places(nodes: int | Mapping[str, int] | None, cores: Sequence[int]) -> dict
         if not nodes:
             raise ValueError("nodes is at least one name with its core, not none")
         for core in nodes.values():
-            if type(core) is not int or core < 0:
-                raise ValueError(f"nodes has the number of a core for each name, not {core!r}")
-        return {name if "@" in name else f"{name}@{machine}": core for name, core in nodes.items()}
+            if type(core) is not int or not 0 <= core < MOST_CORES:
+                raise ValueError(f"nodes has the number of a core for each name, 0 to {MOST_CORES - 1}, not {core!r}")
+        places = {name if "@" in name else f"{name}@{machine}": core for name, core in nodes.items()}
+        if len(places) < len(nodes):
+            raise ValueError(f"nodes have different names, not {', '.join(nodes)}: without one, a machine's is {machine}")
+        return places
     count = len(cores) if nodes is None else nodes
     if type(count) is not int:
         raise TypeError(f"nodes is how many there are to be, an int, or their names and cores, not {nodes!r}")

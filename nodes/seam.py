@@ -13,12 +13,14 @@ from nodes.kinds import Kind
 from nodes.member import send_all
 from nodes.rings import BrokenRingError, PairEnd, Written, attach, create
 from nodes.router import Router
+from nodes.running import MOST_CORES
 from nodes.shell import Shell
 from nodes.topology import topology
 
 __all__ = [
     "ARRIVALS",
     "MOST_BACKLOG",
+    "MOST_CORES",
     "BrokenRingError",
     "Channel",
     "ChannelClosed",

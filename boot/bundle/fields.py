@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import caps
+from nodes.seam import MOST_CORES
 
 REQUIRED = object()
 KEYS_BESIDE = frozenset(("id", "restart", "shutdown", "exclude", "node"))
@@ -89,6 +90,11 @@ def is_count(value: Any) -> bool:
 def is_number(value: Any) -> bool:
     """An int, 0 or more."""
     return type(value) is int and value >= 0
+
+
+def is_core(value: Any) -> bool:
+    """The number of one that a machine may have."""
+    return is_number(value) and value < MOST_CORES
 
 
 def is_flag(value: Any) -> bool:

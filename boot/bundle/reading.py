@@ -14,6 +14,7 @@ from boot.bundle.fields import (
     Field,
     PlanError,
     is_array,
+    is_core,
     is_count,
     is_exclude,
     is_flag,
@@ -44,7 +45,7 @@ NAME = "letters, digits and _.-, a letter or digit first, at most 60"
 EXCLUDE = Field(is_exclude, 'exclusions, as [["net", "all"], ["file", "/etc", "w"]]', [])
 ARGS = Field(is_array, "an array of texts, numbers, booleans, arrays and tables", [])
 ON = Field(is_text, "the name of a node", None)
-CORE = Field(is_number, "the number of a core", None)
+CORE = Field(is_core, "the number of a core", None)
 RESTART = Field(one_of(*RESTARTS), f"one of {', '.join(RESTARTS)}", "permanent")
 NAMES = Field(is_names, "names of goals, each once", [])
 

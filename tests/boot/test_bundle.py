@@ -133,6 +133,7 @@ def test_the_same_plan_gives_the_same_image(folder: Path) -> None:
         ('[["net", "all"]]', '[["nett", "all"]]', "PLAN.toml: exclude is [['nett', 'all']], "),
         ('[["net", "all"]]', '"net"', "PLAN.toml: exclude is 'net', expected exclusions, as"),
         ("core = 0", "core = -1", "node 1 (a): core is -1, expected the number of a core"),
+        ("core = 0", "core = 2147483648", "node 1 (a): core is 2147483648, expected the number of a core"),
         ('name = "b"', 'name = "a"', "2 nodes are called 'a'"),
         ('name = "b"', "", "node 2 lacks 'name': letters, digits"),
         ('[[node]]\n    name = "b"', '[node]\n    name = "b"', " is no TOML: "),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import tempfile
 from typing import Any
 
@@ -43,8 +44,11 @@ def test_setup_that_is_no_name_with_arguments_is_a_type_error(setup: Any) -> Non
         ("two", TypeError, "nodes is how many there are to be, an int, or their names and cores, not 'two'"),
         (0, ValueError, "nodes is at least 1, not 0"),
         ({}, ValueError, "nodes is at least one name with its core, not none"),
-        ({"a": -1}, ValueError, "nodes has the number of a core for each name, not -1"),
-        ({"a": None}, ValueError, "nodes has the number of a core for each name, not None"),
+        ({"a": -1}, ValueError, "nodes has the number of a core for each name, 0 to 65535, not -1"),
+        ({"a": None}, ValueError, "nodes has the number of a core for each name, 0 to 65535, not None"),
+        ({"a": 1 << 31}, ValueError, "nodes has the number of a core for each name, 0 to 65535, not 2147483648"),
+        ({"a": 1 << 99}, ValueError, "nodes has the number of a core for each name, 0 to 65535, not "),
+        ({"a": 0, f"a@{platform.node() or 'localhost'}": 1}, ValueError, "nodes have different names, not a, a@"),
     ],
 )
 def test_nodes_that_cannot_be_are_refused(wanted: Any, error: type[Exception], message: str) -> None:
