@@ -257,6 +257,8 @@ class Running:
         self._logs = logs
         self._shell: subprocess.Popen[bytes] | None = None
         self._is_interrupted = False
+        self._halted: int | None = None  # with this status
+        self._was_lost = False  # main, after that
 
     def run(self, began: float, store: str | None) -> int:
         """Until it ends; the exit status."""
@@ -294,6 +296,8 @@ class Running:
             self._show.line("failed", f"{error}{''.join(getattr(error, '__notes__', ()))}", "error")
             return FAILED
         except SystemExit as ending:  # SIGTERM, ours or another one's
+            if self._was_lost and self._halted is not None:
+                return self._halted
             return application.INTERRUPTED if self._is_interrupted else int(ending.code or 0)
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left but to put the terminal in order
@@ -311,9 +315,20 @@ class Running:
         with open(descriptor) as lines:
             for line in lines:
                 told = json.loads(line)
+                if told["kind"] == "main":
+                    self._on_main()
+                    continue
+                if told["kind"] == "halt":
+                    self._halted = told["status"]
                 self._show.line(told["kind"], told["text"], told["level"], at=told["at"])
                 if told["kind"] == "up" and self._has_console and self._shell is None:
                     self._begin_shell()
+
+    def _on_main(self) -> None:
+        """It begins: again, if that of before was lost with its node; but not while it was halting."""
+        if self._halted is not None and signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            self._was_lost = True
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _begin_shell(self) -> None:
         command = [sys.executable, "-P", "-c", SHELL_PROGRAM.format(root=ROOT), "shell", "--system", str(os.getpid())]

@@ -56,18 +56,17 @@ def resolve(start: str) -> Any:
     return found
 
 
-def report(kind: str, text: str, level: str = "info") -> None:
+def report(kind: str, text: str, level: str = "info", **more: Any) -> None:
     """Tell who boots; nothing, if nobody reads it. A long text is cut off: so a line is written at once, or not at all (pipe(7))."""
     with suppress(OSError):  # it is full, or closed
-        os.write(_report, _line(kind, text, level))
+        os.write(_report, _line({"at": time.monotonic(), "kind": kind, "text": text, "level": level, **more}))
 
 
-def _line(kind: str, text: str, level: str) -> bytes:
-    told = {"at": time.monotonic(), "kind": kind, "text": text, "level": level}
-    line = json.dumps(told).encode() + b"\n"
-    while len(line) > select.PIPE_BUF:
+def _line(told: dict[str, Any]) -> bytes:
+    text = told["text"]
+    while len(line := json.dumps(told).encode() + b"\n") > select.PIPE_BUF:
         text = text[: len(text) // 2]
-        line = json.dumps({**told, "text": f"{text}…"}).encode() + b"\n"
+        told = {**told, "text": f"{text}…"}
     return line
 
 

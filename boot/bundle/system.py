@@ -11,7 +11,8 @@ from beamlike import Call, ChildSpec, Exit, Pid, Stop, Supervisor, exit, process
 from boot.bundle.mounted import mounted, report, resolve
 from boot.bundle.plan import TREE, UP, ChildPlan, Plan, UnikernelPlan
 from boot.goals import Goal, State
-from boot.init import Init, status
+from boot.init import Init
+from boot.init import status as status_of_goals
 from nodes import register_global, send_global
 
 NAME = "beamlike.system"  # of main, on its node and global
@@ -23,6 +24,7 @@ MOST_STATUS = 255
 
 async def serve(began: float, store: str | None) -> int:
     """Main: until `halt`, whose status it returns. `began`: when the boot did, by the monotonic clock."""
+    report("main", f"main begins on {self_pid().node}")
     process_flag("trap_exit", True)
     process_flag("label", "system")
     register(NAME)
@@ -32,17 +34,19 @@ async def serve(began: float, store: str | None) -> int:
     goals = [tree_goal(plan), *own]
     last = Goal(UP, come_up, (began,), wants=tuple(goal.name for goal in goals))
     init = await Init.start_link([*goals, last], store=store, exclude=plan.exclude)
-    code = 0
+    code: int | None = None
     while True:
-        match await receive():
-            case ("halt", int(code)):
-                report("halt", f"halting with status {code}")
-                exit(init, "shutdown")
-            case Call(caller, ("halt", int(code))):  # from outside
-                reply(caller, ("ok", None))
-                exit(init, "shutdown")
+        message = await receive()
+        match message:
+            case ("halt", int(status)) | Call(_, ("halt", int(status))):
+                if type(message) is Call:  # from outside
+                    reply(message.caller, ("ok", None))
+                if code is None:  # the first one counts
+                    code = status
+                    report("halt", f"halting with status {code}", status=code)
+                    exit(init, "shutdown")
             case Exit(sender, reason) if sender == init:
-                if reason == "shutdown":
+                if reason == "shutdown" and code is not None:
                     return code
                 raise Stop(("init ended", reason))
             case Exit(_, reason) if reason != "normal":
@@ -51,6 +55,8 @@ async def serve(began: float, store: str | None) -> int:
 
 def halt(status: int = 0) -> None:
     """End the system that was booted: its goals are stopped in reverse order, and `beamlike boot` ends with this status, 0 to 255.
+
+    The first status counts, if it is told several times. If the node of main is lost meanwhile, the system ends all the same.
 
     Raises: ValueError for another status; CapabilityError, for who is excluded from `("system", "halt")`; BadNameError: it was not booted,
         or its main is just being started again.
@@ -151,7 +157,7 @@ async def start_goal(start: str, *args: Any) -> Pid | None:
 
 async def come_up(began: float) -> None:
     """The last step: tell how it is."""
-    lacking = [each.name for each in await status() if each.name != UP and each.state is not State.ONLINE]
+    lacking = [each.name for each in await status_of_goals() if each.name != UP and each.state is not State.ONLINE]
     seconds = time.monotonic() - began
     if lacking:
         report("up", f"the system is up after {seconds:.2f} s, without {', '.join(lacking)}", "warning")

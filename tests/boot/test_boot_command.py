@@ -85,6 +85,25 @@ node = "b"
 """
 
 
+SLOW = (
+    PROGRAM
+    + """
+
+from beamlike import process_flag, sleep
+
+
+class Slow(GenServer):
+    async def init(self):
+        process_flag("trap_exit", True)
+
+    async def terminate(self, reason):
+        tell("it hangs")
+        await sleep(3600)
+"""
+)
+ENDLESS = '\n[[child]]\nstart = "program:Slow"\nshutdown = "infinity"\n'
+
+
 class Boot:
     """A `beamlike boot` that runs."""
 
@@ -487,6 +506,31 @@ def test_signals_end_a_system_in_order(image: Callable[..., Path], signum: signa
 
 
 @needs_unicorn
+def test_of_two_statuses_to_halt_with_the_first_one_counts(image: Callable[..., Path]) -> None:
+    program = PROGRAM + "\n\nasync def end_twice():\n    halt(3)\n    halt(4)\n"
+    status, _, err = boot_to_end(image(TWO + goal("end", "end_twice", requires=["tree"]), program))
+    assert status == 3
+    assert err.count("halting with status") == 1
+
+
+@needs_unicorn
+def test_a_system_that_loses_the_node_of_main_while_it_halts_does_not_come_up_again(
+    image: Callable[..., Path], tmp_path: Path, beamlike: Beamlike
+) -> None:
+    once = str(tmp_path / "once")
+    program = SLOW.replace("sleep(3600)", f"sleep(0 if os.path.exists({once!r}) else open({once!r}, 'w') and 3600)")
+    with booting(image(TWO + ENDLESS, program)) as boot:
+        boot.wait_for("the system is up after")
+        halting = subprocess.Popen([*COMMAND, "halt", "7", "--system", str(boot.program.pid)], cwd=ROOT)
+        assert boot.program.stdout is not None
+        boot.wait_for("halting with status 7")
+        assert boot.program.stdout.readline() == "it hangs\n"
+        beamlike("kill-node", "a", "--system", boot.program.pid)
+        status, _, _ = boot.end()
+        assert (status, halting.wait(LIMIT)) == (7, 0)
+
+
+@needs_unicorn
 def test_nothing_is_left_when_the_owner_is_killed(image: Callable[..., Path]) -> None:
     with booting(image(TWO)) as boot:
         boot.wait_for("the system is up after")
@@ -570,25 +614,6 @@ def test_the_console_is_a_prompt_in_the_system(image: Callable[..., Path], tmp_p
         terminal.type(typed)
         assert terminal.end() == status
         assert b"Traceback" not in terminal.all_shown
-
-
-SLOW = (
-    PROGRAM
-    + """
-
-from beamlike import process_flag, sleep
-
-
-class Slow(GenServer):
-    async def init(self):
-        process_flag("trap_exit", True)
-
-    async def terminate(self, reason):
-        tell("it hangs")
-        await sleep(3600)
-"""
-)
-ENDLESS = '\n[[child]]\nstart = "program:Slow"\nshutdown = "infinity"\n'
 
 
 @needs_unicorn
