@@ -256,6 +256,10 @@ class Running:
         self._has_console = has_console
         self._logs = logs
         self._shell: subprocess.Popen[bytes] | None = None
+        self._terminal: list[Any] | None = None  # as it was before the shell
+        self._lock = threading.Lock()  # a shell begins
+        self._is_up_again = False  # the system, since it began
+        self._is_over = False  # none begins any more
         self._is_interrupted = False
         self._halted: int | None = None  # with this status
         self._was_lost = False  # main, after that
@@ -321,7 +325,8 @@ class Running:
                 if told["kind"] == "halt":
                     self._halted = told["status"]
                 self._show.line(told["kind"], told["text"], told["level"], at=told["at"])
-                if told["kind"] == "up" and self._has_console and self._shell is None:
+                if told["kind"] == "up" and self._has_console:
+                    self._is_up_again = True
                     self._begin_shell()
 
     def _on_main(self) -> None:
@@ -332,19 +337,36 @@ class Running:
 
     def _begin_shell(self) -> None:
         command = [sys.executable, "-P", "-c", SHELL_PROGRAM.format(root=ROOT), "shell", "--system", str(os.getpid())]
-        self._terminal = termios.tcgetattr(sys.stdin) if sys.stdin.isatty() else None
-        self._shell = subprocess.Popen(command)
+        with self._lock:
+            if self._is_over or not self._is_up_again or (self._shell is not None and self._shell.returncode is None):
+                return
+            self._is_up_again = False
+            if self._shell is None:
+                self._terminal = termios.tcgetattr(sys.stdin) if sys.stdin.isatty() else None
+            self._restore_terminal()
+            self._shell = subprocess.Popen(command)
         threading.Thread(target=self._wait_for_shell, args=(self._shell,), daemon=True).start()
 
     def _wait_for_shell(self, shell: subprocess.Popen[bytes]) -> None:
-        shell.wait()
+        """Who leaves it ends the system; not who loses it, as with its node: another begins when the system is up again, or was since."""
+        status = shell.wait()
+        if status and self._terminal is not None and self._halted is None:
+            self._show.line("console", "the console is lost; Ctrl-C ends the system", "warning")
+            self._begin_shell()
+            return
         with suppress(AttachError):  # it has ended
-            halt_system(System(os.getpid()), 0)
+            halt_system(System(os.getpid()), status if status >= 0 else FAILED)
+
+    def _restore_terminal(self) -> None:
+        if self._terminal is not None:
+            with suppress(termios.error):  # it is gone
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._terminal)
 
     def _end_shell(self) -> None:
+        with self._lock:
+            self._is_over = True
         if self._shell is not None:
             with suppress(ProcessLookupError):
                 self._shell.terminate()
             self._shell.wait()
-            if self._terminal is not None:
-                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._terminal)
+            self._restore_terminal()

@@ -617,6 +617,33 @@ def test_the_console_is_a_prompt_in_the_system(image: Callable[..., Path], tmp_p
 
 
 @needs_unicorn
+def test_a_console_that_is_lost_with_its_node_is_followed_by_another(
+    image: Callable[..., Path], tmp_path: Path, beamlike: Beamlike
+) -> None:
+    with on_terminal(image(TWO), tmp_path) as terminal:
+        terminal.read_until(b"a>>> ")
+        assert beamlike("kill-node", "a", "--system", terminal.pid).returncode == 0
+        terminal.read_until(b"the system is up after")
+        terminal.type(b"1 + 1\n")
+        terminal.read_until(b"where this shell ran, is lost")
+        terminal.read_until(b"a>>> ")
+        terminal.type(b"2 + 3\n")
+        terminal.read_until(b"\n5\r\n")
+        terminal.type(b"\x04")
+        assert terminal.end() == 0
+
+
+@needs_unicorn
+@pytest.mark.parametrize(("typed", "status"), [("await call('server', 'where')", 0), ("1 / 0", 1)])
+def test_what_a_console_is_piped_ends_a_system_with_its_status(image: Callable[..., Path], typed: str, status: int) -> None:
+    result = subprocess.run(
+        [*COMMAND, "boot", image(TWO), "--console"], input=typed, capture_output=True, text=True, cwd=ROOT, timeout=LIMIT, check=False
+    )
+    assert result.returncode == status
+    assert ("'a@two'" if status == 0 else "ZeroDivisionError") in result.stdout
+
+
+@needs_unicorn
 def test_ctrl_c_ends_a_system_that_hangs_after_its_console_was_left(image: Callable[..., Path], tmp_path: Path) -> None:
     with on_terminal(image(TWO + ENDLESS, SLOW), tmp_path) as terminal:
         terminal.read_until(b"a>>> ")
