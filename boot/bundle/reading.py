@@ -31,13 +31,17 @@ from boot.bundle.fields import (
 )
 from boot.bundle.modules import check_start, read_files, read_modules
 from boot.bundle.plan import TREE, UP, ChildPlan, GoalPlan, NodePlan, Plan, UnikernelPlan, made
+from boot.bundle.system import NAME as MAIN
 from boot.goals import NAME as GOAL_NAME
 from boot.goals import Goal, GoalError
 from boot.goals import plan as in_order
+from boot.init_requests import NAME as INIT
 from unikernels import ImageError, image_of
+from unikernels.images import MOST_MEMORY
 
 NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 RESTARTS = ("permanent", "transient", "temporary")
+TAKEN = (TREE, INIT, MAIN)  # local names
 STRATEGIES = ("one_for_one", "one_for_all", "rest_for_one")
 SHUTDOWNS = ("brutal_kill", "infinity")
 
@@ -74,12 +78,12 @@ CHILD_FIELDS = {
     "exclude": EXCLUDE,
 }
 UNIKERNEL_FIELDS = {
-    "name": Field(is_text, "a text"),
+    "name": Field(matches(GOAL_NAME), "letters, digits and _.:@-, a letter or digit first, at most 100"),
     "image": Field(is_text, "a file that `beamlike build-unikernel` has made"),
     "args": ARGS,
     "node": ON,
     "core": CORE,
-    "memory": Field(is_count, "bytes", 16 * 1024 * 1024),
+    "memory": Field(lambda value: is_count(value) and value <= MOST_MEMORY, f"bytes, at most {MOST_MEMORY}", 16 * 1024 * 1024),
     "cpu": Field(is_positive, "seconds of CPU time", None),
     "heartbeat": Field(is_positive, "seconds, more than 0", None),
     "restart": RESTART,
@@ -167,6 +171,11 @@ def _check_names(plan: Plan, problems: list[str]) -> None:
     for name, count in Counter(each.name for each in plan.unikernels).items():
         if count > 1:
             problems.append(f"{count} unikernels are called {name!r}")
+    for label, name in [(each.name, each.name) for each in plan.unikernels] + [
+        (each.id, each.options.get("name")) for each in plan.children
+    ]:
+        if name in TAKEN:
+            problems.append(f"{label!r} has the name {name!r}, as a process that each system has: rename it")
 
 
 def _starts(plan: Plan) -> list[tuple[str, str, str]]:
@@ -199,7 +208,8 @@ def _read_images(folder: Path, plan: Plan, problems: list[str]) -> dict[str, byt
             continue
         try:
             images[image_path(each.name)] = data = path.read_bytes()
-            image_of(data)
+            if image_of(data).target == "wasm" and (each.core is not None or each.heartbeat is not None):
+                problems.append(f"unikernel {each.name!r}: {path} is for WebAssembly: it has no core of its own, and no heartbeat")
         except OSError as error:
             problems.append(f"unikernel {each.name!r}: the image {path} cannot be read: {error.strerror}")
         except ImageError as error:

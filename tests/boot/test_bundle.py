@@ -225,6 +225,28 @@ def test_an_image_of_a_unikernel_that_is_none_is_refused(folder: Path, image: by
     assert "hasher.elf" in problem
 
 
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('name = ""', "unikernel 1 (): name is '', expected letters, digits and _.:@-"),
+        ('name = "a\\u0000b"', "expected letters, digits and _.:@-"),
+        ('name = "init"', "'init' has the name 'init', as a process that each system has: rename it"),
+        ('name = "a"\ncore = 1', "unikernel 'a': adder.wasm is for WebAssembly: it has no core of its own, and no heartbeat"),
+        ('name = "a"\nheartbeat = 1.5', "unikernel 'a': adder.wasm is for WebAssembly: it has no core of its own, and no heartbeat"),
+        ('name = "a"\nmemory = 2199023255552', "unikernel 1 (a): memory is 2199023255552, expected bytes, at most 1099511627776"),
+    ],
+)
+def test_a_unikernel_that_could_not_be_started_is_refused(folder: Path, line: str, problem: str) -> None:
+    (folder / "adder.wasm").write_bytes(b"\0asm\1\0\0\0")
+    (found,) = problems(folder, dedent(PLAN) + f'\n[[unikernel]]\nimage = "adder.wasm"\n{line}\n')
+    assert problem in found
+
+
+def test_a_child_that_has_a_name_of_the_systems_own_is_refused(folder: Path) -> None:
+    (problem,) = problems(folder, PLAN.replace('name = "counter"', 'name = "tree"'))
+    assert problem == "'Counter' has the name 'tree', as a process that each system has: rename it"
+
+
 # --- bundles ----------------------------------------------------------------------------------------------------------------
 
 
