@@ -1,7 +1,7 @@
 """The bundle: a zip archive, which Python imports from as it is, with the plan in it as JSON. The same plan gives the same bytes.
 
 beamlike.json       the format's number, who made it, and the plan
-images/NAME         the unikernels'
+beamlike-images/…   the unikernels', by their names
 …                   the modules
 """
 
@@ -20,7 +20,7 @@ from boot.errors import BundleError, BundleVersionError
 
 FORMAT: Final = 1
 INDEX: Final = "beamlike.json"
-IMAGES: Final = "images/"
+IMAGES: Final = "beamlike-images/"  # no package can be called so
 MAKER: Final = "beamlike"
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can say
 READABLE: Final = 0o644 << 16

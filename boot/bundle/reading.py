@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from boot.bundle.archive import IMAGES
 from boot.bundle.fields import (
     Field,
     PlanError,
@@ -145,7 +146,7 @@ def read_plan(path: Path) -> tuple[Plan, dict[str, bytes]]:
 
 def image_path(name: str) -> str:
     """Where the image of a unikernel is in a bundle."""
-    return f"images/{name}"
+    return f"{IMAGES}{name}"
 
 
 def _tables(kind: str, tables: list[Any], fields: Mapping[str, Field], problems: list[str]) -> list[dict[str, Any]]:

@@ -111,6 +111,18 @@ def test_a_bundle_gives_back_the_plan_and_the_files(folder: Path) -> None:
         bundle.read("other.py")
 
 
+def test_a_package_may_be_called_as_what_else_is_in_a_bundle(folder: Path) -> None:
+    (folder / "images").mkdir()
+    (folder / "images" / "adder").write_text("a file of the package")
+    (folder / "adder.wasm").write_bytes(b"\0asm\1\0\0\0")
+    text = dedent(PLAN).replace('"shop"]', '"shop", "images"]') + '\n[[unikernel]]\nname = "adder"\nimage = "adder.wasm"\n'
+    plan, files = read_plan(written(folder, text))
+    bundle = read_bundle(pack_bundle(plan, files))
+    assert "images/adder" in bundle.modules
+    assert bundle.read("images/adder") == b"a file of the package"
+    assert bundle.read(plan.unikernels[0].image) == b"\0asm\1\0\0\0"
+
+
 def test_the_same_plan_gives_the_same_image(folder: Path) -> None:
     path = written(folder, PLAN)
     first = build_image(pack_bundle(*read_plan(path)))
