@@ -9,9 +9,20 @@
 #   errors.py        BuildError, ImageError
 
 from unikernels.errors import BuildError, ImageError
-from unikernels.images import image_of
+from unikernels.images import MOST_MEMORY, image_of
 from unikernels.pool import UnikernelPool
 from unikernels.toolkit import Built, Linked, build
 from unikernels.unikernel import Unikernel, start_unikernel
 
-__all__ = ["BuildError", "Built", "ImageError", "Linked", "Unikernel", "UnikernelPool", "build", "image_of", "start_unikernel"]
+__all__ = [
+    "MOST_MEMORY",
+    "BuildError",
+    "Built",
+    "ImageError",
+    "Linked",
+    "Unikernel",
+    "UnikernelPool",
+    "build",
+    "image_of",
+    "start_unikernel",
+]

@@ -37,8 +37,7 @@ from boot.goals import NAME as GOAL_NAME
 from boot.goals import Goal, GoalError
 from boot.goals import plan as in_order
 from boot.init_requests import NAME as INIT
-from unikernels import ImageError, image_of
-from unikernels.images import MOST_MEMORY
+from unikernels import MOST_MEMORY, ImageError, image_of
 
 NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 RESTARTS = ("permanent", "transient", "temporary")
