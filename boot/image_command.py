@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def _as_json(path: Path, found: Image, bundle: Bundle) -> dict[str, Any]:
 
 def _show(console: Console, path: Path, found: Image, bundle: Bundle) -> None:
     manifest, plan = found.manifest, bundle.plan
-    print_ = console.print
+    print_ = partial(console.print, markup=False)  # names of files may have brackets
     print_(f"{path}: {manifest.image_sectors * SECTOR:,} bytes, all of it good", style="bold", soft_wrap=True)
     if found.has_bad_manifest:
         print_("but the manifest is damaged; it boots by its copy: build it anew", style="yellow")

@@ -218,6 +218,17 @@ def test_build_leaves_what_is_no_regular_file_as_it_is(image: Callable[..., Path
     assert (tmp_path / "pipe").is_fifo()
 
 
+def test_inspect_shows_names_with_brackets(image: Callable[..., Path], tmp_path: Path, beamlike: Beamlike) -> None:
+    (tmp_path / "shop").mkdir()
+    for name in ("[a].txt", "[", "]"):
+        (tmp_path / "shop" / name).write_text("")
+    path = image(TWO.replace('"program.py"', '"program.py", "shop"')).rename(tmp_path / "[b].img")
+    shown = beamlike("image", "inspect", path)
+    assert shown.returncode == 0, shown.stderr
+    assert f"{path}: 1,048,576 bytes, all of it good" in shown.stdout
+    assert "file      shop/[a].txt, 0 bytes" in shown.stdout
+
+
 def test_inspect_names_the_damage(image: Callable[..., Path], beamlike: Beamlike) -> None:
     path = image(TWO)
     data = bytearray(path.read_bytes())
