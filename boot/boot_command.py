@@ -29,6 +29,7 @@ from boot.engines.disk import NO_FAULTS, Death, FaultPlan, Moment
 from boot.engines.events import Event
 from boot.engines.machine import BootMachine, BootResult
 from boot.errors import BootError, NoSlaveCoreError
+from boot.first_boot import read_done
 from boot.logs import LEVELS
 from boot.timeline import as_json as event_as_json
 from boot.timeline import chunks_moved, timeline
@@ -91,9 +92,9 @@ def boot(
     if has_console is None:
         has_console = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     try:
-        bundle, master = _load(machine, path, show, shows_trace)
+        bundle, master = _load(machine, engine, path, show, shows_trace)
     except BootError as error:
-        show.failed(error, shows_trace)
+        show.failed(error, cores, shows_trace)
         sys.exit(FAILED)
     except (OSError, beamlike.ExitError) as error:
         show.line("error", f"{path}: {getattr(error, 'strerror', None) or error}", "error")
@@ -104,6 +105,12 @@ def boot(
         sys.exit(0)
     store = store or path.with_name(f"{path.name}.store")
     has_steps = any(goal.only_first_boot for goal in bundle.plan.goals)
+    try:
+        if has_steps:
+            read_done(store)  # before there are nodes
+    except OSError as error:
+        show.line("error", f"the store {store} cannot be used: {error.strerror or error}: choose another by --store", "error")
+        sys.exit(FAILED)
     try:
         sys.exit(Running(bundle, master, show, has_console, (log_level, as_json)).run(began, str(store) if has_steps else None))
     except KeyboardInterrupt:
@@ -133,9 +140,10 @@ def _machine(engine: str, device: str | None, cores: int, killed_at: int | None,
     return ProcessMachine(cores, timeout=timeout, faults=faults)
 
 
-def _load(machine: BootMachine, path: Path, show: Show, shows_trace: bool) -> tuple[Bundle, int]:
+def _load(machine: BootMachine, engine: str, path: Path, show: Show, shows_trace: bool) -> tuple[Bundle, int]:
     """What the machine has loaded: what is in it, and a sealed copy. Raises: BootError; OSError."""
-    show.line("begin", f"{path}: {path.stat().st_size:,} bytes, on {machine.name} with {machine.cores} cores")
+    cores = "1 core" if machine.cores == 1 else f"{machine.cores} cores"
+    show.line("begin", f"{path}: {path.stat().st_size:,} bytes, on {engine} with {cores}")
 
     async def main() -> BootResult:
         return await machine.boot(path, show.progress)
@@ -145,11 +153,13 @@ def _load(machine: BootMachine, path: Path, show: Show, shows_trace: bool) -> tu
         if shows_trace:
             show.trace(result.events)
         info = result.info
-        cured = [
-            f"{count} {text}"
-            for count, text in ((info.failovers, "fail-overs"), (info.retries, "reads again"), (info.rereads, "damaged chunks again"))
-            if count
-        ]
+        cures = (
+            (info.failovers, "fail-over"),
+            (info.retries, "read tried again"),
+            (info.rereads, "chunk read again"),
+            (info.copy, "bad manifest"),
+        )
+        cured = [f"{count} × {text}" for count, text in cures if count]
         speed = info.payload_bytes / result.seconds / 1e6
         text = f"BOOT OK: {info.payload_bytes:,} bytes at {info.load_address:#x}, checksum {info.payload_crc:08x}, {speed:.1f} MB/s"
         show.line("loaded", "; ".join([text, *cured]), "warning" if cured else "info", seconds=result.seconds, info=vars(info))
@@ -232,12 +242,14 @@ class Show:
         for line in () if self._as_json else timeline(events):
             self._console.print(line, soft_wrap=True)
 
-    def failed(self, error: BootError, shows_trace: bool) -> None:
-        """It has not booted."""
+    def failed(self, error: BootError, cores: int, shows_trace: bool) -> None:
+        """It has not booted, with so many cores."""
         self.clear()
         if shows_trace:
             self.trace(error.events)
-        hint = ": with --cores 3 another one takes over" if isinstance(error, NoSlaveCoreError) else ""
+        hint = ""
+        if isinstance(error, NoSlaveCoreError):
+            hint = f": with --cores {cores + 1} there is one more that reads"
         more: dict[str, Any] = {"lba": error.lba, "core": error.core, "serial": error.serial, "error": type(error).__name__}
         where = [f"{name} {value}" for name, value in (("LBA", error.lba), ("core", error.core)) if value is not None]
         self.line("failed", f"{error}{hint}" + (f" ({', '.join(where)})" if where else ""), "error", **more)

@@ -25,6 +25,7 @@ from boot.errors import BootError
 from boot.guest.layout import SECTOR
 from boot.image import Image, build_image, read_image
 
+SIGNATURE = b"\x55\xaa"  # at the end of a first sector that boots
 LARGEST = 1 << 30  # bytes of a file that is taken for an image
 
 
@@ -48,7 +49,7 @@ def build(plan_path: Path, output: Path | None, as_json: bool) -> None:
         plan, files = read_plan(plan_path)
         payload = pack_bundle(plan, files)
         data = build_image(payload)
-        _write(output, data, plan_path)
+        _write(output, data)
     except PlanError as error:
         for problem in error.problems:
             print(f"beamlike: {problem}", file=sys.stderr)
@@ -63,12 +64,14 @@ def build(plan_path: Path, output: Path | None, as_json: bool) -> None:
         print(f"{plan.name}: {_counts(plan, read_bundle(payload))}")
 
 
-def _write(output: Path, data: bytes, plan_path: Path) -> None:
+def _write(output: Path, data: bytes) -> None:
     """Whole, or not at all."""
-    if output.exists() and output.samefile(plan_path):
-        raise ValueError(f"{output} is the plan itself: choose another --output")
+    if not output.parent.is_dir():
+        raise ValueError(f"there is no folder {output.parent} for {output.name}: make it, or choose another --output")
     if output.exists() and not output.is_file():  # a rename would put the image in the place of /dev/null
         raise ValueError(f"{output} is no regular file: choose another --output")
+    if output.exists() and not _may_replace(output):  # as what the plan packs
+        raise ValueError(f"{output} is there, and is no image: choose another --output, or remove it")
     fresh = output.with_name(f".{output.name}.{os.getpid()}.new")
     try:
         with open(fresh, "wb") as file:
@@ -78,6 +81,12 @@ def _write(output: Path, data: bytes, plan_path: Path) -> None:
         fresh.rename(output)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def _may_replace(output: Path) -> bool:
+    with open(output, "rb") as file:
+        begin = file.read(SECTOR)
+    return not begin or begin.endswith(SIGNATURE)
 
 
 @image.command("inspect")
@@ -113,9 +122,10 @@ def _as_json(path: Path, found: Image, bundle: Bundle) -> dict[str, Any]:
 def _show(console: Console, path: Path, found: Image, bundle: Bundle) -> None:
     manifest, plan = found.manifest, bundle.plan
     print_ = partial(console.print, markup=False)  # names of files may have brackets
-    print_(f"{path}: {manifest.image_sectors * SECTOR:,} bytes, all of it good", style="bold", soft_wrap=True)
-    if found.has_bad_manifest:
-        print_("but the manifest is damaged; it boots by its copy: build it anew", style="yellow")
+    state = "which boots by the copy of its manifest, for that is damaged: build it anew" if found.has_bad_manifest else "all of it good"
+    print_(
+        f"{path}: {manifest.image_sectors * SECTOR:,} bytes, {state}", style="yellow" if found.has_bad_manifest else "bold", soft_wrap=True
+    )
     print_(
         f"payload   {manifest.payload_bytes:,} bytes from LBA {manifest.payload_lba}, in {manifest.chunks} chunks, "
         f"checksum {manifest.payload_crc:08x}, to {manifest.load_address:#x}",

@@ -131,11 +131,11 @@ def tree(system: System, limit: int, as_json: bool) -> None:
     if as_json:
         print(json.dumps(answers))
         return
-    supervisors = [row for answer in answers.values() if answer is not None for row in answer["supervisors"]]
-    below = {child["pid"] for row in supervisors for child in row["children"] or ()}
+    supervisors = {row["pid"]: row for answer in answers.values() if answer is not None for row in answer["supervisors"]}
+    below = {child["pid"] for row in supervisors.values() for child in row["children"] or ()}
     console = tables.console()
     for name, answer in answers.items():
-        console.print(tables.supervision_tree(name, answer, below))
+        console.print(tables.supervision_tree(name, answer, supervisors, below))
 
 
 @click.command()

@@ -134,15 +134,19 @@ def wall_table(walls: Iterable[Found]) -> Table:
     return table
 
 
-def supervision_tree(name: str, answer: dict[str, Any] | None, below: set[str]) -> Tree:
-    """The supervisors of a node with their children. `below`: the pids of children of supervisors, of all nodes."""
+def supervision_tree(name: str, answer: dict[str, Any] | None, supervisors: dict[str, dict[str, Any]], below: set[str]) -> Tree:
+    """The supervisors of a node with their children, who may be on others.
+
+    Args:
+        supervisors: of all nodes, by their pids.
+        below: the pids of children of supervisors, of all nodes.
+    """
     tree = Tree(_text(name, "bold"))
     if answer is None:
         tree.add(_text("it does not answer", "red"))
         return tree
-    supervisors = {row["pid"]: row for row in answer["supervisors"]}
-    for pid, row in supervisors.items():
-        if pid not in below:
+    for row in answer["supervisors"]:
+        if row["pid"] not in below:
             _add_supervisor(tree.add(_label(row, row["name"] or row["label"] or "supervisor")), row, supervisors)
     if answer["more"]:
         tree.add(_text(f"… and {answer['more']} more supervisors", "dim"))

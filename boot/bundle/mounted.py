@@ -72,4 +72,7 @@ def _line(told: dict[str, Any]) -> bytes:
 
 class _Reports(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        report("goal", record.getMessage(), record.levelname.lower())
+        more = {}
+        if type(record.args) is tuple and len(record.args) == 3:  # as `Init` tells of a state
+            more = {"goal": str(record.args[0]), "state": str(record.args[1])}
+        report("goal", record.getMessage(), record.levelname.lower(), **more)

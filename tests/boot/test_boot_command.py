@@ -200,13 +200,16 @@ def test_build_tells_all_that_is_wrong_and_writes_nothing(tmp_path: Path, beamli
     assert os.listdir(tmp_path) == ["plan.toml"]
 
 
-def test_build_does_not_write_over_its_plan(image: Callable[..., Path], tmp_path: Path, beamlike: Beamlike) -> None:
+def test_build_writes_over_nothing_but_an_image(image: Callable[..., Path], tmp_path: Path, beamlike: Beamlike) -> None:
     image(TWO)
     before = (tmp_path / "plan.toml").read_bytes()
     result = beamlike("image", "build", tmp_path / "plan.toml", "-o", tmp_path / "plan.toml")
     assert result.returncode == 1
-    assert "is the plan itself" in result.stderr
+    assert "is there, and is no image" in result.stderr
     assert (tmp_path / "plan.toml").read_bytes() == before
+    assert "is there, and is no image" in beamlike("image", "build", tmp_path / "plan.toml", "-o", tmp_path / "program.py").stderr
+    assert "there is no folder" in beamlike("image", "build", tmp_path / "plan.toml", "-o", tmp_path / "none" / "plan.img").stderr
+    assert beamlike("image", "build", tmp_path / "plan.toml").returncode == 0
 
 
 def test_build_leaves_what_is_no_regular_file_as_it_is(image: Callable[..., Path], tmp_path: Path, beamlike: Beamlike) -> None:
@@ -386,6 +389,16 @@ def test_a_first_step_is_done_at_the_first_boot_only(image: Callable[..., Path],
 
 
 @needs_unicorn
+def test_a_store_that_cannot_be_used_is_told_before_nodes_start(image: Callable[..., Path], tmp_path: Path) -> None:
+    path = image(TWO + goal("first", "say", "first boot", only_first_boot=True))
+    status, _, err = boot_to_end(path, "--store", tmp_path / "program.py" / "store")
+    assert status == 1
+    assert "cannot be used: Not a directory: choose another by --store" in err
+    assert "starting" not in err
+    assert "Traceback" not in err
+
+
+@needs_unicorn
 def test_a_core_that_is_not_there_is_another_one(image: Callable[..., Path]) -> None:
     plan = (
         TWO.replace('name = "b"', 'name = "b"\ncore = 4000')
@@ -423,12 +436,12 @@ def test_a_killed_slave_is_replaced_or_missed(image: Callable[..., Path]) -> Non
     path = image(TWO + goal("end", "end", 0, requires=["tree"]))
     status, _, err = boot_to_end(path, "--cores", 3, "--kill-slave-at", 2, "--trace")
     assert status == 0
-    assert "1 fail-overs" in err
+    assert "1 × fail-over" in err
     assert "its OS process is killed" in err
     assert "core 1 is silent: stopped" in err
     status, _, err = boot_to_end(path, "--kill-slave-at", 2)
     assert status == 1
-    assert "no core is left that could read; dead are 1: with --cores 3 another one takes over" in err
+    assert "no core is left that could read; dead are 1: with --cores 3 there is one more that reads" in err
 
 
 @needs_unicorn
@@ -675,3 +688,12 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, beamlike: Be
             assert result.returncode == 1
             assert "regular file" in result.stderr
         assert beamlike("image", "build", path).returncode == 1
+
+
+@needs_unicorn
+def test_trees_of_all_nodes_are_shown(image: Callable[..., Path], beamlike: Beamlike) -> None:
+    with booting(image(TWO)) as boot:
+        boot.wait_for("the system is up after")
+        shown = beamlike("tree", "--system", boot.program.pid).stdout
+    assert len(re.findall(r"Server  <a@two\.", shown)) == 1
+    assert len(re.findall(r"Server  <b@two\.", shown)) == 1
