@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,7 +144,7 @@ def is_exclude(value: Any) -> bool:
     """Exclusions. Those of an application's kinds, `module:function`, are checked where that module is. Raises as `caps.layer`."""
     if not is_array(value) or not all(type(each) is list and each and type(each[0]) is str for each in value):
         return False
-    caps.layer(_as_term(each) for each in value if not _is_of_application(each))
+    caps.layer(_as_term(each) for each in value if not is_of_application(each))
     return True
 
 
@@ -152,8 +152,9 @@ def _as_term(term: Any) -> Any:
     return tuple(map(_as_term, term)) if isinstance(term, list) else term
 
 
-def _is_of_application(term: list[Any]) -> bool:
-    kinds = [each[0] for each in term[1:] if type(each) is list and each] if term[0] == "only" else term[:1]
+def is_of_application(term: Sequence[Any]) -> bool:
+    """Whether an exclusion has kinds of an application's own."""
+    kinds = [each[0] for each in term[1:] if isinstance(each, list | tuple) and each] if term[0] == "only" else term[:1]
     return any(type(kind) is str and ":" in kind for kind in kinds)
 
 

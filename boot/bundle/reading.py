@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import caps
 from boot.bundle.archive import IMAGES
 from boot.bundle.fields import (
     Field,
@@ -21,6 +22,7 @@ from boot.bundle.fields import (
     is_flag,
     is_names,
     is_number,
+    is_of_application,
     is_options,
     is_positive,
     is_seconds,
@@ -41,6 +43,8 @@ from unikernels import MOST_MEMORY, ImageError, image_of
 
 NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 RESTARTS = ("permanent", "transient", "temporary")
+NEEDED = (("spawn", "boot.keeping:guard"), ("spawn", "boot.keeping:keep"), ("register", TREE))
+"""What Init and the trees do below the exclusions of a plan."""
 TAKEN = (TREE, INIT, MAIN)  # local names
 STRATEGIES = ("one_for_one", "one_for_all", "rest_for_one")
 SHUTDOWNS = ("brutal_kill", "infinity")
@@ -130,6 +134,7 @@ def read_plan(path: Path) -> tuple[Plan, dict[str, bytes]]:
     }
     plan = made(Plan, {**system, **lists})
     _check_names(plan, problems)
+    _check_exclude(str(path), plan, problems)
     modules = read_modules(files, problems)
     for kind, label, start in _starts(plan):
         check_start(f"{kind} {label!r}", start, modules, problems)
@@ -155,6 +160,16 @@ def _tables(kind: str, tables: list[Any], fields: Mapping[str, Field], problems:
         where = f"{kind} {number}" + (f" ({label})" if type(label) is str else "")
         found.append(read_fields(where, table, fields, problems))
     return found
+
+
+def _check_exclude(where: str, plan: Plan, problems: list[str]) -> None:
+    """That Init can have goals at all. Kinds of the application are not those of what it does."""
+    layers = caps.extend((), tuple(each for each in plan.exclude if not is_of_application(each)))
+    for kind, what in NEEDED:
+        if not caps.permits(layers, kind, what):
+            problems.append(
+                f"{where}: exclude refuses the system itself ({kind!r}, {what!r}), so nothing would come up: exclude that of nodes"
+            )
 
 
 def _check_names(plan: Plan, problems: list[str]) -> None:

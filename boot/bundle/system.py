@@ -157,9 +157,10 @@ async def start_goal(start: str, *args: Any) -> Pid | None:
 
 async def come_up(began: float) -> None:
     """The last step: tell how it is."""
-    lacking = [each.name for each in await status_of_goals() if each.name != UP and each.state is not State.ONLINE]
-    seconds = time.monotonic() - began
-    if lacking:
-        report("up", f"the system is up after {seconds:.2f} s, without {', '.join(lacking)}", "warning")
-    else:
-        report("up", f"the system is up after {seconds:.2f} s")
+    lacking = ""
+    try:
+        names = [each.name for each in await status_of_goals() if each.name != UP and each.state is not State.ONLINE]
+        lacking = f", without {', '.join(names)}" if names else ""
+    except caps.CapabilityError as refused:  # the plan's exclusions are this step's, too
+        lacking = f"; how its goals are may not be asked: {refused}"
+    report("up", f"the system is up after {time.monotonic() - began:.2f} s{lacking}", "warning" if lacking else "info")

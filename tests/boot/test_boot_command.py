@@ -355,6 +355,12 @@ def test_a_goal_that_fails_is_told_and_the_rest_comes_up(image: Callable[..., Pa
 
 
 @needs_unicorn
+def test_a_system_in_which_nothing_is_sent_is_up_as_well(image: Callable[..., Path]) -> None:
+    with booting(image('exclude = [["send", "all"]]\n' + TWO)) as boot:
+        assert "how its goals are may not be asked" in boot.wait_for("the system is up after")
+
+
+@needs_unicorn
 def test_what_cannot_be_imported_is_told(image: Callable[..., Path]) -> None:
     with booting(image(TWO, "import there_is_no_such_module\n" + PROGRAM), "--log-level", "critical") as boot:
         boot.wait_for("the system is up after")

@@ -143,6 +143,12 @@ def test_the_same_plan_gives_the_same_image(folder: Path) -> None:
             "modules: PLAN.toml is no Python file; what else a program reads is in",
         ),
         ('[["net", "all"]]', '[["nett", "all"]]', "PLAN.toml: exclude is [['nett', 'all']], "),
+        (
+            '[["net", "all"]]',
+            '[["spawn", "all"]]',
+            "PLAN.toml: exclude refuses the system itself ('spawn', 'boot.keeping:guard')",
+        ),
+        ('[["net", "all"]]', '[["register", "all"]]', "PLAN.toml: exclude refuses the system itself ('register', 'tree')"),
         ('[["net", "all"]]', '"net"', "PLAN.toml: exclude is 'net', expected exclusions, as"),
         ("core = 0", "core = -1", "node 1 (a): core is -1, expected the number of a core"),
         ("core = 0", "core = 2147483648", "node 1 (a): core is 2147483648, expected the number of a core"),
