@@ -186,11 +186,11 @@ def _check_names(plan: Plan, problems: list[str]) -> None:
     for name, count in Counter(each.name for each in plan.unikernels).items():
         if count > 1:
             problems.append(f"{count} unikernels are called {name!r}")
-    for label, name in [(each.name, each.name) for each in plan.unikernels] + [
+    for label, own in [(each.name, each.name) for each in plan.unikernels] + [
         (each.id, each.options.get("name")) for each in plan.children
     ]:
-        if name in TAKEN:
-            problems.append(f"{label!r} has the name {name!r}, as a process that each system has: rename it")
+        if own in TAKEN:
+            problems.append(f"{label!r} has the name {own!r}, as a process that each system has: rename it")
 
 
 def _starts(plan: Plan) -> list[tuple[str, str, str]]:
