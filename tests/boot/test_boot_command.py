@@ -659,6 +659,7 @@ def test_a_console_that_is_lost_with_its_node_is_followed_by_another(
         terminal.read_until(b"a>>> ")
         terminal.type(b"2 + 3\n")
         terminal.read_until(b"\n5\r\n")
+        terminal.read_until(b"a>>> ")  # before that, Ctrl-D is one for the terminal
         terminal.type(b"\x04")
         assert terminal.end() == 0
 
