@@ -160,6 +160,7 @@ class Membership:
 
     async def _tell_reason(self, id: NodeId) -> None:
         await trio.sleep(REASON_PATIENCE)
+        await trio.lowlevel.checkpoint()  # if it was this node that had no turn, the reason is here, and is read now
         self._tell_down(id, LOST)
 
     def _tell_down(self, id: NodeId, reason: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import socket
 import subprocess
 from typing import Any
 
@@ -14,7 +15,7 @@ import trio.testing
 from system import LostNodeError, System
 
 from beamlike.hot.ids import NodeId
-from nodes.membership import REASON_PATIENCE, Membership
+from nodes.membership import REASON_PATIENCE, Membership, NodeDown, NodeUp
 
 MODULE = "membership_checks"
 
@@ -60,6 +61,31 @@ async def test_reason_that_comes_too_late_is_no_death_before_the_node_was_up(aut
     assert asked == [("start", "b@h")] * 2
     membership.down("b@h", 3, ("status", 1))
     assert membership.stillborn == {"b@h": 1}
+
+
+async def test_reason_that_came_while_this_node_had_no_turn_is_told(autojump_clock: trio.testing.MockClock) -> None:
+    """The clock jumps as that of a node that gets no core: then the patience is over and the packet is there, in one turn of the loop."""
+    told: list[NodeUp | NodeDown] = []
+    router: Any = NoRouter()
+    membership = Membership(NodeId("a@h", 1), ("a@h",), router, lambda id: None, lambda *packet: None)
+    membership._tell = lambda name, message: told.append(message)  # type: ignore[method-assign]
+    owner, here = socket.socketpair()
+
+    async def listen(incarnation: int) -> None:
+        await trio.lowlevel.wait_readable(here)
+        here.recv(1)
+        membership.down("b@h", incarnation, ("status", incarnation))
+
+    with owner, here:
+        for incarnation in range(2, 22):  # which of two tasks goes first in a turn is left to chance
+            membership.up("b@h", incarnation, os.getpid(), 0.0, 0, os.pidfd_open(os.getpid()), mmap.mmap(-1, 4096))
+            membership._lose(membership.members["b@h"])
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(listen, incarnation)
+                await trio.testing.wait_all_tasks_blocked()
+                owner.send(b"x")
+                autojump_clock.jump(2 * REASON_PATIENCE)
+    assert [message.reason for message in told if isinstance(message, NodeDown)] == [("status", number) for number in range(2, 22)]
 
 
 @pytest.mark.parametrize("number", [2, 3])
