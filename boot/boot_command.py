@@ -214,9 +214,7 @@ class Show:
         """A line."""
         seconds = (time.monotonic() if at is None else at) - self._began
         if self._as_json:
-            print(
-                json.dumps({"seconds": round(seconds, 6), "kind": kind, "level": level, "text": text, **more}), file=sys.stderr, flush=True
-            )
+            _write_json({"seconds": round(seconds, 6), "kind": kind, "level": level, "text": text, **more})
             return
         self.clear()
         self._console.print(Text.assemble((f"[{seconds:9.3f}] ", "dim"), (text, STYLES.get(level, ""))), soft_wrap=True)
@@ -238,7 +236,7 @@ class Show:
     def trace(self, events: tuple[Event, ...]) -> None:
         """The timeline."""
         for event in events if self._as_json else ():
-            print(json.dumps({"kind": "event", "event": event_as_json(event)}), file=sys.stderr)
+            _write_json({"kind": "event", "event": event_as_json(event)})
         for line in () if self._as_json else timeline(events):
             self._console.print(line, soft_wrap=True)
 
@@ -256,6 +254,12 @@ class Show:
         if not self._as_json and error.serial.strip():
             for said in error.serial.strip().splitlines():
                 self._console.print(Text(f"    COM1: {said}", "dim"), soft_wrap=True)
+
+
+def _write_json(told: dict[str, Any]) -> None:
+    """In one piece: threads, and nodes, write there too."""
+    sys.stderr.write(json.dumps(told) + "\n")
+    sys.stderr.flush()
 
 
 class Running:

@@ -7,13 +7,30 @@ import time
 from typing import Any
 
 import caps
-from beamlike import Call, ChildSpec, Exit, Pid, Stop, Supervisor, exit, process_flag, receive, register, reply, self_pid, tighten
+from beamlike import (
+    BadNameError,
+    Call,
+    Cast,
+    ChildSpec,
+    Exit,
+    Pid,
+    Stop,
+    Supervisor,
+    cast,
+    exit,
+    process_flag,
+    receive,
+    register,
+    reply,
+    self_pid,
+    tighten,
+)
 from boot.bundle.mounted import mounted, report, resolve
 from boot.bundle.plan import TREE, UP, ChildPlan, Plan, UnikernelPlan
 from boot.goals import Goal, State
 from boot.init import Init
 from boot.init import status as status_of_goals
-from nodes import register_global, send_global
+from nodes import register_global, whereis_global
 
 NAME = "beamlike.system"  # of main, on its node and global
 STARTING = 30.0  # seconds, for each that a tree starts
@@ -38,11 +55,11 @@ async def serve(began: float, store: str | None) -> int:
     while True:
         message = await receive()
         match message:
-            case ("halt", int(status)) | Call(_, ("halt", int(status))):
+            case Cast(("halt", int(status))) | Call(_, ("halt", int(status))) if caps.permits(message.layers, "system", "halt"):
                 if type(message) is Call:  # from outside
                     reply(message.caller, ("ok", None))
                 if code is None:  # the first one counts
-                    code = status
+                    code = status & MOST_STATUS
                     report("halt", f"halting with status {code}", status=code)
                     exit(init, "shutdown")
             case Exit(sender, reason) if sender == init:
@@ -64,7 +81,10 @@ def halt(status: int = 0) -> None:
     if type(status) is not int or not 0 <= status <= MOST_STATUS:
         raise ValueError(f"halt: status is {status!r}, expected 0 to {MOST_STATUS}")
     caps.check("system", "halt")
-    send_global(NAME, ("halt", status))
+    main = whereis_global(NAME)
+    if main is None:
+        raise BadNameError("halt: this system was not booted from an image, or its main is just being started again")
+    cast(main, ("halt", status))  # which says, as a message would not, under which exclusions
 
 
 # --- the tree of a node ---

@@ -303,6 +303,30 @@ def test_who_may_not_halt_the_system_does_not(image: Callable[..., Path]) -> Non
 
 
 @needs_unicorn
+def test_who_may_not_halt_the_system_cannot_do_so_by_a_message_of_its_own_either(image: Callable[..., Path]) -> None:
+    program = (
+        PROGRAM
+        + """
+
+async def forge():
+    from beamlike import Cast, call, cast, send
+    from nodes import whereis_global
+
+    main = whereis_global("beamlike.system")
+    send(main, ("halt", 7))
+    send(main, Cast(("halt", 7)))
+    cast(main, ("halt", 7))
+    try:
+        await call(main, ("halt", 7), 0.2)
+    except Exception as error:
+        tell(type(error).__name__)
+"""
+    )
+    plan = TWO + goal("forge", "forge", exclude=[["system", "halt"]]) + goal("end", "end", 3, requires=["forge"])
+    assert boot_to_end(image(plan, program))[:2] == (3, "CallTimeoutError\n")
+
+
+@needs_unicorn
 def test_exclusions_of_the_system_of_a_node_and_of_a_child_add_up(image: Callable[..., Path]) -> None:
     program = (
         PROGRAM
