@@ -30,6 +30,7 @@ from boot.engines.events import Event
 from boot.engines.machine import BootMachine, BootResult
 from boot.errors import BootError, NoSlaveCoreError
 from boot.first_boot import read_done
+from boot.guest.layout import Kind
 from boot.logs import LEVELS
 from boot.timeline import as_json as event_as_json
 from boot.timeline import chunks_moved, timeline
@@ -92,7 +93,7 @@ def boot(
     if has_console is None:
         has_console = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     try:
-        bundle, master = _load(machine, engine, path, show, shows_trace)
+        bundle, master = _load(machine, engine, path, show, shows_trace, killed_at)
     except BootError as error:
         show.failed(error, cores, shows_trace)
         sys.exit(FAILED)
@@ -140,7 +141,7 @@ def _machine(engine: str, device: str | None, cores: int, killed_at: int | None,
     return ProcessMachine(cores, timeout=timeout, faults=faults)
 
 
-def _load(machine: BootMachine, engine: str, path: Path, show: Show, shows_trace: bool) -> tuple[Bundle, int]:
+def _load(machine: BootMachine, engine: str, path: Path, show: Show, shows_trace: bool, killed_at: int | None) -> tuple[Bundle, int]:
     """What the machine has loaded: what is in it, and a sealed copy. Raises: BootError; OSError."""
     cores = "1 core" if machine.cores == 1 else f"{machine.cores} cores"
     show.line("begin", f"{path}: {path.stat().st_size:,} bytes, on {engine} with {cores}")
@@ -163,6 +164,8 @@ def _load(machine: BootMachine, engine: str, path: Path, show: Show, shows_trace
         speed = info.payload_bytes / result.seconds / 1e6
         text = f"BOOT OK: {info.payload_bytes:,} bytes at {info.load_address:#x}, checksum {info.payload_crc:08x}, {speed:.1f} MB/s"
         show.line("loaded", "; ".join([text, *cured]), "warning" if cured else "info", seconds=result.seconds, info=vars(info))
+        if killed_at is not None and not any(event.kind is Kind.KILLED for event in result.events):
+            show.line("kill", f"nobody was killed: core 1 came to no read {killed_at}", "warning")
         with memoryview(result.memory.map) as view, view[info.load_address : info.load_address + info.payload_bytes] as payload:
             master = sealed(payload, "beamlike-booted")
     try:

@@ -72,7 +72,10 @@ class Commands(click.Group):
         if name not in ELSEWHERE:
             return super().get_command(context, name)
         module, _, function = ELSEWHERE[name].partition(":")
-        command: click.Command = getattr(import_module(module), function)
+        try:
+            command: click.Command = getattr(import_module(module), function)
+        except KeyboardInterrupt:
+            sys.exit(application.INTERRUPTED)
         return command
 
 

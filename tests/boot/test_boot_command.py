@@ -469,6 +469,9 @@ def test_a_killed_slave_is_replaced_or_missed(image: Callable[..., Path]) -> Non
     assert "1 × fail-over" in err
     assert "its OS process is killed" in err
     assert "core 1 is silent: stopped" in err
+    status, _, err = boot_to_end(path, "--kill-slave-at", 99)
+    assert status == 0
+    assert "nobody was killed: core 1 came to no read 99" in err
     status, _, err = boot_to_end(path, "--kill-slave-at", 2)
     assert status == 1
     assert "no core is left that could read; dead are 1: with --cores 3 there is one more that reads" in err

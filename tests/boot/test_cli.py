@@ -548,3 +548,20 @@ def test_main_that_is_in_no_file_is_refused_before_anything_starts(tmp_path: Pat
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", UNGUARDED], env=environment, capture_output=True, text=True, timeout=60)
     assert "TypeError: main is imported by each node, so it is in a file, not in python -c or a prompt" in done.stderr
+
+
+def test_ctrl_c_while_a_command_is_imported_is_no_failure(
+    program: Callable[[str], "subprocess.CompletedProcess[str]"], tmp_path: Path
+) -> None:
+    (tmp_path / "slow.py").write_text("raise KeyboardInterrupt")
+    result = program(
+        f"""
+        from boot import cli
+
+        sys.path.insert(0, {str(tmp_path)!r})
+        cli.ELSEWHERE["ps"] = "slow:ps"
+        sys.argv[1:] = ["ps"]
+        cli.main()
+        """
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
