@@ -82,9 +82,8 @@ class System:
 def _only_one() -> int:
     systems = list_systems()
     if not systems:
-        raise AttachError(
-            "no system of nodes runs here. `beamlike run --nodes N FILE` starts one, or `beamlike boot IMAGE`; one node alone cannot be looked into"
-        )
+        starting = "`beamlike run --nodes N FILE` starts one, or `beamlike boot IMAGE`"
+        raise AttachError(f"no system of nodes runs here. {starting}; one node alone cannot be looked into")
     if len(systems) > 1:
         told = "".join(f"\n  --system {owner}   {_command_of(owner)}" for owner in systems)
         raise AttachError(f"{len(systems)} systems run here: say which{told}")
