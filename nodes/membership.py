@@ -187,13 +187,13 @@ class Membership:
     # --- who is told ---
 
     def monitor(self, watcher: Pid, name: str) -> None:
-        """Tell a process of this node of every end and return of a node; at once if it is not there."""
+        """Tell a process of this node of every end and return of a node; at once if it is not there, or when the reason is known."""
         if watcher.process is None:
             return
         extra(watcher.process)  # so that its end is told to `released`
         self.watchers.setdefault(name, set()).add(watcher)
         self.watching.setdefault(watcher, set()).add(name)
-        if self.life_of(name) is None:
+        if self.life_of(name) is None and name not in self.untold:  # else all watchers are about to be told
             deliver(watcher.process, NodeDown(name, ("retired", self.retired[name].reason) if name in self.retired else LOST))
 
     def demonitor(self, watcher: Pid, name: str) -> None:

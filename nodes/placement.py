@@ -28,7 +28,9 @@ def list_nodes() -> list[str]:
 def monitor_node(name: str) -> None:
     """Have the calling process told of every end of this node, `NodeDown(name, reason)`, and every return, `NodeUp(name)`.
 
-    If it is not there now, a `NodeDown` comes at once. Raises: TypeError if it is no name.
+    If it is not there now, a `NodeDown` comes at once; if it was lost just now, when its reason is known.
+
+    Raises: TypeError if it is no name.
     """
     _check(name)
     joined().membership.monitor(self_pid(), name)

@@ -6,6 +6,7 @@ import mmap
 import os
 import socket
 import subprocess
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import trio.lowlevel
 import trio.testing
 from system import LostNodeError, System
 
+from beamlike import receive, run, self_pid
 from beamlike.hot.ids import NodeId
 from nodes.membership import REASON_PATIENCE, Membership, NodeDown, NodeUp
 
@@ -86,6 +88,23 @@ async def test_reason_that_came_while_this_node_had_no_turn_is_told(autojump_clo
                 owner.send(b"x")
                 autojump_clock.jump(2 * REASON_PATIENCE)
     assert [message.reason for message in told if isinstance(message, NodeDown)] == [("status", number) for number in range(2, 22)]
+
+
+def test_who_begins_to_watch_before_the_reason_is_known_is_told_of_the_loss_once() -> None:
+    router: Any = NoRouter()
+
+    async def main() -> list[NodeDown]:
+        membership = Membership(NodeId("a@h", 1), ("a@h",), router, lambda id: None, lambda *packet: None)
+        membership.up("b@h", 2, os.getpid(), 0.0, 0, os.pidfd_open(os.getpid()), mmap.mmap(-1, 4096))
+        membership._lose(membership.members["b@h"])
+        membership.monitor(self_pid(), "b@h")
+        membership.down("b@h", 2, ("status", 3))
+        told = [await receive(timeout=0)]
+        with suppress(TimeoutError):
+            told.append(await receive(timeout=0))
+        return told
+
+    assert run(main) == [NodeDown("b@h", ("status", 3))]
 
 
 @pytest.mark.parametrize("number", [2, 3])
