@@ -90,6 +90,21 @@ async def test_reason_that_came_while_this_node_had_no_turn_is_told(autojump_clo
     assert [message.reason for message in told if isinstance(message, NodeDown)] == [("status", number) for number in range(2, 22)]
 
 
+@pytest.mark.parametrize(("late", "reason"), [(0.5, ("status", 3)), (2 * REASON_PATIENCE, ("lost",))])
+async def test_reason_that_is_late_is_waited_for_but_not_for_ever(
+    autojump_clock: trio.testing.MockClock, late: float, reason: tuple[object, ...]
+) -> None:
+    told: list[NodeUp | NodeDown] = []
+    router: Any = NoRouter()
+    membership = Membership(NodeId("a@h", 1), ("a@h",), router, lambda id: None, lambda *packet: None)
+    membership._tell = lambda name, message: told.append(message)  # type: ignore[method-assign]
+    membership.up("b@h", 2, os.getpid(), 0.0, 0, os.pidfd_open(os.getpid()), mmap.mmap(-1, 4096))
+    membership._lose(membership.members["b@h"])
+    await trio.sleep(late)
+    membership.down("b@h", 2, ("status", 3))
+    assert told == [NodeUp("b@h"), NodeDown("b@h", reason)]
+
+
 def test_who_begins_to_watch_before_the_reason_is_known_is_told_of_the_loss_once() -> None:
     router: Any = NoRouter()
 
