@@ -40,24 +40,44 @@ class System:
     def ask(self, *request: Any, within: float | None = 0.0) -> Any:
         """The answer to a request that may be made twice (see `Connection.ask`): if the node that is asked dies, another is.
 
+        What acts upon something that it names for good, such as a life of a node, may be; of what else acts, `ask_once`.
+
         Raises: AttachError, also if the system ends or does not answer.
         """
         end: float | None = None
         while True:
-            if self._connection is None:
-                self._connection = self.connect()
             try:
-                answer = self._connection.ask(*request, within=within)
-                self._has_answered = True
-                return answer
-            except TimeoutError as error:
-                raise AttachError(f"the system {self.owner} does not answer") from error
+                return self._ask(request, within)
             except ConnectionLost as error:
-                self.close()
                 end = end or time.monotonic() + PATIENCE
                 if time.monotonic() > end:
                     raise AttachError(f"no node of the system {self.owner} answers") from error
                 time.sleep(RETRY)  # its owner may not have heard of the death
+
+    def ask_once(self, *request: Any, within: float | None = 0.0) -> Any:
+        """The answer to a request that must not be made twice.
+
+        Raises: AttachError as `ask` does, and if the node that is asked dies: it may have acted before.
+        """
+        try:
+            return self._ask(request, within)
+        except ConnectionLost as error:
+            text = "the node that was asked died before it answered, so this may have been done, or not: look, and ask again"
+            raise AttachError(text) from error
+
+    def _ask(self, request: tuple[Any, ...], within: float | None) -> Any:
+        """Ask one node. Raises: AttachError; ConnectionLost."""
+        if self._connection is None:
+            self._connection = self.connect()
+        try:
+            answer = self._connection.ask(*request, within=within)
+        except TimeoutError as error:
+            raise AttachError(f"the system {self.owner} does not answer") from error
+        except ConnectionLost:
+            self.close()
+            raise
+        self._has_answered = True
+        return answer
 
     def node(self, name: str) -> dict[str, Any]:
         """What is known of the node of this name, or of this part of it before the `@`. Raises: AttachError."""

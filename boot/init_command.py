@@ -70,7 +70,7 @@ def _acting(verb: str, text: str) -> click.Command:
         if is_all == (name is not None):
             raise click.UsageError("name one goal, or say --all")
         where, _ = _look(system, node)
-        answers = system.ask("ask", NAME, ("init", verb, name), where, within=None)
+        answers = system.ask_once("ask", NAME, ("init", verb, name), where, within=None)
         if not answers:
             fail(f"{NAME} on {where} has ended before it answered")
         others = _value(answers[where])

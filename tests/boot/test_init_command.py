@@ -15,6 +15,11 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+
+from boot import attach
+from boot.init_command import init
+from nodes import ConnectionLost
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0  # seconds after which something hangs
@@ -202,6 +207,39 @@ def test_names_of_goals_are_completed(command: Running) -> None:
         [sys.executable, "-c", source], env={**command.environment, **variables}, capture_output=True, text=True, timeout=PATIENCE
     )
     assert "agent" in done.stdout
+
+
+class Mortal:
+    """A connection to a system whose node dies when it has done this for the first time, and has not answered."""
+
+    def __init__(self, asked: list[str], verb: str) -> None:
+        self.asked = asked
+        self.verb = verb
+
+    def ask(self, kind: str, name: str, question: tuple[str, ...], node: str | None, within: float | None) -> Any:
+        self.asked.append(question[1])
+        if question[1] == self.verb and self.asked.count(self.verb) == 1:
+            raise ConnectionLost("it was closed")
+        return {"n2": ("ok", [])}
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize("verb", ["start", "stop", "restart", "clear"])
+def test_what_acts_is_not_asked_for_again_when_the_node_dies_that_may_have_done_it(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(attach, "Connection", lambda owner: Mortal(asked, verb))
+    done = CliRunner().invoke(init, [verb, "--system", "1", "web"])
+    assert (asked, done.exit_code) == (["plain status", verb], 1)
+    assert "the node that was asked died before it answered, so this may have been done, or not" in done.output
+
+
+def test_status_is_asked_for_again_when_the_node_dies_that_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(attach, "Connection", lambda owner: Mortal(asked, "plain status"))
+    done = CliRunner().invoke(init, ["status", "--system", "1", "--json"])
+    assert (asked, done.exit_code, json.loads(done.output)) == (["plain status"] * 2, 0, {"goals": []})
 
 
 def test_without_a_system_it_fails(tmp_path: Path) -> None:
