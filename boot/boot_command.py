@@ -25,9 +25,10 @@ from beamlike import application
 from boot.attach import System, looks_into_system
 from boot.bundle.archive import Bundle, read_bundle
 from boot.bundle.sealed import sealed
-from boot.engines.disk import NO_FAULTS, Death, FaultPlan, Moment
+from boot.engines.disk import Death, FaultPlan, Moment
 from boot.engines.events import Event
 from boot.engines.machine import BootMachine, BootResult
+from boot.engines.qemu import Device
 from boot.errors import BootError, NoSlaveCoreError
 from boot.first_boot import read_done
 from boot.guest.layout import Kind
@@ -35,10 +36,17 @@ from boot.logs import LEVELS
 from boot.timeline import as_json as event_as_json
 from boot.timeline import chunks_moved, timeline
 from nodes import AttachError
+from nodes.seam import named
 
 FAILED = 1
-ENGINES = ("unicorn", "threads", "lockstep", "qemu")
-DEVICES = ("ahci", "ide", "virtio", "nvme", "usb")
+ENGINES = {
+    "unicorn": "boot.engines.processes:ProcessMachine",
+    "threads": "boot.engines.threads:ThreadMachine",
+    "lockstep": "boot.engines.lockstep:LockstepMachine",
+    "qemu": "boot.engines.qemu:QemuMachine",
+}
+"""Imported when it is wanted, for two of them import Unicorn."""
+DEVICES = [device.name.lower() for device in Device]
 SHELL_PROGRAM = "import sys; sys.path.insert(0, {root!r}); from boot.cli import main; main(prog_name='beamlike')"
 ROOT = str(Path(__file__).parents[1])
 STYLES = {"warning": "yellow", "error": "red", "critical": "bold red"}
@@ -47,7 +55,7 @@ STYLES = {"warning": "yellow", "error": "red", "critical": "bold red"}
 @click.command("boot")
 @click.argument("path", metavar="IMAGE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "--engine", type=click.Choice(ENGINES), default="unicorn", show_default=True, help="The machine; unicorn: an OS process a core."
+    "--engine", type=click.Choice(list(ENGINES)), default="unicorn", show_default=True, help="The machine; unicorn: an OS process a core."
 )
 @click.option("--device", type=click.Choice(DEVICES), help="With --engine qemu: what the image is behind.  [default: ahci]")
 @click.option(
@@ -121,24 +129,15 @@ def boot(
 def _machine(engine: str, device: str | None, cores: int, killed_at: int | None, timeout: float) -> BootMachine:
     if device is not None and engine != "qemu":
         raise click.UsageError(f"--device is of --engine qemu, not of {engine}")
-    faults = NO_FAULTS if killed_at is None else FaultPlan(deaths=(Death(1, killed_at, Moment.INSIDE),))
-    if engine == "qemu":
-        if killed_at is not None:
+    options: dict[str, Any] = {"timeout": timeout}
+    if killed_at is not None:
+        if engine == "qemu":
             raise click.UsageError("--kill-slave-at is of the engines with Unicorn: a core of QEMU's cannot be killed alone")
-        from boot.engines.qemu import Device, QemuMachine
-
-        return QemuMachine(cores, timeout=timeout, device=Device[(device or "ahci").upper()])
-    if engine == "threads":
-        from boot.engines.threads import ThreadMachine
-
-        return ThreadMachine(cores, timeout=timeout, faults=faults)
-    if engine == "lockstep":
-        from boot.engines.lockstep import LockstepMachine
-
-        return LockstepMachine(cores, timeout=timeout, faults=faults)
-    from boot.engines.processes import ProcessMachine
-
-    return ProcessMachine(cores, timeout=timeout, faults=faults)
+        options["faults"] = FaultPlan(deaths=(Death(1, killed_at, Moment.INSIDE),))
+    if device is not None:
+        options["device"] = Device[device.upper()]
+    machine: BootMachine = named(ENGINES[engine])(cores, **options)
+    return machine
 
 
 def _load(machine: BootMachine, engine: str, path: Path, show: Show, shows_trace: bool, killed_at: int | None) -> tuple[Bundle, int]:
@@ -161,8 +160,9 @@ def _load(machine: BootMachine, engine: str, path: Path, show: Show, shows_trace
             (info.copy, "bad manifest"),
         )
         cured = [f"{count} × {text}" for count, text in cures if count]
-        speed = info.payload_bytes / result.seconds / 1e6
-        text = f"BOOT OK: {info.payload_bytes:,} bytes at {info.load_address:#x}, checksum {info.payload_crc:08x}, {speed:.1f} MB/s"
+        text = (
+            f"BOOT OK: {info.payload_bytes:,} bytes at {info.load_address:#x}, checksum {info.payload_crc:08x}, in {result.seconds:.2f} s"
+        )
         show.line("loaded", "; ".join([text, *cured]), "warning" if cured else "info", seconds=result.seconds, info=vars(info))
         if killed_at is not None and not any(event.kind is Kind.KILLED for event in result.events):
             show.line("kill", f"nobody was killed: core 1 came to no read {killed_at}", "warning")

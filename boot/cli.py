@@ -14,7 +14,6 @@ import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
@@ -26,6 +25,7 @@ import beamlike
 import nodes
 from beamlike import application
 from boot.logs import LEVELS, show_logs
+from nodes.seam import named
 
 FAILED = 1
 NOTHING_TO_RUN = 2
@@ -71,9 +71,8 @@ class Commands(click.Group):
         """The command of this name."""
         if name not in ELSEWHERE:
             return super().get_command(context, name)
-        module, _, function = ELSEWHERE[name].partition(":")
         try:
-            command: click.Command = getattr(import_module(module), function)
+            command: click.Command = named(ELSEWHERE[name])
         except KeyboardInterrupt:
             sys.exit(application.INTERRUPTED)
         return command

@@ -41,7 +41,8 @@ def image() -> None:
 def build(plan_path: Path, output: Path | None, as_json: bool) -> None:
     """Pack the modules, the trees, the init goals and the unikernels that a plan names into a bootable image.
 
-    The plan is checked first, without running anything of it, and all that is wrong with it is told. The same plan gives the same bytes.
+    The plan is checked first, without running anything of it: all that is wrong with its form is told, then all that is with what it names.
+    The same plan gives the same bytes.
     """
     output = output or plan_path.with_suffix(".img")
     begin = time.monotonic()
@@ -148,7 +149,7 @@ def _show(console: Console, path: Path, found: Image, bundle: Bundle) -> None:
         flags = ["on each node"] * goal.each_node + ["only at the first boot"] * goal.only_first_boot
         print_(Text(f"goal      {'; '.join([f'{goal.name}  {_call(goal.start, goal.args)}', *needs, *flags])}"), soft_wrap=True)
         _show_exclude(console, "          ", goal.exclude)
-    for name in bundle.modules:
+    for name in bundle.files:
         print_(f"file      {name}, {bundle.sizes[name]:,} bytes", soft_wrap=True)
 
 
@@ -170,7 +171,7 @@ def _call(start: str, args: tuple[Any, ...]) -> str:
 
 def _counts(plan: Plan, bundle: Bundle) -> str:
     counted = (
-        (len(bundle.modules), "file"),
+        (len(bundle.files), "file"),
         (len(plan.nodes), "node"),
         (len(plan.children), "child"),
         (len(plan.unikernels), "unikernel"),

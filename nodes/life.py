@@ -7,7 +7,6 @@ import mmap
 import os
 import sys
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import trio
@@ -20,7 +19,7 @@ from nodes.control import ChannelClosed, PacketError
 from nodes.heartbeat import SIZE, Heart, Watch
 from nodes.homing import Home, core_of
 from nodes.mailboxes import Mailboxes
-from nodes.member import Member, send_all
+from nodes.member import Member, named, send_all
 from nodes.membership import Member as Other
 from nodes.membership import Membership
 from nodes.pair_keeper import start_kept
@@ -50,19 +49,10 @@ def _set_up(settings: dict[str, Any]) -> None:
     sys.argv[:] = settings["argv"]
     if settings.get("setup"):
         function, args = settings["setup"]
-        _named(function)(*args)
+        named(function)(*args)
     if settings.get("file"):
         application.load_module(settings["file"])
-    _named(settings["start"][0])  # so that its records are known, and the first placement does not wait for it
-
-
-def _named(name: str) -> Any:
-    """What `module:qualname` stands for."""
-    module, _, path = name.partition(":")
-    found: Any = import_module(module)
-    for step in path.split("."):
-        found = getattr(found, step)
-    return found
+    named(settings["start"][0])  # so that its records are known, and the first placement does not wait for it
 
 
 class Life:
@@ -127,7 +117,7 @@ class Life:
         function, args = self.settings["start"]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._stop_main)
-            await self.node.until_main_ends(_named(function), unpack(args, functions=True))
+            await self.node.until_main_ends(named(function), unpack(args, functions=True))
             nursery.cancel_scope.cancel()
 
     async def _until_complete(self) -> None:

@@ -125,10 +125,18 @@ def _load(settings: dict[str, Any]) -> Callable[[Member], None]:
         sys.path[:] = path + [entry for entry in sys.path if entry not in path]
         for module in settings.get("modules", ()):
             import_module(module)
-        module, _, function = settings["body"].partition(":")
-        return getattr(import_module(module), function)  # type: ignore[no-any-return]
+        return named(settings["body"])  # type: ignore[no-any-return]
     except SystemExit as end:  # a program that ends where it is imported
         raise ImportError(f"it called sys.exit({end.code!r}) while it was imported").with_traceback(end.__traceback__) from None
+
+
+def named(name: str) -> Any:
+    """What `module:qualname` stands for. Raises: ImportError, AttributeError, and what the module raises."""
+    module, _, path = name.partition(":")
+    found: Any = import_module(module)
+    for step in path.split("."):
+        found = getattr(found, step)
+    return found
 
 
 def _tell_error(channel: Channel, error: BaseException) -> None:

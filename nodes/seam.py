@@ -10,7 +10,7 @@ from nodes.hot.ends import Inlet, Outlet, may_hold_pid
 from nodes.hot.peer import MOST_BACKLOG, Peer
 from nodes.intake import Intake
 from nodes.kinds import Kind
-from nodes.member import send_all
+from nodes.member import named, send_all
 from nodes.rings import BrokenRingError, PairEnd, Written, attach, create
 from nodes.router import Router
 from nodes.running import MOST_CORES
@@ -43,6 +43,7 @@ __all__ = [
     "joined_or_none",
     "leads_group",
     "may_hold_pid",
+    "named",
     "send_all",
     "socket_pair",
     "topology",

@@ -52,7 +52,7 @@ class Bundle:
             raise BundleError(f"the bundle's file {name} cannot be read: {error}") from None
 
     @property
-    def modules(self) -> list[str]:
+    def files(self) -> list[str]:
         """The names of its files, without images and the plan."""
         return sorted(name for name in self.sizes if name != INDEX and not name.startswith(IMAGES))
 

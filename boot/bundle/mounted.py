@@ -10,7 +10,6 @@ import select
 import sys
 import time
 from contextlib import suppress
-from importlib import import_module
 from typing import Any
 
 from boot.bundle.archive import Bundle, read_bundle
@@ -45,15 +44,6 @@ def mounted() -> Bundle:
     if _bundle is None:
         raise RuntimeError("this node was not booted from an image: `beamlike boot IMAGE` does that")
     return _bundle
-
-
-def resolve(start: str) -> Any:
-    """What `module:name` stands for. Raises: ImportError or AttributeError, and what the module raises."""
-    module, _, name = start.partition(":")
-    found: Any = import_module(module)
-    for step in name.split("."):
-        found = getattr(found, step)
-    return found
 
 
 def report(kind: str, text: str, level: str = "info", **more: Any) -> None:

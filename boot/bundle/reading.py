@@ -110,7 +110,8 @@ GOAL_FIELDS = {
 
 
 def read_plan(path: Path) -> tuple[Plan, dict[str, bytes]]:
-    """The plan in a file, and the files that its bundle has. Raises: PlanError with all that is wrong; OSError: it cannot be read."""
+    """The plan in a file, and the files that its bundle has. Raises: PlanError with all that is wrong
+    with its form, or, if nothing is, with what it names; OSError: it cannot be read."""
     if not path.is_file():
         raise PlanError([f"{path} is no regular file"])
     try:

@@ -25,12 +25,13 @@ from beamlike import (
     self_pid,
     tighten,
 )
-from boot.bundle.mounted import mounted, report, resolve
+from boot.bundle.mounted import mounted, report
 from boot.bundle.plan import TREE, UP, ChildPlan, Plan, UnikernelPlan
 from boot.goals import Goal, State
 from boot.init import Init
 from boot.init import status as status_of_goals
 from nodes import register_global, whereis_global
+from nodes.seam import named
 
 NAME = "beamlike.system"  # of main, on its node and global
 STARTING = 30.0  # seconds, for each that a tree starts
@@ -137,7 +138,7 @@ async def start_tree() -> Pid:
 def _spec(each: ChildPlan | UnikernelPlan) -> ChildSpec:
     if isinstance(each, ChildPlan):
         return ChildSpec.of(
-            resolve(each.start),
+            named(each.start),
             *each.args,
             id=each.id,
             restart=each.restart,  # type: ignore[arg-type]
@@ -167,7 +168,7 @@ def _spec(each: ChildPlan | UnikernelPlan) -> ChildSpec:
 async def start_goal(start: str, *args: Any) -> Pid | None:
     """What a goal of the plan starts, below the exclusions of its node."""
     await tighten(self_pid(), mounted().plan.node(self_pid().node).exclude)
-    found = resolve(start)
+    found = named(start)
     if isinstance(found, type) and inspect.iscoroutinefunction(getattr(found, "start_link", None)):
         found = found.start_link  # type: ignore[attr-defined]
     if not inspect.iscoroutinefunction(found):

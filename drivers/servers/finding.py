@@ -29,7 +29,7 @@ from drivers.servers.finding_virtio import find_virtio
 from drivers.space import IoSpace
 
 SERIAL_RATE: Final = 115200
-LEAST_PERIOD: Final = 119  # pulses of the timer, 10 kHz: at 50 kHz an uncompiled node of a busy machine only took QEMU's interrupts
+LEAST_PERIOD: Final = 119  # pulses of the timer, 10 kHz: at 50 kHz of QEMU's an uncompiled node did not keep up on a busy machine
 CMOS: Final = (0x70, 0x72)
 ATA: Final = (("ata0", 0x1F0, 0x3F6, 14), ("ata1", 0x170, 0x376, 15))
 NE2000: Final = ((0x300, 9), (0x320, 10))

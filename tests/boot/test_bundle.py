@@ -105,7 +105,7 @@ def test_a_bundle_gives_back_the_plan_and_the_files(folder: Path) -> None:
     plan, files = read_plan(written(folder, PLAN))
     bundle = read_bundle(pack_bundle(plan, files))
     assert bundle.plan == plan
-    assert bundle.modules == sorted(files)
+    assert bundle.files == sorted(files)
     assert {name: bundle.read(name) for name in files} == files
     with pytest.raises(BundleError, match=r"no file other\.py: there are"):
         bundle.read("other.py")
@@ -118,7 +118,7 @@ def test_a_package_may_be_called_as_what_else_is_in_a_bundle(folder: Path) -> No
     text = dedent(PLAN).replace('"shop"]', '"shop", "images"]') + '\n[[unikernel]]\nname = "adder"\nimage = "adder.wasm"\n'
     plan, files = read_plan(written(folder, text))
     bundle = read_bundle(pack_bundle(plan, files))
-    assert "images/adder" in bundle.modules
+    assert "images/adder" in bundle.files
     assert bundle.read("images/adder") == b"a file of the package"
     assert bundle.read(plan.unikernels[0].image) == b"\0asm\1\0\0\0"
 

@@ -12,12 +12,14 @@ from machines import needs_qemu
 
 from boot.engines import qemu, unicorns
 from boot.engines.disk import Death, FaultPlan, Moment
+from boot.engines.events import guest_seconds
 from boot.engines.lockstep import LockstepMachine
 from boot.engines.machine import BootMachine
+from boot.engines.memory import GuestMemory
 from boot.engines.processes import ProcessMachine
 from boot.engines.qemu import Device, QemuMachine
 from boot.errors import EngineUnavailableError
-from boot.guest.layout import PAYLOAD_LBA, Kind, Reason
+from boot.guest.layout import MB_CLOCK, MB_LAST, PAYLOAD_LBA, TICKS_PER_SECOND, Kind, Reason
 from boot.image import LOAD_ADDRESS, build_image
 
 SERIAL = f"primary: 64-bit mode\r\nslave: core 00000001\r\nBOOT OK crc {crc32(PAYLOAD):08x}\r\n"
@@ -125,3 +127,12 @@ def test_a_machine_of_the_least_and_the_most_memory_boots(engine: str, memory: i
 def test_a_fault_that_qemu_cannot_do_is_refused() -> None:
     with pytest.raises(ValueError, match="expected `bad` and `flaky` alone"):
         QemuMachine(faults=FaultPlan(latency=1.0))
+
+
+@pytest.mark.parametrize(("last", "ticks", "later"), [(500, 510, 10), (500, 490, -10), (0xFFFFF0, 0x10, 0x20), (0x10, 0xFFFFF0, -0x20)])
+def test_what_the_engine_sees_has_the_primarys_time_also_if_that_has_looked_since(last: int, ticks: int, later: int) -> None:
+    memory = GuestMemory(4096)
+    for at, value in ((MB_CLOCK, 1000), (MB_LAST, last)):
+        memory.map[at : at + 4] = value.to_bytes(4, "little")
+    assert guest_seconds(memory, ticks) == (1000 + later) / TICKS_PER_SECOND
+    memory.close()
