@@ -65,6 +65,6 @@ def _trace(memory: GuestMemory, address: int, counter: int) -> list[Event]:
 
 
 def guest_seconds(memory: GuestMemory, ticks: int) -> float:
-    """The primary's time, when the timer shows so many ticks: at most half of its 24 bits from its last look, which may be the later one."""
+    """The primary's time, when the timer shows so many ticks: at most half of its 24 bits from its last look, which may be later."""
     clock, last = (int.from_bytes(memory.map[at : at + 4], "little") for at in (MB_CLOCK, MB_LAST))
     return (clock + (ticks - last + HALF & 0xFFFFFF) - HALF) / TICKS_PER_SECOND
